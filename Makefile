@@ -1,0 +1,44 @@
+# Each target does its own set-up in .venv; nothing else needs to be installed first.
+PYTHON ?= python3
+BIN := .venv/bin
+export JUPYTER_PLATFORM_DIRS = 1
+
+.PHONY: demo test lab install browser lint notebooks benchmark clean
+
+demo: install
+	$(BIN)/ijepa-viz demo --out out/demo
+
+lab: install
+	$(BIN)/ijepa-viz lab
+
+test: install browser lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: install
+	$(BIN)/python tests/build_notebooks.py
+
+benchmark: install
+	$(BIN)/python tests/benchmark.py
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab,test]'
+	touch $@
+
+# Browser tests use an installed Chrome or Chromium; as root on Debian one is installed.
+browser:
+	@if ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	  else echo "No Chrome or Chromium found: the browser tests will be skipped."; fi; fi
+
+clean:
+	rm -rf .venv out runs

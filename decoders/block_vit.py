@@ -1,0 +1,139 @@
+"""A plain ViT denoiser over the patches of one hole (in the spirit of DiT, arXiv 2212.09748).
+
+It has no image and no context argument: all it ever sees are noisy pixels of hidden patches, where
+those patches are, and the representation to decode.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ijepa_viz.model import sincos_positions
+
+# How the condition enters: not at all, as its average (the paper's setting), or token by token.
+NULL, POOLED, TOKENS = 0, 1, 2
+# Whose representation it is.
+PREDICTED, TARGET = 0, 1
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of a block decoder.
+
+    Attributes:
+        grid: (rows, cols) of the I-JEPA it reads. patch_size: in pixels. feature_width: its D.
+        width, depth, heads: the denoiser's ViT.
+        ijepa: name of the I-JEPA it was trained on. ijepa_sha256: of that model's weights, which
+            tells a decoder that meets another model.
+        steps: the tested default number of sampling steps.
+    """
+
+    grid: tuple[int, int]
+    patch_size: int
+    feature_width: int
+    width: int = 192
+    depth: int = 6
+    heads: int = 4
+    ijepa: str = ""
+    ijepa_sha256: str = ""
+    steps: int = 16
+
+
+class _Layer(nn.Module):
+    """Attention and MLP, modulated by a vector that all layers share plus one of their own."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+        self.modulation = nn.Parameter(torch.zeros(6, width))
+
+    def forward(self, x: Tensor, shared: Tensor) -> Tensor:
+        """X (B, T, W), shared (B, 6, W) -> (B, T, W)."""
+        batch, length, width = x.shape
+        shift1, scale1, gate1, shift2, scale2, gate2 = (shared + self.modulation)[:, :, None].unbind(1)
+        h = self.norm1(x) * (1 + scale1) + shift1
+        q, k, v = self.qkv(h).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width)
+        x = x + gate1 * self.proj(h)
+        h = self.norm2(x) * (1 + scale2) + shift2
+        return x + gate2 * self.fc2(F.gelu(self.fc1(h), approximate="tanh"))
+
+
+class BlockViT(nn.Module):
+    """Predicts the clean pixels of hidden patches from noisy ones."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, pixels = config.width, 3 * config.patch_size**2
+        self.feature_mean: Tensor
+        self.feature_std: Tensor
+        self.positions: Tensor
+        self.register_buffer("positions", sincos_positions(width, config.grid)[0], persistent=False)
+        # The condition is standardised feature by feature with these, never LayerNormed: its norm
+        # carries the predictor's confidence. Row 0 is for predictions, row 1 for targets.
+        self.register_buffer("feature_mean", torch.zeros(2, config.feature_width))
+        self.register_buffer("feature_std", torch.ones(2, config.feature_width))
+        self.pixels_in = nn.Linear(pixels, width)
+        self.tokens_in = nn.Linear(config.feature_width, width)
+        self.pooled_in = nn.Linear(config.feature_width, width)
+        self.mode = nn.Embedding(3, width)
+        self.kind = nn.Embedding(2, width)
+        self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        self.modulate = nn.Linear(width, 6 * width)
+        self.layers = nn.ModuleList(_Layer(width, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.last = nn.Linear(width, 2 * width)
+        self.pixels_out = nn.Linear(width, pixels)
+        for module in (self.modulate, self.last, self.pixels_out):  # AdaLN-Zero
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+        nn.init.normal_(self.mode.weight, std=0.02)
+        nn.init.normal_(self.kind.weight, std=0.02)
+
+    def forward(
+        self, noisy: Tensor, sigma: Tensor, places: Tensor, condition: Tensor, mode: Tensor, kind: Tensor
+    ) -> Tensor:
+        """One denoising step.
+
+        Args:
+            noisy: (B, T, 3 p p), (1 - sigma) clean + sigma noise, clean in [-1, 1].
+            sigma: (B,) in (0, 1].
+            places: (B, T) int64, patch indices on the grid.
+            condition: (B, T, D), predicted or target tokens.
+            mode: (B,) int64, NULL, POOLED or TOKENS.
+            kind: (B,) int64, PREDICTED or TARGET.
+
+        Returns:
+            (B, T, 3 p p), the clean pixels expected.
+        """
+        features = (condition - self.feature_mean[kind][:, None]) / self.feature_std[kind][:, None]
+        by_token = self.tokens_in(features) * (mode == TOKENS)[:, None, None]
+        pooled = self.pooled_in(features.mean(1)) * (mode != NULL)[:, None]
+        vector = self.time(_time_features(sigma)) + pooled + self.mode(mode)
+        vector = vector + self.kind(kind) * (mode != NULL)[:, None]
+        vector = F.silu(vector)
+        x = self.pixels_in(noisy) + self.positions[places] + by_token
+        shared = self.modulate(vector).view(len(x), 6, -1)
+        for layer in self.layers:
+            x = layer(x, shared)
+        shift, scale = self.last(vector)[:, None].chunk(2, dim=-1)
+        return self.pixels_out(self.norm(x) * (1 + scale) + shift)
+
+
+def _time_features(sigma: Tensor) -> Tensor:
+    """(B,) -> (B, 128) sines and cosines of the noise level."""
+    frequency = torch.exp(torch.linspace(0, math.log(1000.0), 64, device=sigma.device))
+    angle = sigma[:, None] * frequency * 2 * math.pi / 10
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)

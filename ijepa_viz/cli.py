@@ -1,0 +1,165 @@
+"""The ``ijepa-viz`` command: the one place that composes the library and the decoders."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 with the cause on stderr."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"ijepa-viz: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ijepa-viz", description="See what a JEPA predicts.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="make the announcement's figure")
+    demo.add_argument("--model", help="a bundled model, or a folder with a decoder/ in it (default: all bundled)")
+    demo.add_argument("--image", nargs="+", type=Path, help="your own pictures (a 4x4 hole in the middle)")
+    demo.add_argument("--out", type=Path, default=Path("out/demo"), help="where the files go")
+    demo.add_argument("--samples", type=int, default=6)
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(run=_demo)
+
+    predict = commands.add_parser("predict", help="decode what a model expects in one block of one picture")
+    predict.add_argument("image", type=Path)
+    predict.add_argument("--model", default="wild-tiny")
+    predict.add_argument("--block", nargs=4, type=int, required=True, metavar=("ROW", "COL", "HEIGHT", "WIDTH"))
+    predict.add_argument("--samples", type=int, default=6)
+    predict.add_argument("--seed", type=int, default=0)
+    predict.add_argument("--out", type=Path, required=True, help="the figure to write, .png")
+    predict.set_defaults(run=_predict)
+
+    evaluate = commands.add_parser("evaluate", help="kNN accuracy beside random init and a colour thumbnail")
+    evaluate.add_argument("model")
+    evaluate.add_argument("--probe", choices=["knn"], default="knn")
+    evaluate.add_argument("--data", required=True, help="labelled pictures to search in")
+    evaluate.add_argument("--test-data", help="labelled pictures to classify (default: --data's test split)")
+    evaluate.add_argument("--json", type=Path, help="write the table here as well")
+    evaluate.set_defaults(run=_evaluate)
+
+    info = commands.add_parser("info", help="sizes and model card of a model")
+    info.add_argument("model")
+    info.set_defaults(run=_info)
+
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    lab.add_argument("--no-browser", action="store_true")
+    lab.set_defaults(run=_lab)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    from decoders import load_decoder
+    from ijepa_viz import checkpoints
+    from ijepa_viz.data import examples
+    from ijepa_viz.data.transforms import read_image
+    from ijepa_viz.demo import run_demo, write_demo
+
+    names = [options.model] if options.model else checkpoints.bundled_names()
+    own = [examples.Example(path.stem, read_image(path), (2, 2, 4, 4), path.name) for path in options.image or []]
+    demos = []
+    for name in names:
+        model = checkpoints.load_model(name)
+        folder = Path(name)
+        decoder = load_decoder(folder / "decoder" if folder.is_dir() else name)
+        drawn = examples.drawn_scenes(model.config.image_size) if name.startswith("menagerie") else []
+        shown = own or drawn or examples.photographs()
+        demos.append(run_demo(name, model, decoder, shown, options.samples, options.seed))
+    for path in write_demo(demos, options.out, time.perf_counter() - start):
+        print(path.resolve())
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from decoders import load_decoder
+    from ijepa_viz import checkpoints
+    from ijepa_viz.data.transforms import read_image
+    from ijepa_viz.demo import check_pair, png
+    from ijepa_viz.figures import completion_grid
+    from ijepa_viz.masks import Masks
+    from ijepa_viz.prediction import predict
+
+    image = read_image(options.image)
+    model = checkpoints.load_model(options.model)
+    masks = Masks.from_block(model.grid, *options.block)
+    folder = Path(options.model)
+    decoder = load_decoder(folder / "decoder" if folder.is_dir() else options.model)
+    check_pair(model, decoder)
+    prediction = predict(model, image, masks)
+    samples = decoder.sample(prediction, options.samples, seed=options.seed)
+    checkpoints.write_file(options.out, png(completion_grid([(prediction, samples)])))
+    print(f"{options.out.resolve()}  (mean cosine of predicted and target tokens {prediction.cosine.mean():.3f})")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from ijepa_viz import checkpoints
+    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.probes.knn import knn_table
+
+    model = checkpoints.load_model(options.model)
+    train = open_source(options.data, "train")
+    test = open_source(options.test_data or options.data, "test")
+    table = knn_table(model, train, test)
+    for name, value in table.items():
+        print(f"{name:28} {value:.4f}" if isinstance(value, float) else f"{name:28} {value}")
+    if options.json:
+        checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from ijepa_viz import checkpoints
+
+    model = checkpoints.load_model(options.model)
+    config = model.config
+    rows, cols = model.grid
+    print(f"{options.model}: images {config.image_size} px, patches {config.patch_size} px, grid {rows}x{cols}")
+    print(f"encoder: width {config.width}, depth {config.depth}, {config.heads} heads, {_count(model.encoder)}")
+    if model.predictor is None:
+        print("predictor: none (an encoder-only checkpoint)")
+    else:
+        print(
+            f"predictor: width {config.predictor_width}, depth {config.predictor_depth}, "
+            f"{config.predictor_heads} heads, {_count(model.predictor)}"
+        )
+    if options.model in checkpoints.bundled_names():
+        print()
+        print((checkpoints.find_bundled(options.model) / checkpoints.CARD).read_text())
+    return 0
+
+
+def _count(module) -> str:  # type: ignore[no-untyped-def]  # torch is imported late
+    total = sum(p.numel() for p in module.parameters())
+    return f"{total / 1e6:.2f} M parameters"
+
+
+def _lab(options: argparse.Namespace) -> int:
+    notebooks = Path(__file__).resolve().parent.parent / "notebooks"
+    first = notebooks / "00_start_here.ipynb"
+    if not first.exists():
+        raise FileNotFoundError(f"{first} is missing: the notebooks come with a clone of the project.")
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks}"]
+    command += ["--no-browser"] if options.no_browser else []
+    # Root needs to say so; the server listens on this machine only.
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    command += [f"--LabApp.default_url=/lab/tree/{first.name}"]
+    return subprocess.call(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

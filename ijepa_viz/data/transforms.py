@@ -1,0 +1,136 @@
+"""From pictures to the tensors a model takes, and back: reading, cropping, normalising.
+
+The only augmentation of the paper is a random resized crop (appendix A); flips are an option.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+# What every I-JEPA encoder is trained with; other statistics give silently wrong tokens.
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+_SMALLEST = 8
+
+
+def read_image(source: Any) -> Image.Image:
+    """One RGB picture from a path, a binary file, a PIL image or an (H, W, 3) uint8 array.
+
+    CMYK, palette, grey, transparent (on white) and 16-bit pictures are converted; the camera's
+    orientation is applied.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, damaged, animated, or smaller than 8x8 pixels.
+    """
+    name = str(source) if isinstance(source, str | Path) else "The image"
+    if isinstance(source, Image.Image):
+        image = source
+    elif isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+            raise ValueError(f"An image array is (H, W, 3) uint8, got {source.dtype} {source.shape}.")
+        image = Image.fromarray(source)
+    else:
+        try:
+            image = Image.open(source)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"{name} is not an image that Pillow can read.") from error
+        except (Image.DecompressionBombError, IsADirectoryError) as error:
+            raise ValueError(f"{name} cannot be read as an image: {error}") from error
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(f"{name} is animated ({frames} frames). Give one still picture.")
+    if min(image.size) < _SMALLEST:
+        raise ValueError(f"{name} is {image.width}x{image.height} pixels; at least {_SMALLEST}x{_SMALLEST} are needed.")
+    try:
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        # Pillow clips such pictures to 255 on conversion; 16-bit ones need their range kept.
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if image.mode != "F" else max(1.0, float(values.max()))
+        image = Image.fromarray(np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """The largest centred square of ``image``, resized (antialiased) to ``size`` pixels."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+
+def to_tensor(image: Image.Image, size: int) -> Tensor:
+    """(3, size, size) float in [0, 1]: the centred square."""
+    array = np.array(square(image, size))
+    return torch.from_numpy(array).permute(2, 0, 1).float() / 255
+
+
+def normalise(images: Tensor) -> Tensor:
+    """[0, 1] -> what the encoders take; (..., 3, H, W)."""
+    return (images - MEAN.to(images.device)) / STD.to(images.device)
+
+
+def denormalise(images: Tensor) -> Tensor:
+    """The inverse of :func:`normalise`."""
+    return images * STD.to(images.device) + MEAN.to(images.device)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] -> a picture."""
+    array = (image.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(array)
+
+
+def random_resized_crop(
+    images: Tensor,
+    size: int,
+    generator: torch.Generator | None = None,
+    *,
+    scale: tuple[float, float] = (0.3, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: bool = False,
+) -> Tensor:
+    """A different crop of every image of a batch, in one resampling.
+
+    Bilinear and without antialiasing: meant for arrays already near the target size.
+
+    Args:
+        images: (B, 3, H, W) uint8 or float in [0, 1].
+        size: height = width of the result.
+        generator: the source of randomness, on the CPU.
+        scale: range of the crop's share of the area.
+        ratio: range of its width / height, log-uniform.
+        flip: mirror half of the images.
+
+    Returns:
+        (B, 3, size, size) float in [0, 1].
+    """
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+    draws = torch.rand(5, len(images), generator=generator)
+    area = scale[0] + (scale[1] - scale[0]) * draws[0]
+    low, high = (float(np.log(r)) for r in ratio)
+    aspect = torch.exp(low + (high - low) * draws[1])
+    width = (area * aspect).sqrt().clamp(max=1)
+    height = (area / aspect).sqrt().clamp(max=1)
+    mirror = torch.where(draws[4] < 0.5, -1.0, 1.0) if flip else torch.ones(len(images))
+    theta = torch.zeros(len(images), 2, 3)
+    theta[:, 0, 0] = width * mirror
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = (2 * draws[2] - 1) * (1 - width)
+    theta[:, 1, 2] = (2 * draws[3] - 1) * (1 - height)
+    places = F.affine_grid(theta.to(pixels.device), [len(images), 3, size, size], align_corners=False)
+    return F.grid_sample(pixels, places, padding_mode="reflection", align_corners=False)

@@ -1,0 +1,98 @@
+"""The announcement's figure: original, context, and decoded samples in a box (figure 6 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ijepa_viz.masks import Masks
+from ijepa_viz.prediction import DrawnSamples, Prediction
+
+# Okabe-Ito: told apart by people with any colour vision.
+BOX = {"predicted": "#009E73", "control": "#D55E00"}
+_HIDDEN = 0.82
+
+
+def context_image(prediction: Prediction) -> np.ndarray:
+    """(H, W, 3): the image with its hidden patches grey."""
+    image = prediction.image.permute(1, 2, 0).numpy().copy()
+    image[_pixels(prediction.masks, prediction.patch_size)] = _HIDDEN
+    return image
+
+
+def outline(axes: Axes, masks: Masks, patch_size: int, colour: str, width: float = 2.0) -> None:
+    """Draw the border of the hidden region, whatever its shape, on an image's axes."""
+    hidden = np.pad(masks.hidden[0].cpu().numpy(), 1)
+    lines = []
+    for r, c in np.argwhere(hidden):
+        y, x = (r - 1) * patch_size - 0.5, (c - 1) * patch_size - 0.5
+        for dr, dc, start, end in (
+            (-1, 0, (0, 0), (1, 0)), (1, 0, (0, 1), (1, 1)), (0, -1, (0, 0), (0, 1)), (0, 1, (1, 0), (1, 1)),
+        ):  # fmt: skip
+            if not hidden[r + dr, c + dc]:
+                lines.append([(x + p * patch_size, y + q * patch_size) for p, q in (start, end)])
+    for line in lines:
+        axes.plot(*zip(*line, strict=True), color=colour, linewidth=width, solid_capstyle="round", clip_on=False)
+
+
+def completion_grid(
+    rows: Sequence[tuple[Prediction, DrawnSamples] | tuple[Prediction, DrawnSamples, DrawnSamples]],
+    control: str = "another image's prediction",
+) -> Figure:
+    """One row an image: original | context | S samples, drawn in their box on the image.
+
+    Args:
+        rows: (prediction, samples), or (prediction, samples, control samples): the first two
+            control samples stand at the right end, in their own colour.
+        control: what the control samples were drawn from.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if not rows:
+        raise ValueError("completion_grid needs at least one row.")
+    count = len(rows[0][1].images)
+    extra = min(2, count) if len(rows[0]) == 3 else 0
+    columns = 2 + count + extra
+    figure = Figure(figsize=(1.25 * columns + 0.2, 1.3 * len(rows) + 0.75), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        prediction, samples = row[0], row[1]
+        drawn = [(s, "predicted") for s in samples.on(prediction.image)]
+        if len(row) == 3:
+            drawn += [(s, "control") for s in row[2].on(prediction.image)[:extra]]
+        original = prediction.image.permute(1, 2, 0).numpy()
+        for axis, picture in zip(line, [original, context_image(prediction)], strict=False):
+            _show(axis, picture)
+        for axis, (picture, kind) in zip(line[2:], drawn, strict=True):
+            _show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
+            outline(axis, prediction.masks, prediction.patch_size, BOX[kind])
+    axes[0, 0].set_title("original", fontsize=9)
+    axes[0, 1].set_title("context", fontsize=9)
+    for i in range(count):
+        axes[0, 2 + i].set_title(f"sample {i + 1}", fontsize=9)
+    handles = [Patch(edgecolor=BOX["predicted"], fill=False, linewidth=2, label="decoded from the prediction")]
+    if extra:
+        for i in range(extra):
+            axes[0, 2 + count + i].set_title(f"control {i + 1}", fontsize=9)
+        label = f"control: decoded from {control}"
+        handles.append(Patch(edgecolor=BOX["control"], fill=False, linewidth=2, label=label))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _pixels(masks: Masks, patch_size: int) -> np.ndarray:
+    hidden = masks.hidden[0].cpu().numpy()
+    return hidden.repeat(patch_size, 0).repeat(patch_size, 1)
+
+
+def _show(axis: Axes, picture: np.ndarray) -> None:
+    axis.imshow(picture, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)

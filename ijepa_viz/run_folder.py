@@ -1,0 +1,106 @@
+"""A training run on disk: its log, its numbered checkpoints, and the order of its batches.
+
+Checkpoints are folders ``step-XXXXXXXX`` that appear by a rename, complete or not at all. Batch order
+is a function of (seed, step), so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ijepa_viz.checkpoints import write_file
+
+
+def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """The pictures of step ``step``, ascending, (batch_size,); every epoch in a new order.
+
+    Raises:
+        ValueError: fewer pictures than one batch.
+    """
+    if count < batch_size:
+        raise ValueError(
+            f"The data set has {count} pictures, fewer than one batch of {batch_size}. Lower optimization.batch_size."
+        )
+    per_epoch = count // batch_size
+    order = np.random.default_rng([seed, step // per_epoch]).permutation(count)
+    place = step % per_epoch * batch_size
+    return np.sort(order[place : place + batch_size])
+
+
+class RunFolder:
+    """Where one run lives.
+
+    Args:
+        folder: made on the first write.
+        columns: of ``log.csv``.
+        resume: go on from the newest checkpoint.
+
+    Raises:
+        FileExistsError: there is a run already and ``resume`` is False.
+        FileNotFoundError: ``resume`` is True and there is no checkpoint.
+    """
+
+    def __init__(self, folder: str | Path, columns: Sequence[str], resume: bool) -> None:
+        self.path = Path(folder)
+        self.columns = list(columns)
+        found = self.checkpoints()
+        if found and not resume:
+            raise FileExistsError(f"{self.path} holds a run already. Go on with --resume, or set run.folder=...")
+        if resume and not found:
+            raise FileNotFoundError(f"Nothing to resume: no checkpoint in {self.path}.")
+        self.resume_from = found[-1] if found else None
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(p for p in self.path.glob("step-*") if p.name[5:].isdigit())
+
+    def start(self, config: str, step: int) -> None:
+        """Write ``config.yaml`` and drop log rows past ``step``, where a resumed run begins."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for left_over in self.path.glob("step-*.partial"):  # of a run that was killed
+            shutil.rmtree(left_over)
+        write_file(self.path / "config.yaml", config.encode())
+        log = self.path / "log.csv"
+        rows = []
+        if log.exists():
+            with log.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        lines = [self.columns] + [[row.get(c, "") for c in self.columns] for row in rows]
+        write_file(log, "".join(",".join(line) + "\n" for line in lines).encode())
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row to ``log.csv``."""
+        text = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+        with (self.path / "log.csv").open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(text)
+
+    def save(self, step: int, write: Callable[[Path], None]) -> Path:
+        """Let ``write`` fill a folder, name it ``step-XXXXXXXX``, then drop the older ones.
+
+        Raises:
+            OSError: the disk refuses; the checkpoint before is intact.
+        """
+        final = self.path / f"step-{step:08d}"
+        partial = self.path / f"{final.name}.{os.getpid()}.partial"
+        try:
+            partial.mkdir(parents=True)
+            write(partial)
+            shutil.rmtree(final, ignore_errors=True)  # the same step, saved by an earlier call
+            os.replace(partial, final)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+            raise OSError(
+                f"The checkpoint of step {step} could not be written to {self.path} ({error}). "
+                "The one before is intact: free some space and --resume."
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        for old in self.checkpoints()[:-1]:
+            shutil.rmtree(old)
+        return final

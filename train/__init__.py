@@ -1,0 +1,1 @@
+"""Pretraining I-JEPA: ``python -m train --fname train/configs/menagerie-tiny.yaml``."""

@@ -1,0 +1,226 @@
+"""The training loop on accelerate: batches, steps, log, checkpoints, and nothing about the loss.
+
+Every batch, crop and mask is a function of (seed, step), so a resumed run sees what an
+uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz import strict_config
+from ijepa_viz.checkpoints import load_folder
+from ijepa_viz.data import transforms
+from ijepa_viz.data.sources import arrays, open_source
+from ijepa_viz.model import IJEPA, Encoder
+from ijepa_viz.precision import choose_precision
+from ijepa_viz.probes.knn import knn_accuracy, labelled, pooled_features, thumbnail_features
+from ijepa_viz.run_folder import RunFolder, batch_indices
+from train import schedules
+from train.config import TrainConfig
+from train.objective import Objective
+
+_COLUMNS = [
+    "step", "images", "minutes", "loss", "prediction_loss", "variance", "covariance", "cosine",
+    "cosine_other", "target_std", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s",
+    "knn", "knn_random_init", "knn_thumbnail",
+]  # fmt: skip
+
+
+class Trainer:
+    """One run: build it, then :meth:`run` it.
+
+    Raises:
+        FileExistsError: the run's folder holds checkpoints and ``resume`` is False.
+        FileNotFoundError: ``resume`` is True and there is no checkpoint.
+    """
+
+    def __init__(self, config: TrainConfig, resume: bool = False) -> None:
+        self.config = config
+        self.folder = RunFolder(config.run.folder, _COLUMNS, resume)
+        found = self.folder.resume_from
+        precision = choose_precision(config.run.precision)
+        self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+        if config.optimization.batch_size % self.accelerator.num_processes:
+            raise ValueError(
+                f"optimization.batch_size {config.optimization.batch_size} does not divide among "
+                f"{self.accelerator.num_processes} processes."
+            )
+        torch.manual_seed(config.run.seed)
+        model = load_folder(found) if found else IJEPA(config.model)
+        self.random_init = Encoder(config.model)
+        self.model = model.to(self.accelerator.device)
+        objective = Objective(self.model, config.regularizer)
+        optimizer = torch.optim.AdamW(_groups(self.model), lr=config.optimization.lr)
+        self.step, self.seconds = 0, 0.0
+        self.baselines: dict[str, float] = {}
+        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        if found:
+            state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = state["step"], state["seconds"]
+        self.source = open_source(config.data.source)
+        self.images = arrays(self.source, config.model.image_size)
+
+    # ------------------------------------------------------------------ one step
+
+    def batch(self, step: int) -> tuple[Tensor, mask_samplers.Masks]:
+        """This process's share of step ``step``: (b, 3, H, W) normalised images and masks."""
+        config = self.config
+        size = config.optimization.batch_size
+        chosen = batch_indices(len(self.images), size, step, config.run.seed)
+        pixels = torch.from_numpy(self.images[chosen]).permute(0, 3, 1, 2)
+        generator = torch.Generator().manual_seed(config.run.seed * 1_000_003 + step)
+        crops = transforms.random_resized_crop(
+            pixels,
+            config.model.image_size,
+            generator,
+            scale=config.data.crop_scale,
+            flip=config.data.horizontal_flip,
+        )
+        masks = mask_samplers.sample(
+            config.mask.strategy,
+            batch=size,
+            grid=config.model.grid,
+            generator=generator,
+            **config.mask.options,
+        )
+        share = size // self.accelerator.num_processes
+        mine = slice(self.accelerator.process_index * share, None)
+        device = self.accelerator.device
+        images = transforms.normalise(crops[mine][:share]).to(device)
+        return images, masks[mine][:share].to(device)
+
+    def update(self, step: int) -> dict[str, float]:
+        """One optimizer step, then one step of the teacher. Returns what the log shows."""
+        optimization = self.config.optimization
+        rate = schedules.learning_rate(step, optimization)
+        decay = schedules.weight_decay(step, optimization)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+            group["weight_decay"] = decay if group["decays"] else 0.0
+        report = self.objective(*self.batch(step))
+        loss = report["loss"]
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss.item()} at step {step}; the last checkpoint in {self.folder.path} is "
+                "from before. A lower optimization.lr or optimization.clip_grad=1.0 usually helps."
+            )
+        self.accelerator.backward(loss)
+        limit = optimization.clip_grad or float("inf")
+        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        momentum = schedules.momentum(step, optimization)
+        follow(self.model, momentum)
+        numbers = {name: float(value.detach()) for name, value in report.items()}
+        return {**numbers, "grad_norm": float(norm), "lr": rate, "weight_decay": decay, "momentum": momentum}
+
+    # ------------------------------------------------------------------ the run
+
+    def run(self, max_minutes: float | None = None) -> Path:
+        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint."""
+        config = self.config
+        started = last_save = last_eval = time.monotonic()
+        before = self.seconds
+        if self.accelerator.is_main_process:
+            self.folder.start(strict_config.dump(config), self.step)
+        bar = tqdm(
+            total=config.optimization.steps,
+            initial=self.step,
+            unit="step",
+            disable=not self.accelerator.is_local_main_process,
+            mininterval=1.0,
+        )
+        first = self.step
+        while self.step < config.optimization.steps:
+            numbers = self.update(self.step)
+            self.step += 1
+            now = time.monotonic()
+            self.seconds = before + now - started
+            bar.update()
+            bar.set_postfix(loss=f"{numbers['loss']:.3f}", cos=f"{numbers['cosine']:.2f}")
+            out_of_time = max_minutes is not None and now - started > 60 * max_minutes
+            last = out_of_time or self.step == config.optimization.steps
+            if config.data.eval_source and (last or now - last_eval > 60 * config.run.eval_every_minutes):
+                numbers |= self.evaluate()
+                last_eval = time.monotonic()
+            if self.step % config.run.log_every == 0 or "knn" in numbers or last:
+                speed = (self.step - first) * config.optimization.batch_size / (now - started)
+                self._log({**numbers, "images_per_s": speed})
+            if last or now - last_save > 60 * config.run.save_every_minutes:
+                self.save()
+                last_save = time.monotonic()
+            if out_of_time:
+                break
+        bar.close()
+        self.accelerator.wait_for_everyone()
+        return self.folder.checkpoints()[-1]
+
+    def evaluate(self) -> dict[str, float]:
+        """kNN-20 of the target encoder on pictures never trained on, beside its two baselines."""
+        data = self.config.data
+        assert data.eval_source is not None
+        size = self.config.model.image_size
+        if not self.baselines:
+            self.train_set = labelled(self.source, size, data.eval_train)
+            self.test_set = labelled(open_source(data.eval_source, "test"), size, data.eval_test)
+            self.baselines = {
+                "knn_random_init": self._knn(lambda x: pooled_features(self.random_init, x)),
+                "knn_thumbnail": self._knn(thumbnail_features),
+            }
+        return {"knn": self._knn(lambda x: pooled_features(self.model.target_encoder, x)), **self.baselines}
+
+    def _knn(self, features: Callable[[Tensor], Tensor]) -> float:
+        (train, train_labels), (test, test_labels) = self.train_set, self.test_set
+        return knn_accuracy(features(train), train_labels, features(test), test_labels)
+
+    def _log(self, numbers: dict[str, float]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        images = self.step * self.config.optimization.batch_size
+        self.folder.log({"step": self.step, "images": images, "minutes": self.seconds / 60, **numbers})
+
+    def save(self) -> None:
+        """Write a checkpoint: the model's folder with ``trainer.pt`` in it."""
+        if self.accelerator.is_main_process:
+            self.folder.save(self.step, self._write)
+
+    def _write(self, folder: Path) -> None:
+        self.model.save(folder)
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "config": asdict(self.config),
+        }
+        torch.save(state, folder / "trainer.pt")
+
+
+def follow(model: IJEPA, momentum: float) -> None:
+    """The exponential moving average, once an optimizer step: teacher += (1 - m) (student - teacher)."""
+    with torch.no_grad():
+        torch._foreach_lerp_(
+            list(model.target_encoder.parameters()),
+            [p.detach() for p in model.encoder.parameters()],
+            1 - momentum,
+        )
+
+
+def _groups(model: IJEPA) -> list[dict[str, Any]]:
+    """Weight decay on matrices only: none on biases and other one-dimensional parameters."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "decays": True},
+        {"params": [p for p in trained if p.ndim <= 1], "decays": False},
+    ]
