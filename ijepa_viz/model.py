@@ -21,10 +21,8 @@ from torch import Tensor, nn
 
 from ijepa_viz.masks import Grid, Masks
 
-# name: (width, depth, heads, MLP ratio); tiny to giant as in the paper, nano and micro are ours.
+# name: (width, depth, heads, MLP ratio).
 SIZES: dict[str, tuple[int, int, int, float]] = {
-    "nano": (64, 2, 2, 4.0),
-    "micro": (128, 6, 4, 4.0),
     "tiny": (192, 12, 3, 4.0),
     "small": (384, 12, 6, 4.0),
     "base": (768, 12, 12, 4.0),

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+from decoders.block_vit import BlockViT, DecoderConfig
+from decoders.sampling import Decoder
+from ijepa_viz.checkpoints import fingerprint
+from ijepa_viz.model import IJEPA, ModelConfig
+
+# With two threads and other work on the machine, small operations were measured 25 times slower.
+torch.set_num_threads(1)
+settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("default")
+
+TINY = ModelConfig(
+    image_size=32, patch_size=8, width=32, depth=2, heads=2, predictor_width=16, predictor_depth=2, predictor_heads=2
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("IJEPA_VIZ_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return IJEPA(TINY).eval()
+
+
+def random_decoder(model: IJEPA) -> Decoder:
+    """A decoder of the right sizes whose output depends on its condition, but that was never trained."""
+    torch.manual_seed(1)
+    network = BlockViT(
+        DecoderConfig(
+            grid=model.grid,
+            patch_size=model.config.patch_size,
+            feature_width=model.config.width,
+            width=32,
+            depth=2,
+            heads=2,
+            ijepa="a test model",
+            ijepa_sha256=fingerprint(model),
+            steps=4,
+        )
+    )
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return Decoder(network)
+
+
+@pytest.fixture
+def decoder(model):
+    return random_decoder(model)
+
+
+@pytest.fixture
+def picture():
+    """A photograph-like picture, 48x40."""
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def photos() -> Path:
+    """Real photographs in parquet shards, where the environment names a folder of them."""
+    folder = os.environ.get("IJEPA_VIZ_TEST_PHOTOS")
+    if not folder:
+        pytest.skip("IJEPA_VIZ_TEST_PHOTOS is not set: no photographs to test on")
+    return Path(folder)
+
+
+def find_browser() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chrome or Chromium is installed")
+    return path

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ijepa_viz import masks as mk
+from ijepa_viz.masks import Masks, sample
+
+GRIDS = st.tuples(st.integers(2, 32), st.integers(2, 32))
+STRATEGIES = st.sampled_from(sorted(mk.STRATEGIES))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(STRATEGIES, GRIDS, st.integers(1, 9), st.integers(0, 2**31))
+def test_no_patch_is_both_context_and_target(strategy, grid, batch, seed):
+    masks = sample(strategy, batch=batch, grid=grid, generator=seeded(seed))
+    assert len(masks) == batch
+    for i in range(batch):  # naive, with sets
+        context = masks.context[i][masks.valid[i]].tolist()
+        assert context
+        assert context == sorted(set(context))
+        hidden = {p for block in masks.targets[i].tolist() for p in block}
+        assert hidden
+        assert not hidden & set(context)
+        assert max(hidden | set(context)) < grid[0] * grid[1]
+
+
+@given(STRATEGIES, GRIDS, st.integers(0, 2**31))
+def test_a_seed_gives_the_same_masks(strategy, grid, seed):
+    first, second = (sample(strategy, batch=5, grid=grid, generator=seeded(seed)) for _ in range(2))
+    assert first == second
+
+
+@given(GRIDS, st.integers(0, 2**31), st.sampled_from(["unbiased", "faithful"]))
+def test_multiblock_targets_are_rectangles(grid, seed, mode):
+    masks = sample(batch=4, grid=grid, generator=seeded(seed), mode=mode)
+    for block in masks.targets.flatten(0, 1).numpy():
+        rows, cols = np.unique(block // grid[1]), np.unique(block % grid[1])
+        assert len(rows) * len(cols) == len(set(block.tolist())) == len(block)
+        assert rows[-1] - rows[0] == len(rows) - 1
+        assert cols[-1] - cols[0] == len(cols) - 1
+        if mode == "faithful":  # the reference never reaches the last row and column
+            assert rows[-1] < grid[0] - 1
+            assert cols[-1] < grid[1] - 1
+
+
+def test_unbiased_multiblock_reaches_every_place_equally():
+    generator = seeded(0)
+    counts = torch.zeros(8, 8)
+    for _ in range(40):
+        counts += sample(batch=256, grid=(8, 8), generator=generator).visible.sum(0)
+    rows = counts.sum(1) / counts.sum()
+    assert torch.allclose(rows, rows.flip(0), atol=0.02)  # up and down are alike
+    assert torch.allclose(counts / counts.sum(), (counts / counts.sum()).T, atol=0.004)
+
+
+def test_block_sizes_follow_the_paper():
+    generator = seeded(1)
+    areas = [sample(batch=1, grid=(14, 14), generator=generator).targets.shape[2] / 196 for _ in range(300)]
+    assert 0.125 < min(areas)  # sides are rounded to whole patches
+    assert max(areas) < 0.225
+    assert abs(np.mean(areas) - 0.175) < 0.01
+
+
+def test_faithful_matches_the_published_behaviour_on_8x8():
+    generator = seeded(2)
+    drawn = [sample(batch=128, grid=(8, 8), generator=generator, mode="faithful") for _ in range(30)]
+    assert abs(np.mean([m.context.shape[1] for m in drawn]) - 11) < 1.5
+    top = np.mean([(m.context // 8 < 3).float().mean().item() for m in drawn])
+    assert abs(top - 0.77) < 0.08
+
+
+def test_faithful_matches_the_published_behaviour_on_16x16():
+    generator = seeded(3)
+    drawn = [sample(batch=112, grid=(16, 16), generator=generator, mode="faithful") for _ in range(30)]
+    assert abs(np.mean([m.context.shape[1] for m in drawn]) - 67) < 7
+    assert abs(np.mean([m.targets.shape[2] for m in drawn]) - 44) < 2
+
+
+def test_faithful_leaks_on_a_small_grid_and_unbiased_never_does():
+    def leaks(mode):
+        generator = seeded(4)
+        found = 0
+        for _ in range(20):
+            masks = sample(batch=64, grid=(4, 4), generator=generator, mode=mode)
+            found += int((masks.visible & masks.hidden).flatten(1).any(1).sum())
+        return found / (20 * 64)
+
+    assert leaks("unbiased") == 0
+    assert leaks("faithful") > 0
+
+
+def test_max_context_cuts_without_favouring_a_place():
+    generator = seeded(5)
+    masks = sample(batch=2048, grid=(8, 8), generator=generator, max_context=12)
+    assert masks.context.shape[1] == 12
+    rows = masks.visible.float().mean((0, 2))
+    assert abs(rows[:4].sum() - rows[4:].sum()) < 0.05 * rows.sum()
+
+
+@pytest.mark.parametrize("strategy", sorted(mk.STRATEGIES))
+def test_table_6_shares(strategy):
+    masks = sample(strategy, batch=64, grid=(14, 14), generator=seeded(6))
+    hidden = masks.hidden.float().mean().item()
+    low, high = {
+        "multiblock": (0.3, 0.7),
+        "rasterized": (0.75, 0.75),
+        "block": (0.5, 0.7),
+        "random": (0.59, 0.61),
+    }[strategy]
+    assert low <= hidden <= high
+
+
+def test_from_block_and_array_agree():
+    hidden = np.zeros((6, 5), bool)
+    hidden[1:3, 2:5] = True
+    masks = Masks.from_block((6, 5), 1, 2, 2, 3)
+    assert masks == Masks.from_array(hidden)
+    assert masks.hidden[0].numpy().tolist() == hidden.tolist()
+    assert masks.visible[0].numpy().tolist() == (~hidden).tolist()
+
+
+@given(STRATEGIES, GRIDS, st.integers(0, 2**31))
+def test_json_round_trip(strategy, grid, seed):
+    masks = sample(strategy, batch=3, grid=grid, generator=seeded(seed))
+    assert Masks.from_json(masks.to_json()) == masks
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Masks.from_array(np.zeros((4, 4), bool)), "empty"),
+        (lambda: Masks.from_array(np.ones((4, 4), bool)), "hides everything"),
+        (lambda: Masks.from_array(np.ones((4, 4))), "boolean"),
+        (lambda: Masks.from_block((8, 8), 6, 6, 4, 4), "leaves the 8x8 grid"),
+        (lambda: Masks.from_block((8, 8), -1, 0, 2, 2), "leaves the 8x8 grid"),
+        (lambda: Masks.from_block((8, 8), 0, 0, 0, 2), "empty"),
+        (lambda: Masks(torch.tensor([[0]]), torch.tensor([[[99]]]), (4, 4)), "another grid"),
+        (lambda: Masks.from_json("{}"), "Not a mask"),
+        (lambda: Masks.from_json("nonsense"), "Not a mask"),
+        (lambda: sample("multiblok", batch=1, grid=(4, 4)), "Did you mean 'multiblock'"),
+        (lambda: sample(batch=0, grid=(4, 4)), "batch"),
+        (lambda: sample(batch=1, grid=(1, 4)), "2x2"),
+        (lambda: sample(batch=1, grid=(4, 4), mode="honest"), "'unbiased' or 'faithful'"),
+    ],
+)
+def test_bad_input_names_the_cause(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
