@@ -169,7 +169,7 @@ class DecoderTrainer:
                 "loss_null": per_block[mode == NULL].mean(),
                 "grad_norm": norm,
             }
-        return {**{k: float(v) for k, v in shown.items()}, "lr": rate}
+        return {**{k: float(v.detach()) for k, v in shown.items()}, "lr": rate}
 
     def _rate(self, step: int) -> float:
         o = self.config.optimization

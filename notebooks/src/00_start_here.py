@@ -1,0 +1,130 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Start here: what does a JEPA expect in the hole?
+#
+# **Goal.** Hide part of a picture, ask a small I-JEPA what belongs there, and look at its answer.
+# **Time.** Ten minutes; every cell runs on a laptop's CPU. **You need** nothing but this notebook.
+#
+# A *generative* model would paint the missing pixels. A **J**oint-**E**mbedding **P**redictive
+# **A**rchitecture does not: it predicts the hidden part's **representation**, a few numbers for each
+# patch, and never a pixel. To look at that prediction we need a second network, a *decoder*, which
+# draws what the numbers say. It draws several times, each time with other noise:
+#
+# > What the samples **share** is in the prediction. What **varies** between them is not.
+
+# %%
+# %matplotlib inline
+import torch
+
+import ijepa_viz
+from decoders import load_decoder
+from ijepa_viz.data import examples
+from ijepa_viz.demo import block_of
+from ijepa_viz.figures import completion_grid, mask_figure
+from ijepa_viz.widgets import PredictionExplorer
+
+SEED = 0
+model = ijepa_viz.load_model("menagerie-tiny")
+decoder = load_decoder("menagerie-tiny")
+scenes = examples.drawn_scenes(model.config.image_size)
+print(f"{len(scenes)} scenes, {model.config.image_size} px, a grid of {model.grid[0]}x{model.grid[1]} patches")
+
+# %% [markdown]
+# ## Draw the hole yourself
+#
+# Drag over the picture and let go. A drag that starts on a hidden patch shows it again; arrow keys and
+# space work too. The model never sees what you hide.
+#
+# **Try this**
+# 1. Hide all of the dog. Hide only its head, then only its legs.
+# 2. Hide a piece of plain sky. How much do the samples differ now?
+# 3. Switch *decode* to **another image's prediction**. If the samples did not change, the decoder would
+#    be inventing everything, and the picture would be worth nothing.
+
+# %%
+explorer = PredictionExplorer(model, decoder, scenes[0].image, other=scenes[1].image, seed=SEED)
+explorer
+
+# %% [markdown]
+# ## The famous figure
+#
+# Original, what the encoder saw, six samples in a green box, and, in orange, the **control**: the same
+# hole decoded from another image's prediction. A claim about the green boxes must fail for the orange
+# ones.
+
+# %%
+predictions = [ijepa_viz.predict(model, s.image, block_of(s, model.grid)) for s in scenes]
+# The control: the same hole, asked about the next scene.
+pairs = zip(predictions, predictions[1:] + predictions[:1], strict=True)
+controls = [ijepa_viz.predict(model, following.image, own.masks) for own, following in pairs]
+rows = [
+    (own, decoder.sample(own, 6, seed=SEED), decoder.sample(control, 2, seed=SEED))
+    for own, control in zip(predictions, controls, strict=True)
+]
+completion_grid(rows)
+
+# %% [markdown]
+# ## In numbers
+#
+# The cosine between predicted and target tokens, beside the cosine that another image's prediction gets
+# for the same hole. Only the gap between the two is knowledge of *this* picture.
+
+# %%
+for scene, own, control in zip(scenes, predictions, controls, strict=True):
+    other = own.replaced(control.predicted).cosine.mean()
+    print(f"{scene.caption:32} {own.cosine.mean():.3f}   another image's: {other:.3f}")
+
+# %% [markdown]
+# ## Where the model was trained to look
+#
+# In pretraining, four target blocks are hidden at once, and what is left of one large block is the
+# context. Each row of numbers you saw above was learned from masks like these.
+
+# %%
+generator = torch.Generator().manual_seed(SEED)
+mask_figure(ijepa_viz.masks.sample(batch=6, grid=model.grid, generator=generator))
+
+# %% [markdown]
+# ## Questions
+#
+# 1. Which parts of the samples agree with each other, and which do not? What does the model *not* know?
+# 2. Is the colour of a hidden head in the prediction? How could you test it?
+# 3. The control in orange sometimes looks reasonable. When may it?
+#
+# ## Exercise
+#
+# Decode the same prediction with **one** sampling step instead of the default. Before you run it: will
+# the samples be sharper or more blurred, and will they differ from each other?
+
+# %% tags=["solution"]
+one_step = decoder.sample(predictions[0], 6, steps=1, seed=SEED)
+many_steps = decoder.sample(predictions[0], 6, seed=SEED)
+
+
+def spread(samples):
+    """The standard deviation over the samples, averaged over the hole's pixels."""
+    return float(samples.images.std(0)[:, samples.inside].mean())
+
+
+print(f"spread with 1 step {spread(one_step):.3f}, with {decoder.config.steps} steps {spread(many_steps):.3f}")
+completion_grid([(predictions[0], one_step), (predictions[0], many_steps)])
+
+# %% [markdown]
+# One step is the average of everything the model thinks possible: a blur, nearly the same every time.
+# That is why a decoder that shows what a representation *leaves open* has to be stochastic.
+
+# %%
+# This notebook checks itself.
+again = decoder.sample(predictions[0], 6, seed=SEED)
+assert torch.equal(again.images, many_steps.images), "the same seed must give the same samples"
+assert spread(many_steps) > spread(one_step), "one step must vary less than many"
+gap = torch.stack([(r[1].images[:2] - r[2].images[:2]).abs()[:, :, r[1].inside].mean() for r in rows])
+assert (gap > 0.02).all(), "shuffling predictions must visibly change what is drawn"
+print("All checks passed.")

@@ -1,0 +1,80 @@
+"""The speeds this project promises, measured: warm-up, then the median, side by side in one run.
+
+``make benchmark``, or ``python tests/benchmark.py --json FILE``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from decoders import load_decoder
+from ijepa_viz import Masks, load_model, predict
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz.data import examples, menagerie
+
+
+def median_ms(act: Callable[[], object], repeats: int, warm_up: int = 3) -> float:
+    """The median time of ``act``, in milliseconds."""
+    for _ in range(warm_up):
+        act()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows: list[tuple[str, float, str]] = []
+    generator = torch.Generator().manual_seed(0)
+    for label, strategy, settings in (
+        ("multiblock, unbiased", "multiblock", {}),
+        ("multiblock, faithful", "multiblock", {"mode": "faithful"}),
+        ("rasterized", "rasterized", {}),
+        ("block", "block", {}),
+        ("random", "random", {}),
+    ):
+        took = median_ms(
+            lambda s=strategy, o=settings: mask_samplers.sample(s, batch=128, grid=(8, 8), generator=generator, **o),
+            200,
+            20,
+        )
+        rows.append((f"masks, batch 128, 8x8: {label}", took, "ms (goal 1)"))
+    image = examples.photographs()[0].image
+    for name in ("menagerie-tiny", "wild-tiny"):
+        model, decoder = load_model(name), load_decoder(name)
+        hole = Masks.from_block(model.grid, 2, 2, 4, 4)
+        prediction = predict(model, image, hole)
+        rows.append((f"{name}: predict a 4x4 hole", median_ms(lambda m=model, h=hole: predict(m, image, h), 20), "ms"))
+        took = median_ms(lambda d=decoder, p=prediction: d.sample(p, 6), 10)
+        rows.append((f"{name}: six samples, {decoder.config.steps} steps", took, "ms (goal 1000)"))
+    menagerie.scenes(0, 50)
+    start = time.perf_counter()
+    menagerie.scenes(100, 400)
+    rows.append(("menagerie, 64 px, one process", 300 / (time.perf_counter() - start), "scenes/s"))
+    start = time.perf_counter()
+    menagerie.scenes(1000, 9000)
+    rows.append(
+        ("menagerie, 64 px, all cores, start-up included", 8000 / (time.perf_counter() - start), "scenes/s (goal 300)")
+    )
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    for label, value, unit in rows:
+        print(f"{label:50} {value:9.2f} {unit}")
+    if options.json:
+        options.json.write_text(json.dumps({label: value for label, value, _ in rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

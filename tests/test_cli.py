@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_decoder
+from PIL import Image
+
+from decoders.loading import save_decoder
+from ijepa_viz.checkpoints import bundled_names
+from ijepa_viz.cli import main
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    """A model folder with its decoder, as training leaves it for the command line."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.15)
+    model.save(tmp_path / "mine")
+    save_decoder(random_decoder(model).network, tmp_path / "mine" / "decoder")
+    return str(tmp_path / "mine")
+
+
+@pytest.fixture
+def photo(tmp_path, picture):
+    picture.save(tmp_path / "photo.png")
+    return str(tmp_path / "photo.png")
+
+
+def test_demo_on_ones_own_picture(folder, photo, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["demo", "--model", folder, "--image", photo, "--out", str(out), "--samples", "2"]) == 0
+    printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {p.name for p in printed} == {"completions.png", "index.html", "report.json"}
+    assert all(p.is_file() for p in printed)
+    report = json.loads((out / "report.json").read_text())
+    assert report["seconds_total"] > 0
+    assert [line["name"] for line in report["models"][0]["images"]] == ["photo"]
+
+
+def test_predict_writes_the_figure(folder, photo, tmp_path, capsys):
+    out = tmp_path / "figure.png"
+    command = ["predict", photo, "--model", folder, "--block", "1", "1", "2", "2", "--out", str(out)]
+    assert main([*command, "--samples", "3"]) == 0
+    first = np.asarray(Image.open(out))
+    assert main([*command, "--samples", "3"]) == 0
+    assert np.array_equal(first, np.asarray(Image.open(out)))  # the seed is fixed
+    assert main([*command, "--samples", "3", "--seed", "1"]) == 0
+    assert not np.array_equal(first, np.asarray(Image.open(out)))
+    assert "cosine" in capsys.readouterr().out
+
+
+def test_evaluate_writes_its_table(folder, tmp_path):
+    out = tmp_path / "table.json"
+    assert main(["evaluate", folder, "--data", "menagerie:count=60", "--json", str(out)]) == 0
+    table = json.loads(out.read_text())
+    assert table["train_images"] == table["test_images"] == 60
+    for name in ("chance", "colour_thumbnail_8x8", "random_init", "target_encoder"):
+        assert 0 <= table[name] <= 1
+
+
+def test_info_tells_the_sizes(folder, capsys):
+    assert main(["info", folder]) == 0
+    printed = capsys.readouterr().out
+    assert "grid 4x4" in printed
+    assert "width 32, depth 2" in printed
+
+
+BAD = {
+    "text.png": lambda p: p.write_text("hello"),
+    "moving.gif": lambda p: Image.new("RGB", (16, 16)).save(
+        p, save_all=True, append_images=[Image.new("RGB", (16, 16), "red")]
+    ),
+    "one.png": lambda p: Image.new("RGB", (1, 1)).save(p),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("text.png", "not an image"), ("moving.gif", "animated"), ("one.png", "1x1")]
+)
+def test_bad_pictures_write_nothing(folder, tmp_path, capsys, name, words):
+    BAD[name](tmp_path / name)
+    out = tmp_path / "out.png"
+    command = ["predict", str(tmp_path / name), "--model", folder, "--block", "1", "1", "2", "2", "--out", str(out)]
+    assert main(command) == 1
+    assert words in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["demo", "--model", folder, "--image", str(tmp_path / name), "--out", str(tmp_path / "demo")]) == 1
+    assert not (tmp_path / "demo").exists()
+
+
+def test_converted_pictures_work(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 65535, (40, 40)).astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(rng.integers(0, 255, (40, 40, 4), dtype=np.uint8), "CMYK").save(tmp_path / "print.jpg")
+    for name in ("deep.png", "print.jpg"):
+        out = tmp_path / f"{name}.out.png"
+        block = ["--block", "1", "1", "2", "2"]
+        assert main(["predict", str(tmp_path / name), "--model", folder, *block, "--out", str(out)]) == 0
+        assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [("3 3 2 2", "leaves the 4x4 grid"), ("0 0 4 4", "hides everything"), ("0 0 0 1", "empty")],
+)
+def test_bad_blocks_write_nothing(folder, photo, tmp_path, capsys, block, words):
+    out = tmp_path / "out.png"
+    assert main(["predict", photo, "--model", folder, "--block", *block.split(), "--out", str(out)]) == 1
+    assert words in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_unknown_model_names_the_nearest(photo, tmp_path, capsys):
+    block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "x.png")]
+    assert main(["predict", photo, "--model", "wild-tyni", *block]) == 1
+    assert "Did you mean 'wild-tiny'" in capsys.readouterr().err
+
+
+def test_a_decoder_of_another_model_is_refused(folder, photo, tmp_path, capsys, model):
+    model.encoder.norm.bias.data += 1
+    model.save(folder)
+    block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "x.png")]
+    assert main(["predict", photo, "--model", folder, *block]) == 1
+    assert "other weights" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------- the bundled models
+
+
+def test_both_reference_models_are_bundled():
+    assert bundled_names() == ["menagerie-tiny", "wild-tiny"]
+
+
+@pytest.mark.parametrize("name", ["menagerie-tiny", "wild-tiny"])
+def test_the_bundled_demo(name, tmp_path, capsys):
+    """Predictions know their picture: nearer to their targets than another image's, and drawn differently."""
+    assert main(["demo", "--model", name, "--out", str(tmp_path)]) == 0
+    lines = json.loads((tmp_path / "report.json").read_text())["models"][0]["images"]
+    assert np.mean([line["cosine"] - line["cosine_other_image"] for line in lines]) > 0.05
+    assert (tmp_path / "completions.png").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("name", ["menagerie-tiny", "wild-tiny"])
+def test_every_model_card_has_its_numbers_and_its_command(name, capsys):
+    assert main(["info", name]) == 0
+    card = capsys.readouterr().out
+    for word in ("python -m train --fname", "python -m decoders --fname", "minutes", "kNN", "random init", "thumbnail"):
+        assert word in card
+
+
+def test_menagerie_tiny_beats_its_baselines():
+    """A fast version of the card's kNN: fewer pictures, the same comparison."""
+    from ijepa_viz.checkpoints import load_model
+    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.probes.knn import knn_table
+
+    sources = open_source("menagerie:count=1500"), open_source("menagerie:count=500", "test")
+    table = knn_table(load_model("menagerie-tiny"), *sources)
+    assert table["target_encoder"] > table["random_init"]
+    assert table["target_encoder"] > table["colour_thumbnail_8x8"]
+
+
+def test_wild_tiny_beats_its_baselines(photos):
+    """The same on real photographs, where the environment names some."""
+    from ijepa_viz.checkpoints import load_model
+    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.probes.knn import knn_table
+
+    train = open_source(str(photos / "train-0000[0-8]-of-00010.parquet"))
+    test = open_source(str(photos / "train-00009-of-00010.parquet"))
+    table = knn_table(load_model("wild-tiny"), train, test, limit=9600)
+    assert table["target_encoder"] > table["random_init"]
+    assert table["target_encoder"] > table["colour_thumbnail_8x8"]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, random_decoder
+
+from ijepa_viz.data import examples
+from ijepa_viz.data.creatures import PART
+from ijepa_viz.demo import block_of, check_pair, run_demo, write_demo
+from ijepa_viz.figures import completion_grid, mask_figure
+from ijepa_viz.figures.completion import context_image
+from ijepa_viz.masks import Masks, sample
+from ijepa_viz.model import IJEPA
+from ijepa_viz.prediction import predict
+
+HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
+
+
+def test_predict_is_the_models_own_passes(model, picture):
+    from ijepa_viz.data.transforms import normalise, to_tensor
+
+    prediction = predict(model, picture, HOLE)
+    images = normalise(to_tensor(picture, 32))[None]
+    expected = model.predict(model.encode_context(images, HOLE), HOLE)[0]
+    target = model.targets(images, HOLE)[0]
+    assert torch.allclose(prediction.predicted, expected)
+    assert torch.allclose(prediction.target, target)
+    dot = (expected * target).sum(-1) / (expected.norm(dim=-1) * target.norm(dim=-1))
+    assert torch.allclose(prediction.cosine, dot, atol=1e-5)
+    assert prediction.cosine.shape == (1, 4)
+
+
+def test_predict_ignores_what_is_hidden(model, picture):
+    shown = predict(model, picture, HOLE)
+    changed = shown.image.clone()
+    changed[:, 8:24, 8:24] = torch.rand(3, 16, 16)
+    other = predict(model, changed, HOLE)
+    assert torch.equal(shown.predicted, other.predicted)
+    assert not torch.equal(shown.target, other.target)
+
+
+def test_a_mask_for_another_grid_is_refused(model, picture):
+    with pytest.raises(ValueError, match="8x8 grid, this model's is 4x4"):
+        predict(model, picture, Masks.from_block((8, 8), 1, 1, 2, 2))
+
+
+def drawn_axes(figure):
+    figure.canvas.draw()
+    return [a for a in figure.axes if a.images]
+
+
+def test_the_figure_shows_original_context_and_samples(model, decoder, picture):
+    prediction = predict(model, picture, HOLE)
+    samples = decoder.sample(prediction, 3)
+    axes = drawn_axes(completion_grid([(prediction, samples, samples), (prediction, samples, samples)]))
+    assert len(axes) == 2 * (2 + 3 + 2)
+    pictures = [np.asarray(a.images[0].get_array()) for a in axes]
+    original = prediction.image.permute(1, 2, 0).numpy()
+    assert np.allclose(pictures[0], original)
+    assert np.allclose(pictures[1], context_image(prediction))
+    assert (pictures[1][8:24, 8:24] == pictures[1][8, 8]).all()
+    for shown in pictures[2:5]:
+        outside = np.ones((32, 32), bool)
+        outside[8:24, 8:24] = False
+        assert np.allclose(shown[outside], original[outside])
+    assert not np.allclose(pictures[2], pictures[3])
+    with pytest.raises(ValueError, match="at least one row"):
+        completion_grid([])
+
+
+def test_nothing_in_the_figure_overlaps_or_is_cut(model, decoder, picture):
+    prediction = predict(model, picture, HOLE)
+    samples = decoder.sample(prediction, 6)
+    figure = completion_grid([(prediction, samples, samples)] * 3)
+    axes = drawn_axes(figure)
+    legend = figure.legends[0].get_window_extent()
+    page = figure.bbox
+    for box in [a.get_tightbbox() for a in axes] + [legend]:
+        assert box.x0 >= page.x0 - 3
+        assert box.x1 <= page.x1 + 3
+        assert box.y0 >= page.y0 - 3
+        assert box.y1 <= page.y1 + 3
+    assert not any(legend.overlaps(a.get_window_extent()) for a in axes)
+
+
+def test_the_mask_figure_colours_every_patch():
+    masks = sample(batch=3, grid=(8, 8), generator=torch.Generator().manual_seed(0))
+    axes = drawn_axes(mask_figure(masks))
+    assert len(axes) == 3
+    blue = np.asarray(axes[0].images[0].get_array())
+    context = np.isclose(blue, (0x56 / 255, 0xB4 / 255, 0xE9 / 255)).all(-1)
+    assert np.array_equal(context, masks.visible[0].numpy())
+
+
+def test_examples_hide_what_they_say():
+    scenes = examples.drawn_scenes(64)
+    assert {e.name for e in scenes} >= {"dog-head", "bird-leg", "wolf-leg", "building-roof"}
+    from ijepa_viz.data import menagerie
+
+    for example in scenes:
+        index = next(
+            i for i in range(10**5) if np.array_equal(menagerie.scene(i, 64, 1).image, np.asarray(example.image))
+        )
+        parts = menagerie.scene(index, 64, 1).parts == PART[example.name.split("-")[1]]
+        r, c, h, w = (8 * v for v in example.hole)
+        assert parts[r : r + h, c : c + w].sum() > 0.6 * parts.sum()
+    assert {e.name for e in examples.photographs()} == {"cat", "astronaut", "rocket", "coffee"}
+
+
+def test_block_of_scales_the_hole():
+    example = examples.photographs()[0]
+    assert block_of(example, (16, 16)).targets.shape[2] == 64
+    assert block_of(example, (8, 8)).targets.shape[2] == 16
+
+
+def test_the_demo_reports_what_it_did(model, tmp_path):
+    for parameter in model.parameters():  # at its random init a predictor hardly tells images apart
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.15)
+    decoder = random_decoder(model)
+    shown = examples.drawn_scenes(32)[:2]
+    demo = run_demo("a test model", model, decoder, shown, samples=3, seed=4)
+    files = {p.name: p for p in write_demo([demo], tmp_path / "out", 1.0)}
+    assert set(files) == {"completions.png", "index.html", "report.json"}
+    import json
+
+    report = json.loads(files["report.json"].read_text())["models"][0]
+    assert report["seed"] == 4
+    for line, example in zip(report["images"], shown, strict=True):
+        prediction = predict(model, example.image, block_of(example, model.grid))
+        assert line["cosine"] == pytest.approx(float(prediction.cosine.mean()), abs=1e-3)
+        assert line["cosine_other_image"] != line["cosine"]
+        assert line["seconds_sample"] > 0
+    page = files["index.html"].read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+    assert 'alt="Original' in page
+
+
+def test_a_decoder_of_another_model_is_refused(decoder):
+    torch.manual_seed(9)
+    with pytest.raises(ValueError, match="other weights"):
+        check_pair(IJEPA(TINY), decoder)

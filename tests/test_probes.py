@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ijepa_viz.probes.knn import knn_accuracy, pooled_features, thumbnail_features
+
+
+def test_knn_against_a_naive_loop():
+    torch.manual_seed(0)
+    train, test = torch.randn(80, 5), torch.randn(30, 5)
+    y, t = torch.randint(0, 3, (80,)), torch.randint(0, 3, (30,))
+    mean, std = train.numpy().mean(0), train.numpy().std(0, ddof=1)
+    a, b = ((x.numpy() - mean) / std for x in (train, test))
+    right = 0
+    for i in range(30):
+        cosines = [float(a[j] @ b[i] / np.linalg.norm(a[j]) / np.linalg.norm(b[i])) for j in range(80)]
+        near = np.argsort(cosines)[::-1][:7]
+        right += np.bincount(y.numpy()[near], minlength=3).argmax() == int(t[i])
+    assert abs(knn_accuracy(train, y, test, t, k=7) - right / 30) < 1e-9
+
+
+def test_knn_finds_what_is_there_and_chance_where_there_is_nothing():
+    torch.manual_seed(0)
+    labels = torch.arange(400) % 4
+    separate = torch.eye(4)[labels] * 5 + torch.randn(400, 4)
+    assert knn_accuracy(separate[:300], labels[:300], separate[300:], labels[300:]) > 0.95
+    noise = torch.randn(400, 4)
+    assert knn_accuracy(noise[:300], labels[:300], noise[300:], labels[300:]) < 0.4
+
+
+def test_thumbnails_are_mean_colours():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
+    ours = thumbnail_features(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+    for picture, row in zip(pictures, ours, strict=True):
+        theirs = np.asarray(Image.fromarray(picture).resize((8, 8), Image.Resampling.BOX), dtype=float)
+        assert np.abs(row.view(3, 8, 8).permute(1, 2, 0).numpy() - theirs).max() <= 0.51
+
+
+def test_features_are_averages_of_tokens(model):
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    from ijepa_viz.data.transforms import normalise
+
+    tokens = model.target_encoder(normalise(images / 255))
+    assert torch.allclose(pooled_features(model.target_encoder, images, batch=2), tokens.mean(1), atol=1e-5)
+    last_two = pooled_features(model.target_encoder, images, layers=2)
+    assert last_two.shape == (5, 64)
+    assert torch.allclose(last_two[:, 32:], tokens.mean(1), atol=1e-5)

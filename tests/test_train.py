@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import csv
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ijepa_viz import strict_config
+from ijepa_viz.checkpoints import load_model
+from ijepa_viz.masks import sample
+from train import schedules
+from train.__main__ import main
+from train.config import OptimizationConfig, RegularizerConfig, TrainConfig
+from train.objective import Objective, variance_covariance
+from train.trainer import Trainer, follow
+
+CONFIG = """
+model: {image_size: 32, patch_size: 8, width: 32, depth: 2, heads: 2,
+        predictor_width: 16, predictor_depth: 1, predictor_heads: 2}
+data: {source: "menagerie:count=64", eval_source: "menagerie:count=40", eval_train: 40, eval_test: 20}
+optimization: {steps: 12, batch_size: 8, warmup: 2, ema: [0.9, 0.99], clip_grad: 1.0}
+regularizer: {name: variance-covariance, level: pooled}
+run: {precision: fp32, log_every: 1}
+"""
+
+
+def config_file(tmp_path, text=CONFIG):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def rows(folder):
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_writes_a_model_a_log_and_its_config(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["--fname", config_file(tmp_path), f"run.folder={run}"]) == 0
+    log = rows(run)
+    assert [int(r["step"]) for r in log] == list(range(1, 13))
+    assert all(math.isfinite(float(r["loss"])) for r in log)
+    assert 0 <= float(log[-1]["knn"]) <= 1
+    assert log[-1]["knn_random_init"]
+    assert log[-1]["knn_thumbnail"]
+    model = load_model(run / "step-00000012")
+    assert model.config.width == 32
+    assert [p.name for p in sorted(run.iterdir())] == ["config.yaml", "log.csv", "step-00000012"]
+    again = strict_config.load(TrainConfig, run / "config.yaml")
+    assert again.optimization.steps == 12
+
+
+def test_resuming_equals_not_stopping(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    config = config_file(tmp_path)
+    fixed = ["--fname", config, "data.eval_source=null"]
+    assert main([*fixed, f"run.folder={whole}"]) == 0
+    assert main([*fixed, f"run.folder={parts}", "--max-minutes", "0"]) == 0  # one step
+    assert len(rows(parts)) == 1
+    assert main([*fixed, f"run.folder={parts}", "--resume"]) == 0
+    assert [r["loss"] for r in rows(whole)] == [r["loss"] for r in rows(parts)]
+    a, b = (load_model(f / "step-00000012").state_dict() for f in (whole, parts))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_training_lowers_the_loss(tmp_path):
+    # The paper's own objective, on one batch over and over with the teacher standing still.
+    text = CONFIG.replace("steps: 12", "steps: 80").replace("ema: [0.9, 0.99]", "ema: [1.0, 1.0]")
+    config = strict_config.load(
+        TrainConfig,
+        config_file(tmp_path, text),
+        ["data.eval_source=null", "regularizer.name=none", f"run.folder={tmp_path / 'run'}", "optimization.lr=3e-3"],
+    )
+    trainer = Trainer(config)
+    fixed = trainer.batch(0)
+    trainer.batch = lambda step: fixed  # type: ignore[method-assign]
+    losses = [trainer.update(step)["loss"] for step in range(80)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_loss_is_smooth_l1_on_layer_normed_targets(model):
+    masks = sample(batch=4, grid=model.grid, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(4, 3, 32, 32)
+    report = Objective(model, RegularizerConfig())(images, masks)
+    difference = (model.predict(model.encode_context(images, masks), masks) - model.targets(images, masks)).abs()
+    expected = torch.where(difference < 1, 0.5 * difference**2, difference - 0.5).mean()
+    assert torch.allclose(report["loss"], expected, atol=1e-6)
+
+
+def test_variance_covariance_against_numpy():
+    import numpy as np
+
+    x = torch.randn(50, 6) * torch.tensor([0.1, 0.5, 1, 2, 3, 0.01])
+    variance, covariance = variance_covariance(x, epsilon=0.0)
+    expected = np.maximum(0, 1 - np.std(x.numpy(), axis=0, ddof=1)).mean()
+    c = np.cov(x.numpy().T)
+    assert abs(variance - expected) < 1e-5
+    assert abs(covariance - (c**2 - np.diag(np.diag(c)) ** 2).sum() / 6) < 1e-4
+
+
+def test_the_regularizer_ignores_padding(model):
+    masks = sample(batch=6, grid=(4, 4), generator=torch.Generator().manual_seed(3), targets=2)
+    images = torch.randn(6, 3, 32, 32)
+    for level in ("tokens", "pooled"):
+        report = Objective(model, RegularizerConfig("variance-covariance", level))(images, masks)
+        context = model.encode_context(images, masks)
+        each = [context[i][masks.valid[i]] for i in range(6)]
+        features = torch.cat(each) if level == "tokens" else torch.stack([t.mean(0) for t in each])
+        assert torch.allclose(report["variance"], variance_covariance(features)[0], atol=1e-5)
+
+
+def test_the_teacher_follows_by_its_momentum(model):
+    for parameter in model.encoder.parameters():
+        parameter.data += 1
+    before = [p.clone() for p in model.target_encoder.parameters()]
+    follow(model, 0.9)
+    for old, student, teacher in zip(
+        before, model.encoder.parameters(), model.target_encoder.parameters(), strict=True
+    ):
+        assert torch.allclose(teacher, 0.9 * old + 0.1 * student, atol=1e-6)
+
+
+def test_schedules_have_the_papers_ends():
+    o = OptimizationConfig(
+        steps=1000, warmup=100, lr=1e-3, start_lr=2e-4, final_lr=1e-6, weight_decay=0.04, final_weight_decay=0.4
+    )
+    assert schedules.learning_rate(0, o) == pytest.approx(2e-4)
+    assert schedules.learning_rate(100, o) == pytest.approx(1e-3)
+    assert schedules.learning_rate(1000, o) == pytest.approx(1e-6)
+    assert schedules.learning_rate(550, o) == pytest.approx((1e-3 + 1e-6) / 2)
+    assert schedules.weight_decay(0, o) == pytest.approx(0.04)
+    assert schedules.weight_decay(1000, o) == pytest.approx(0.4)
+    assert [schedules.momentum(s, o) for s in (0, 500, 1000)] == pytest.approx([0.996, 0.998, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["optimization.lrr=1"], "Did you mean 'lr'"),
+        (["optimisation.lr=1"], "Did you mean 'optimization'"),
+        (["optimization.lr=fast"], "expected a number"),
+        (["optimization.steps=1.5"], "expected int"),
+        (["run.precision=fp8"], "auto, bf16 or fp32"),
+        (["regularizer.name=vicreg"], "variance-covariance"),
+        (["optimization.batch_size=512"], "fewer than one batch"),
+        (["data.source=nowhere"], "No data set"),
+        (["mask.strategy=multiblok"], "Did you mean 'multiblock'"),
+        (["--resume"], "Nothing to resume"),
+    ],
+)
+def test_a_bad_config_is_named_and_writes_nothing(tmp_path, capsys, arguments, words):
+    run = tmp_path / "run"
+    assert main(["--fname", config_file(tmp_path), f"run.folder={run}", *arguments]) == 1
+    assert words in capsys.readouterr().err
+    assert not list(run.glob("step-*"))
+
+
+def test_a_run_is_not_overwritten(tmp_path, capsys):
+    command = ["--fname", config_file(tmp_path), f"run.folder={tmp_path / 'run'}", "--max-minutes", "0"]
+    assert main(command) == 0
+    assert main(command) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys):
+    command = ["--fname", config_file(tmp_path), f"run.folder={tmp_path / 'run'}", "optimization.lr=1e30"]
+    assert main([*command, "optimization.start_lr=1e30", "optimization.clip_grad=null"]) == 1
+    assert "The loss is" in capsys.readouterr().err
+
+
+_FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from ijepa_viz import strict_config
+from train.config import TrainConfig
+from train.trainer import Trainer
+trainer = Trainer(strict_config.load(TrainConfig, sys.argv[1], sys.argv[2:]), resume=True)
+trainer.update(trainer.step)
+trainer.step += 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # what a full disk looks like
+try:
+    trainer.save()
+except OSError as error:
+    print("refused:", error)
+"""
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    arguments = [config_file(tmp_path), f"run.folder={run}", "data.eval_source=null"]
+    assert main(["--fname", *arguments, "--max-minutes", "0"]) == 0
+    before = {p.name: p.read_bytes() for p in (run / "step-00000001").iterdir()}
+    done = subprocess.run([sys.executable, "-c", _FULL_DISK, *arguments], capture_output=True, text=True, check=True)
+    assert "refused: The checkpoint of step 2" in done.stdout
+    assert [p.name for p in run.glob("step-*")] == ["step-00000001"]
+    assert {p.name: p.read_bytes() for p in (run / "step-00000001").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["menagerie-tiny", "wild-tiny"])
+def test_shipped_configs_are_valid(name):
+    from pathlib import Path
+
+    root = Path(__file__).parent.parent
+    assert strict_config.load(TrainConfig, root / "train" / "configs" / f"{name}.yaml").model.image_size == 64
+    from decoders.config import DecoderTrainConfig
+
+    assert strict_config.load(DecoderTrainConfig, root / "decoders" / "configs" / f"{name}.yaml").ijepa == name
+
+
+def test_batches_differ_between_steps_and_epochs(tmp_path):
+    from ijepa_viz.run_folder import batch_indices
+
+    epoch = [batch_indices(50, 10, s, 0) for s in range(5)]
+    assert sorted(i for b in epoch for i in b) == list(range(50))
+    assert any((a != b).any() for a, b in zip(epoch, [batch_indices(50, 10, s, 0) for s in range(5, 10)], strict=True))
