@@ -313,22 +313,23 @@ def multiblock(
     if faithful:
         return _multiblock_faithful(batch, grid, generator, targets, size, context_size, keep)
 
-    index, hidden = _place_targets(batch, grid, generator, targets, size, margin)
-    visible = _place(batch, grid, generator, context_size, margin)[1] & ~hidden
+    drawn: list[tuple[Tensor, Tensor]] = []
+    missing = batch
     for _ in range(_ATTEMPTS):
-        short = (visible.sum(1) < keep).nonzero().flatten()
-        if not len(short):
+        # Rejection sampling, with spares drawn at once: a second round costs as much as the first.
+        count = missing + missing // 4 + 4
+        index, hidden = _place_targets(count, grid, generator, targets, size, 0)
+        visible = _place(count, grid, generator, context_size, 0)[1] & ~hidden
+        good = visible.sum(1) >= keep
+        drawn.append((index[good][:missing], visible[good][:missing]))
+        missing -= len(drawn[-1][0])
+        if not missing:
             break
-        index[short], hidden[short] = _place_targets(len(short), grid, generator, targets, size, margin)
-        block = _place(len(short), grid, generator, context_size, margin)[1]
-        visible[short] = block & ~hidden[short]
     else:
         # Many large targets on a small grid: let them coincide, and see all the rest.
-        short = (visible.sum(1) < keep).nonzero().flatten()
-        index[short] = index[short, :1].expand(-1, targets, -1)
-        hidden[short] = False
-        hidden[short] = hidden[short].scatter(1, index[short, 0], True)
-        visible[short] = ~hidden[short]
+        index, hidden = _place_targets(missing, grid, generator, 1, size, 0)
+        drawn.append((index.expand(-1, targets, -1), ~hidden))
+    index, visible = (torch.cat(parts) for parts in zip(*drawn, strict=True))
     if max_context is not None:
         visible = _thin(visible, max_context, generator)
     context, valid = _gather(visible)
@@ -345,6 +346,8 @@ def _multiblock_faithful(
     keep: int,
 ) -> Masks:
     keep = min(keep, context_size[0] * context_size[1] - 1)
+    places = (grid[0] - context_size[0]) * (grid[1] - context_size[1])
+    attempts = _ATTEMPTS if places > 1 else 1  # drawing the only place again changes nothing
     index, _ = _place_targets(batch, grid, generator, targets, size, 1)
     visible = torch.zeros(batch, grid[0] * grid[1], dtype=torch.bool)
     todo = torch.arange(batch)
@@ -352,7 +355,7 @@ def _multiblock_faithful(
         # Each round gives one more target region back to the context: the known leak.
         hidden = torch.zeros_like(visible)
         hidden.scatter_(1, index[:, : targets - released].flatten(1), True)
-        for _ in range(_ATTEMPTS):
+        for _ in range(attempts):
             block = _place(len(todo), grid, generator, context_size, 1)[1]
             visible[todo] = block & ~hidden[todo]
             todo = todo[visible[todo].sum(1) <= keep]

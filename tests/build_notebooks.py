@@ -18,7 +18,7 @@ def built(source: Path) -> str:
     """The notebook of a source file as its JSON text."""
     notebook = jupytext.read(source, fmt="py:percent")
     for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number:02d}"
+        cell["id"] = str(number)
     notebook.metadata.pop("jupytext", None)
     return nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
 
