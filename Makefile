@@ -1,7 +1,6 @@
 # Each target does its own set-up in .venv; nothing else needs to be installed first.
 PYTHON ?= python3
 BIN := .venv/bin
-export JUPYTER_PLATFORM_DIRS = 1
 
 .PHONY: demo test lab install browser lint notebooks benchmark clean
 
@@ -35,7 +34,7 @@ install: .venv/.installed
 
 # Browser tests use an installed Chrome or Chromium; as root on Debian one is installed.
 browser:
-	@if ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	  else echo "No Chrome or Chromium found: the browser tests will be skipped."; fi; fi

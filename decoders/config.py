@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ijepa_viz.run_folder import RunConfig
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -55,17 +57,6 @@ class OptimizationConfig:
     ema: float = 0.998
     clip_grad: float = 1.0
     min_sigma: float = 0.05
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """folder: where log, sample sheets and checkpoints go. precision: "auto", "bf16" or "fp32"."""
-
-    folder: str = "runs/decoder"
-    seed: int = 0
-    precision: str = "auto"
-    log_every: int = 20
-    save_every_minutes: float = 5.0
 
 
 @dataclass(frozen=True)

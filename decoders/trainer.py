@@ -149,11 +149,7 @@ class DecoderTrainer:
         weight = sigma.clamp_min(config.optimization.min_sigma) ** -2
         per_block = weight * (guess - clean).square().mean((1, 2))
         loss = per_block.mean()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss.item()} at step {step}; the last checkpoint in {self.folder.path} "
-                "is from before. A lower optimization.lr usually helps."
-            )
+        self.folder.check(loss, step)
         rate = self._rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -43,11 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", type=Path, required=True, help="the figure to write, .png")
     predict.set_defaults(run=_predict)
 
-    evaluate = commands.add_parser("evaluate", help="kNN accuracy beside random init and a colour thumbnail")
+    evaluate = commands.add_parser("evaluate", help="what a model's features hold, beside baselines")
     evaluate.add_argument("model")
-    evaluate.add_argument("--probe", choices=["knn"], default="knn")
-    evaluate.add_argument("--data", required=True, help="labelled pictures to search in")
-    evaluate.add_argument("--test-data", help="labelled pictures to classify (default: --data's test split)")
+    evaluate.add_argument("--probe", choices=["knn", "pixels"], default="knn")
+    evaluate.add_argument("--data", required=True, help="pictures; for kNN labelled, to search in")
+    evaluate.add_argument("--test-data", help="pictures to test on (default: --data's test split)")
     evaluate.add_argument("--json", type=Path, help="write the table here as well")
     evaluate.set_defaults(run=_evaluate)
 
@@ -110,13 +110,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz import checkpoints
     from ijepa_viz.data.sources import open_source
     from ijepa_viz.probes.knn import knn_table
+    from ijepa_viz.probes.pixels import pixel_table
 
     model = checkpoints.load_model(options.model)
-    train = open_source(options.data, "train")
     test = open_source(options.test_data or options.data, "test")
-    table = knn_table(model, train, test)
+    if options.probe == "knn":
+        table = knn_table(model, open_source(options.data, "train"), test)
+    else:
+        table = pixel_table(model, test)
     for name, value in table.items():
-        print(f"{name:28} {value:.4f}" if isinstance(value, float) else f"{name:28} {value}")
+        print(f"{name:30} {value:.4f}" if isinstance(value, float) else f"{name:30} {value}")
     if options.json:
         checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
     return 0
@@ -154,6 +157,7 @@ def _lab(options: argparse.Namespace) -> int:
     if not first.exists():
         raise FileNotFoundError(f"{first} is missing: the notebooks come with a clone of the project.")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks}"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--no-browser"] if options.no_browser else []
     # Root needs to say so; the server listens on this machine only.
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

@@ -10,12 +10,28 @@ import csv
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ijepa_viz.checkpoints import write_file
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run has: its folder, its seed, and how often it logs and saves.
+
+    ``precision`` is "auto", "bf16" or "fp32".
+    """
+
+    folder: str = "runs/unnamed"
+    seed: int = 0
+    precision: str = "auto"
+    log_every: int = 10
+    save_every_minutes: float = 5.0
 
 
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
@@ -80,6 +96,14 @@ class RunFolder:
         text = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
         with (self.path / "log.csv").open("a", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(text)
+
+    def check(self, loss: Tensor, step: int) -> None:
+        """Raise FloatingPointError for a loss that is no number, with the way out."""
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"The loss is {loss.item()} at step {step}; the last checkpoint in {self.path} is from "
+                "before. A lower optimization.lr or optimization.clip_grad=1.0 usually helps."
+            )
 
     def save(self, step: int, write: Callable[[Path], None]) -> Path:
         """Let ``write`` fill a folder, name it ``step-XXXXXXXX``, then drop the older ones.

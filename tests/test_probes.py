@@ -47,3 +47,29 @@ def test_features_are_averages_of_tokens(model):
     last_two = pooled_features(model.target_encoder, images, layers=2)
     assert last_two.shape == (5, 64)
     assert torch.allclose(last_two[:, 32:], tokens.mean(1), atol=1e-5)
+
+
+def test_ridge_against_least_squares_with_the_penalty_as_rows():
+    from ijepa_viz.probes.pixels import ridge_r2
+
+    torch.manual_seed(0)
+    x, z = torch.randn(90, 6), torch.randn(40, 6)
+    weights = torch.randn(6, 4)
+    y, t = x @ weights + torch.randn(90, 4) + 2, z @ weights + torch.randn(40, 4) + 2
+    mean, std = x.mean(0), x.std(0)
+    a, b = ((v - mean) / std for v in (x, z))
+    rows = np.concatenate([a.numpy(), np.eye(6) * 30**0.5])
+    solution = np.linalg.lstsq(rows, np.concatenate([(y - y.mean(0)).numpy(), np.zeros((6, 4))]), rcond=None)[0]
+    error = ((b.numpy() @ solution + y.mean(0).numpy() - t.numpy()) ** 2).sum()
+    expected = 1 - error / ((t - y.mean(0)).numpy() ** 2).sum()
+    assert abs(ridge_r2(x, y, z, t) - expected) < 1e-4
+
+
+def test_the_pixel_probe_reads_what_tokens_hold(model):
+    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.probes.pixels import pixel_table
+
+    table = pixel_table(model, open_source("menagerie:count=90"))
+    # Random target tokens of a small ViT are nearly the pixels themselves; a random predictor knows little.
+    assert table["target_tokens"] > table["random_init_predicted_tokens"]
+    assert table["target_tokens"] > table["mean_visible_colour"]

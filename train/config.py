@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ijepa_viz.model import ModelConfig
+from ijepa_viz.run_folder import RunConfig
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,9 @@ class RegularizerConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """folder: where log and checkpoints go. precision: "auto", "bf16" or "fp32"."""
+class PretrainRunConfig(RunConfig):
+    """A run that also evaluates, every so often."""
 
-    folder: str = "runs/ijepa"
-    seed: int = 0
-    precision: str = "auto"
-    log_every: int = 10
-    save_every_minutes: float = 5.0
     eval_every_minutes: float = 10.0
 
 
@@ -79,4 +75,4 @@ class TrainConfig:
     mask: MaskConfig = field(default_factory=MaskConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    run: PretrainRunConfig = field(default_factory=PretrainRunConfig)

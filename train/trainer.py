@@ -111,11 +111,7 @@ class Trainer:
             group["weight_decay"] = decay if group["decays"] else 0.0
         report = self.objective(*self.batch(step))
         loss = report["loss"]
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss.item()} at step {step}; the last checkpoint in {self.folder.path} is "
-                "from before. A lower optimization.lr or optimization.clip_grad=1.0 usually helps."
-            )
+        self.folder.check(loss, step)
         self.accelerator.backward(loss)
         limit = optimization.clip_grad or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)

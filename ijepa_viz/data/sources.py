@@ -160,8 +160,12 @@ def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> list
 
 
 def _from_hub(spec: str, split: str) -> Source:
-    from datasets import load_dataset
-
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise ValueError(
+            f"{spec!r} looks like a Hugging Face data set id, which needs: pip install 'ijepa-viz[hub]'"
+        ) from error
     data: Any = load_dataset(spec, split=split)
     picture = "image" if "image" in data.column_names else "img"
     labels = np.array(data["label"], dtype=np.int64) if "label" in data.column_names else None

@@ -1,0 +1,97 @@
+"""How much of a hidden block's pixels a linear map explains from its predicted tokens.
+
+A cheap go or no-go before a decoder is trained: what ridge regression cannot read out of a prediction, no
+decoder's picture of it should be believed to show. It says nothing about what is there non-linearly.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz.data.sources import Source, arrays
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.masks import Masks
+from ijepa_viz.model import IJEPA, cut, patchify
+
+
+def ridge_r2(train: Tensor, train_pixels: Tensor, test: Tensor, test_pixels: Tensor, strength: float = 30.0) -> float:
+    """The share of the test pixels' variance that ridge regression explains.
+
+    Args:
+        train, test: (n, D) and (m, D) features, standardised here.
+        train_pixels, test_pixels: (n, P) and (m, P).
+        strength: of the penalty on the weights; the intercept has none.
+
+    Returns:
+        R2, 1 for perfect and 0 for no better than the training mean.
+    """
+    mean, std = train.mean(0), train.std(0).clamp_min(1e-6)
+    x, z = ((t - mean) / std for t in (train, test))
+    centre = train_pixels.mean(0)
+    gram = x.T @ x + strength * torch.eye(x.shape[1])
+    weights = torch.linalg.solve(gram, x.T @ (train_pixels - centre))
+    error = (z @ weights + centre - test_pixels).square().sum()
+    return float(1 - error / (test_pixels - centre).square().sum())
+
+
+@torch.no_grad()
+def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) -> dict[str, float | int]:
+    """R2 of a hidden block of a quarter of the image, at random places, two thirds to fit and one to test.
+
+    From the mean visible colour, the predicted tokens, their average, and the target tokens; and from the
+    predictions of a random init, which can do little more than pass the mean colour on.
+
+    Raises:
+        ValueError: fewer than 30 pictures.
+    """
+    count = min(limit, len(source))
+    if count < 30:
+        raise ValueError(f"The pixel probe needs at least 30 pictures, got {count}.")
+    pixels = torch.from_numpy(arrays(source, model.config.image_size)[:count].copy()).permute(0, 3, 1, 2)
+    images = normalise(pixels / 255)
+    masks = mask_samplers.sample(
+        batch=count,
+        grid=model.grid,
+        generator=torch.Generator().manual_seed(seed),
+        targets=1,
+        target_scale=(0.25, 0.25),
+        target_aspect=(1.0, 1.0),
+        context_scale=(1.0, 1.0),
+    )
+    truth = cut(patchify(images, model.config.patch_size), masks)[:, 0]  # (n, T, 3 p p)
+    torch.manual_seed(seed)
+    random_init = IJEPA(model.config).eval()
+    predicted, target = _tokens(model.eval(), images, masks)
+    features = {
+        "mean_visible_colour": _mean_colour(images, masks, model.config.patch_size),
+        "random_init_predicted_tokens": _tokens(random_init, images, masks)[0],
+        "predicted_tokens_averaged": predicted.mean(1, keepdim=True).expand_as(predicted),
+        "predicted_tokens": predicted,
+        "target_tokens": target,
+    }
+    split = count * 2 // 3
+    table: dict[str, float | int] = {"images": count}
+    for name, tokens in features.items():
+        first, last = tokens[:split].flatten(0, 1), tokens[split:].flatten(0, 1)
+        table[name] = ridge_r2(first, truth[:split].flatten(0, 1), last, truth[split:].flatten(0, 1))
+    return table
+
+
+def _tokens(model: IJEPA, images: Tensor, masks: Masks, batch: int = 200) -> tuple[Tensor, Tensor]:
+    """Predicted and target tokens of the one block of each image, (n, T, D)."""
+    parts = []
+    for start in range(0, len(images), batch):
+        some, theirs = images[start : start + batch], masks[start : start + batch]
+        parts.append((model.predict(model.encode_context(some, theirs), theirs), model.targets(some, theirs)))
+    predicted, target = (torch.cat(p)[:, 0].float() for p in zip(*parts, strict=True))
+    return predicted, target
+
+
+def _mean_colour(images: Tensor, masks: Masks, patch_size: int) -> Tensor:
+    """(n, T, 3): the average colour of each image's visible patches, the same for every token."""
+    colours = patchify(images, patch_size).unflatten(-1, (3, -1)).mean(-1)  # (n, N, 3)
+    visible = masks.visible.flatten(1)[..., None]
+    mean = (colours * visible).sum(1) / visible.sum(1)
+    return mean[:, None].expand(-1, masks.targets.shape[2], -1)
