@@ -60,6 +60,15 @@ def main() -> None:
         rows.append((f"{name}: predict a 4x4 hole", median_ms(lambda m=model, h=hole: predict(m, image, h), 20), "ms"))
         took = median_ms(lambda d=decoder, p=prediction: d.sample(p, 6), 10)
         rows.append((f"{name}: six samples, {decoder.config.steps} steps", took, "ms (goal 1000)"))
+    model = load_model("wild-tiny")
+    pictures = torch.randn(32, 3, 64, 64)
+    for kind in ("fp32", "bf16"):
+
+        def encode(enabled: bool = kind == "bf16") -> None:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                model.encode_target(pictures)
+
+        rows.append((f"encode 32 pictures of 64 px in {kind}", median_ms(encode, 5, 2), "ms"))
     menagerie.scenes(0, 50)
     start = time.perf_counter()
     menagerie.scenes(100, 400)
