@@ -79,17 +79,17 @@ def multiblock(
         # Rejection sampling, with spares drawn at once: a second round costs as much as the first.
         count = missing + missing // 4 + 4
         index, hidden = _place_targets(count, grid, generator, targets, size, 0)
-        visible = _place(count, grid, generator, context_size, 0)[1] & ~hidden
-        good = visible.sum(1) >= keep
-        drawn.append((index[good][:missing], visible[good][:missing]))
-        missing -= len(drawn[-1][0])
+        visible = _place(count, grid, generator, context_size, 0) & ~hidden
+        good = (visible.sum(1) >= keep).nonzero().flatten()[:missing]
+        drawn.append((index[good], visible[good]))
+        missing -= len(good)
         if not missing:
             break
     else:
         # Many large targets on a small grid: let them coincide, and see all the rest.
         index, hidden = _place_targets(missing, grid, generator, 1, size, 0)
         drawn.append((index.expand(-1, targets, -1), ~hidden))
-    index, visible = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    index, visible = drawn[0] if len(drawn) == 1 else map(torch.cat, zip(*drawn, strict=True))
     if max_context is not None:
         visible = _thin(visible, max_context, generator)
     context, valid = _gather(visible)
@@ -113,12 +113,13 @@ def _multiblock_faithful(
     todo = torch.arange(batch)
     for released in range(targets + 1):
         # Each round gives one more target region back to the context: the known leak.
-        hidden = torch.zeros_like(visible)
-        hidden.scatter_(1, index[:, : targets - released].flatten(1), True)
+        hidden = torch.zeros(len(todo), visible.shape[1], dtype=torch.bool)
+        hidden.scatter_(1, index[todo, : targets - released].flatten(1), True)
         for _ in range(attempts):
-            block = _place(len(todo), grid, generator, context_size, 1)[1]
-            visible[todo] = block & ~hidden[todo]
-            todo = todo[visible[todo].sum(1) <= keep]
+            found = _place(len(todo), grid, generator, context_size, 1) & ~hidden
+            visible[todo] = found
+            short = (found.sum(1) <= keep).nonzero().flatten()
+            todo, hidden = todo[short], hidden[short]
             if not len(todo):
                 break
         if not len(todo):
@@ -196,23 +197,31 @@ def _offsets(size: Grid, cols: int) -> Tensor:
     return (torch.arange(size[0])[:, None] * cols + torch.arange(size[1])).flatten()
 
 
-def _place(count: int, grid: Grid, generator: torch.Generator | None, size: Grid, margin: int) -> tuple[Tensor, Tensor]:
-    """``count`` blocks of one size at random places: indices (count, T), and a (count, N) bool map."""
-    rows, cols = grid
-    down, right = rows - size[0] + 1 - margin, cols - size[1] + 1 - margin
+def _starts(count: int, grid: Grid, generator: torch.Generator | None, size: Grid, margin: int) -> Tensor:
+    """The top left patches of ``count`` blocks of one size at random places, (count,)."""
+    down, right = grid[0] - size[0] + 1 - margin, grid[1] - size[1] + 1 - margin
     place = torch.randint(down * right, (count,), generator=generator)
-    start = place // right * cols + place % right
-    index = start[:, None] + _offsets(size, cols)
-    inside = torch.zeros(count, rows * cols, dtype=torch.bool).scatter_(1, index, True)
-    return index, inside
+    return place + place // right * (grid[1] - right)
+
+
+def _place(count: int, grid: Grid, generator: torch.Generator | None, size: Grid, margin: int) -> Tensor:
+    """``count`` blocks of one size at random places, as a (count, N) bool map."""
+    start = _starts(count, grid, generator, size, margin)[:, None]
+    top, left = start // grid[1], start % grid[1]
+    row, col = torch.arange(grid[0]), torch.arange(grid[1])
+    inside_rows = (row >= top) & (row < top + size[0])
+    inside_cols = (col >= left) & (col < left + size[1])
+    return (inside_rows[:, :, None] & inside_cols[:, None]).flatten(1)
 
 
 def _place_targets(
     batch: int, grid: Grid, generator: torch.Generator | None, targets: int, size: Grid, margin: int
 ) -> tuple[Tensor, Tensor]:
     """Indices (B, M, T) of M blocks an image, and their union (B, N)."""
-    index, inside = _place(batch * targets, grid, generator, size, margin)
-    return index.view(batch, targets, -1), inside.view(batch, targets, -1).any(1)
+    starts = _starts(batch * targets, grid, generator, size, margin)
+    index = (starts[:, None] + _offsets(size, grid[1])).view(batch, targets, -1)
+    hidden = torch.zeros(batch, grid[0] * grid[1], dtype=torch.bool)
+    return index, hidden.scatter_(1, index.flatten(1), True)
 
 
 def _thin(visible: Tensor, limit: int, generator: torch.Generator | None) -> Tensor:
