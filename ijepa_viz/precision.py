@@ -9,7 +9,7 @@ def choose_precision(wish: str = "auto") -> str:
     """Choose "bf16" or "fp32".
 
     Automatic on a CPU means bf16 only with instructions for it (AVX-512 BF16 or AMX): without
-    them autocast was measured 7 to 12 times slower than fp32 (``make benchmark``).
+    them autocast was measured 6 to 7 times slower than fp32 (``make benchmark``).
 
     Raises:
         ValueError: ``wish`` is none of auto, bf16, fp32.

@@ -63,9 +63,8 @@ def test_encoder_equals_timm():
     ours = checkpoints.load_timm(theirs).eval()
     images = torch.randn(2, 3, 28, 28)
     with torch.no_grad():
-        difference = (ours.encode_target(images) - theirs.norm(theirs.forward_features(images))).abs().max()
-        plain = (ours.encode_target(images) - theirs.forward_features(images)).abs().max()
-    assert min(difference, plain) < 1e-5
+        difference = (ours.encode_target(images) - theirs.forward_features(images)).abs().max()
+    assert difference < 1e-5
 
 
 def test_hidden_pixels_never_reach_the_context(model):
@@ -159,10 +158,7 @@ def test_sizes_have_the_published_parameter_counts(size):
         from ijepa_viz.model import Encoder
 
         config = ModelConfig.of_size(size, image_size=224, patch_size=14 if size == "huge" else 16, predictor_width=0)
-        try:
-            encoder = Encoder(config)
-        except NotImplementedError:  # the initialiser cannot fill meta tensors on this torch
-            pytest.skip("no meta initialisation")
+        encoder = Encoder(config)
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
     published = {"tiny": 5.5, "small": 21.6, "base": 85.8, "large": 303, "huge": 631, "giant": 1011}
     if size in published:
