@@ -45,8 +45,8 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="what a model's features hold, beside baselines")
     evaluate.add_argument("model")
-    evaluate.add_argument("--probe", choices=["knn", "pixels"], default="knn")
-    evaluate.add_argument("--data", required=True, help="pictures; for kNN labelled, to search in")
+    evaluate.add_argument("--probe", default="knn", metavar="NAME", help="knn, linear, pixels or factors")
+    evaluate.add_argument("--data", required=True, help="pictures; for kNN and linear labelled, to learn from")
     evaluate.add_argument("--test-data", help="pictures to test on (default: --data's test split)")
     evaluate.add_argument("--json", type=Path, help="write the table here as well")
     evaluate.set_defaults(run=_evaluate)
@@ -88,8 +88,8 @@ def _predict(options: argparse.Namespace) -> int:
     from decoders import load_decoder
     from ijepa_viz import checkpoints
     from ijepa_viz.data.transforms import read_image
-    from ijepa_viz.demo import check_pair, png
-    from ijepa_viz.figures import completion_grid
+    from ijepa_viz.demo import check_pair
+    from ijepa_viz.figures import completion_grid, png
     from ijepa_viz.masks import Masks
     from ijepa_viz.prediction import predict
 
@@ -109,15 +109,15 @@ def _predict(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz import checkpoints
     from ijepa_viz.data.sources import open_source
-    from ijepa_viz.probes.knn import knn_table
-    from ijepa_viz.probes.pixels import pixel_table
+    from ijepa_viz.probes import PROBES
 
+    probe = PROBES[options.probe]
     model = checkpoints.load_model(options.model)
-    test = open_source(options.test_data or options.data, "test")
-    if options.probe == "knn":
-        table = knn_table(model, open_source(options.data, "train"), test)
-    else:
-        table = pixel_table(model, test)
+
+    def split(name: str):  # type: ignore[no-untyped-def]  # Source is imported late
+        return open_source(options.test_data if name == "test" and options.test_data else options.data, name)
+
+    table = probe(model, split)
     for name, value in table.items():
         print(f"{name:30} {value:.4f}" if isinstance(value, float) else f"{name:30} {value}")
     if options.json:

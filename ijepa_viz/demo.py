@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 
 from ijepa_viz.checkpoints import fingerprint, write_file
 from ijepa_viz.data.examples import Example
-from ijepa_viz.figures import completion_grid
+from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
 from ijepa_viz.prediction import Prediction, Sampler, predict
@@ -130,13 +129,6 @@ def _another(predictions: Sequence[Prediction], index: int, model: IJEPA) -> Pre
 
 
 # --------------------------------------------------------------------------- files
-
-
-def png(figure: Figure, dpi: int = 130) -> bytes:
-    """A figure as PNG bytes."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=dpi)
-    return out.getvalue()
 
 
 _STYLE = """

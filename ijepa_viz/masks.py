@@ -5,7 +5,6 @@ Positions are indices into the row-major patch grid: patch ``(row, col)`` is ``r
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ijepa_viz.registry import Registry
 
 Grid = tuple[int, int]
 
@@ -206,17 +207,9 @@ def _check_grid(grid: Grid) -> Grid:
 # --------------------------------------------------------------------------- registry
 
 Sampler = Callable[..., Masks]
-STRATEGIES: dict[str, Sampler] = {}
-
-
-def register(name: str) -> Callable[[Sampler], Sampler]:
-    """Register a strategy ``f(batch, grid, generator, **options) -> Masks`` under ``name``."""
-
-    def add(function: Sampler) -> Sampler:
-        STRATEGIES[name] = function
-        return function
-
-    return add
+STRATEGIES: Registry[Sampler] = Registry("mask strategy")
+"""``f(batch, grid, generator, **options) -> Masks`` by name."""
+register = STRATEGIES.register
 
 
 def sample(
@@ -242,16 +235,13 @@ def sample(
     Raises:
         ValueError: an unknown strategy, an empty batch, or a grid below 2x2.
     """
-    if strategy not in STRATEGIES:
-        near = difflib.get_close_matches(strategy, STRATEGIES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"No mask strategy {strategy!r}; there are {', '.join(STRATEGIES)}.{hint}")
+    sampler = STRATEGIES[strategy]
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}.")
     rows, cols = _check_grid(grid)
     if min(rows, cols) < 2:
         raise ValueError(f"Masks need a grid of at least 2x2 patches, got {rows}x{cols}.")
-    return STRATEGIES[strategy](batch, (rows, cols), generator, **options)
+    return sampler(batch, (rows, cols), generator, **options)
 
 
 # The strategies register themselves; they build on the names above.

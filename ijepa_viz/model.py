@@ -208,9 +208,13 @@ class Encoder(nn.Module):
 
 
 class Predictor(nn.Module):
-    """The narrow ViT that fills in target blocks, given context tokens and positions."""
+    """The narrow ViT that fills in target blocks, given context tokens and positions.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Args:
+        output: width of what it predicts; None is the encoder's.
+    """
+
+    def __init__(self, config: ModelConfig, output: int | None = None) -> None:
         super().__init__()
         width = config.predictor_width
         self.predictor_embed = nn.Linear(config.width, width)
@@ -218,7 +222,7 @@ class Predictor(nn.Module):
         self.predictor_pos_embed = nn.Parameter(sincos_positions(width, config.grid), requires_grad=False)
         self.predictor_blocks = _blocks(width, config.predictor_depth, config.predictor_heads, config)
         self.predictor_norm = nn.LayerNorm(width, eps=config.norm_eps)
-        self.predictor_proj = nn.Linear(width, config.width)
+        self.predictor_proj = nn.Linear(width, output or config.width)
         _initialise(self, self.predictor_blocks)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 

@@ -7,6 +7,7 @@ is a function of (seed, step), so a resumed run sees what an uninterrupted one w
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ class RunFolder:
         if resume and not found:
             raise FileNotFoundError(f"Nothing to resume: no checkpoint in {self.path}.")
         self.resume_from = found[-1] if found else None
+        self._board: Any = None
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -80,7 +82,7 @@ class RunFolder:
     def start(self, config: str, step: int) -> None:
         """Write ``config.yaml`` and drop log rows past ``step``, where a resumed run begins."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for left_over in self.path.glob("step-*.partial"):  # of a run that was killed
+        for left_over in self.path.glob("*.partial"):  # of a run that was killed
             shutil.rmtree(left_over)
         write_file(self.path / "config.yaml", config.encode())
         log = self.path / "log.csv"
@@ -90,9 +92,22 @@ class RunFolder:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         lines = [self.columns] + [[row.get(c, "") for c in self.columns] for row in rows]
         write_file(log, "".join(",".join(line) + "\n" for line in lines).encode())
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Events past the resumed step are hidden by TensorBoard, as their rows are dropped from the log.
+            self._board = SummaryWriter(str(self.path), purge_step=step + 1, flush_secs=10)
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds back."""
+        if self._board:
+            self._board.close()
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one row to ``log.csv``."""
+        """Append one row to ``log.csv``, and its numbers to TensorBoard's files where that is installed."""
+        for name, value in row.items() if self._board else ():
+            if isinstance(value, float):
+                self._board.add_scalar(name, value, row["step"])
         text = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
         with (self.path / "log.csv").open("a", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(text)
@@ -111,20 +126,32 @@ class RunFolder:
         Raises:
             OSError: the disk refuses; the checkpoint before is intact.
         """
-        final = self.path / f"step-{step:08d}"
-        partial = self.path / f"{final.name}.{os.getpid()}.partial"
         try:
-            partial.mkdir(parents=True)
-            write(partial)
-            shutil.rmtree(final, ignore_errors=True)  # the same step, saved by an earlier call
-            os.replace(partial, final)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+            final = self.keep(f"step-{step:08d}", write)
+        except OSError as error:
             raise OSError(
                 f"The checkpoint of step {step} could not be written to {self.path} ({error}). "
                 "The one before is intact: free some space and --resume."
             ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         for old in self.checkpoints()[:-1]:
             shutil.rmtree(old)
+        return final
+
+    def keep(self, name: str, write: Callable[[Path], None]) -> Path:
+        """Let ``write`` fill the folder ``name`` of this run, in place of one that was there.
+
+        Raises:
+            OSError: the disk refuses; the folder that was there is intact.
+        """
+        final = self.path / name
+        partial = self.path / f"{name}.{os.getpid()}.partial"
+        try:
+            partial.mkdir(parents=True)
+            write(partial)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
+        except RuntimeError as error:  # how torch.save reports a full disk
+            raise OSError(str(error)) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         return final

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from ijepa_viz.probes.knn import knn_accuracy, pooled_features, thumbnail_features
+from ijepa_viz.probes.features import accuracy_table, pooled_features, standardise, thumbnail_features
+from ijepa_viz.probes.knn import knn_accuracy
+from ijepa_viz.probes.linear import fit_linear, linear_accuracy
 
 
 def test_knn_against_a_naive_loop():
@@ -18,6 +21,41 @@ def test_knn_against_a_naive_loop():
         near = np.argsort(cosines)[::-1][:7]
         right += np.bincount(y.numpy()[near], minlength=3).argmax() == int(t[i])
     assert abs(knn_accuracy(train, y, test, t, k=7) - right / 30) < 1e-9
+
+
+def test_linear_against_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    torch.manual_seed(0)
+    centres = torch.randn(5, 12)
+    y, t = torch.arange(300) % 5, torch.arange(200) % 5
+    train, test = 1.5 * centres[y] + 2 * torch.randn(300, 12) + 3, 1.5 * centres[t] + 2 * torch.randn(200, 12) + 3
+    x, z = standardise(train, test)
+    penalty = 1e-2
+    # scikit-learn minimises C sum(cross-entropy) + |w|^2 / 2.
+    theirs = LogisticRegression(C=1 / (penalty * 300), tol=1e-8, max_iter=5000).fit(x.numpy(), y.numpy())
+    weights, bias = fit_linear(x, y, penalty)
+    assert np.abs(weights.numpy().T - theirs.coef_).max() < 5e-3
+    shift = bias.numpy() - theirs.intercept_  # a shift common to all classes changes nothing
+    assert np.ptp(shift) < 5e-3
+    assert linear_accuracy(train, y, test, t, penalty) == pytest.approx(theirs.score(z.numpy(), t.numpy()))
+
+
+def test_tables_read_the_last_and_the_last_four_layers(model):
+    from ijepa_viz.data.sources import open_source
+
+    table = accuracy_table(model, lambda name: open_source("menagerie:count=60", name), knn_accuracy, limit=50)
+    assert (table["train_images"], table["test_images"]) == (50, 50)
+    assert set(table) >= {"chance", "colour_thumbnail_8x8", "random_init", "target_encoder"}
+    assert set(table) >= {"random_init_last_2_layers", "target_encoder_last_2_layers"}  # this model has two
+    seen = []
+    accuracy_table(
+        model,
+        lambda name: open_source("menagerie:count=60", name),
+        lambda x, y, a, b: seen.append((x.shape[1], a.shape[1])) or 0.0,
+        limit=30,
+    )
+    assert seen == [(192, 192), (32, 32), (64, 64), (32, 32), (64, 64)]
 
 
 def test_knn_finds_what_is_there_and_chance_where_there_is_nothing():
@@ -73,3 +111,80 @@ def test_the_pixel_probe_reads_what_tokens_hold(model):
     # Random target tokens of a small ViT are nearly the pixels themselves; a random predictor knows little.
     assert table["target_tokens"] > table["random_init_predicted_tokens"]
     assert table["target_tokens"] > table["mean_visible_colour"]
+
+
+# --------------------------------------------------------------------------- factors
+
+
+def test_factor_questions_hide_what_they_say(model):
+    from ijepa_viz.data import menagerie
+    from ijepa_viz.data.creatures import PART
+    from ijepa_viz.probes.factors import REGIONS, ask
+
+    questions = ask(40, 64, (8, 8), block=3, seed=5)
+    assert questions.masks.targets.shape == (40, 1, 9)
+    assert questions.masks.context.shape == (40, 55)
+    found = {}
+    for index in range(400):
+        scene = menagerie.scene(index, 64, 5)
+        found[scene.image.tobytes()] = scene
+    for i in range(40):
+        scene = found[questions.images[i].permute(1, 2, 0).numpy().tobytes()]
+        species, part = questions.classes["species_and_part"][questions.labels["species_and_part"][i]].split()
+        assert species == scene.subject.species
+        assert questions.classes["facing"][questions.labels["facing"][i]] == scene.subject.facing
+        hidden = np.zeros(64, bool)
+        hidden[questions.masks.targets[i, 0].numpy()] = True
+        assert not hidden[questions.masks.context[i].numpy()].any()
+        pixels = hidden.reshape(8, 8).repeat(8, 0).repeat(8, 1)
+        own = scene.owners == scene.count
+        there = own & np.isin(scene.parts, [PART[name] for name in REGIONS[part]])
+        assert there[pixels].sum() >= 0.5 * there.sum() > 0
+        assert own[pixels].sum() <= 0.65 * own.sum()
+
+
+def test_factor_probes_know_what_is_there_and_not_what_is_not():
+    from ijepa_viz.probes.factors import probe_factor
+
+    torch.manual_seed(0)
+    labels = torch.arange(600) % 3
+    features = torch.randn(600, 10)
+    features[:, :3] += 3 * torch.eye(3)[labels]
+    accuracy, low, high = probe_factor(features[:400], labels[:400], features[400:], labels[400:])
+    assert low <= accuracy <= high
+    assert low > 0.9
+    accuracy, low, high = probe_factor(torch.randn(400, 10), labels[:400], torch.randn(200, 10), labels[400:])
+    assert low < 1 / 3 < high
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 20), (7, 20), (20, 20), (950, 1000)])
+def test_wilson_against_scipy(right, total):
+    from scipy.stats import binomtest
+
+    from ijepa_viz.probes.factors import wilson
+
+    interval = binomtest(right, total).proportion_ci(method="wilson")
+    assert wilson(right, total) == pytest.approx((interval.low, interval.high), abs=1e-4)
+
+
+def test_representations_for_factors_see_what_they_say(model):
+    from ijepa_viz.probes.factors import ask, representations
+
+    questions = ask(12, 32, (4, 4), block=2, seed=3)
+    found = representations(model, questions)
+    assert {k: tuple(v.shape) for k, v in found.items()} == {
+        "predicted": (12, 128), "context_mean": (12, 32), "random_init": (12, 128), "target": (12, 128),
+        "position_only": (12, 128),
+    }  # fmt: skip
+    # Other pixels in the hidden block change the target and nothing else.
+    corner = questions.masks.targets[:, 0, 0]
+    for i, place in enumerate(corner.tolist()):
+        row, col = divmod(place, 4)
+        questions.images[i, :, row * 8 : row * 8 + 8, col * 8 : col * 8 + 8] = 0
+    again = representations(model, questions)
+    for name in found:
+        assert torch.equal(found[name], again[name]) == (name != "target"), name
+    # Position alone is the same for the same place.
+    same = [(i, j) for i in range(12) for j in range(i) if corner[i] == corner[j]]
+    assert same
+    assert all(torch.allclose(found["position_only"][i], found["position_only"][j], atol=1e-5) for i, j in same)

@@ -29,13 +29,26 @@ class MaskConfig:
 
 
 @dataclass(frozen=True)
+class ObjectiveConfig:
+    """name: what the run minimises, a name of ``train.objectives.OBJECTIVES``; options: its own."""
+
+    name: str = "ijepa"
+    options: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OptimizationConfig:
     """The paper's schedules over ``steps`` optimizer steps (appendix A.1).
 
     ``max_minutes`` of the command line ends a run; the schedules always span ``steps``.
+
+    schedule: "cosine" (the paper) after the warm-up, or "stable": the full rate until the last ``cooldown``
+    steps, then linearly down. A stable run can be made longer later, by --resume with more steps.
     """
 
     steps: int = 2000
+    schedule: str = "cosine"
+    cooldown: int = 0
     batch_size: int = 128
     lr: float = 1e-3
     start_lr: float = 2e-4
@@ -49,7 +62,7 @@ class OptimizationConfig:
 
 @dataclass(frozen=True)
 class RegularizerConfig:
-    """name: "none" (the paper) or "variance-covariance" (VICReg's terms on the context encoder).
+    """name: of ``train.regularizers.REGULARIZERS``; "none" is the paper.
 
     level: "tokens" takes every visible token as an example, "pooled" each image's average.
     """
@@ -61,8 +74,14 @@ class RegularizerConfig:
 
 @dataclass(frozen=True)
 class PretrainRunConfig(RunConfig):
-    """A run that also evaluates, every so often."""
+    """A run that also looks at its features, every so often.
 
+    monitor_every: steps between two looks at the spread and rank of the features of monitor_images pictures.
+    eval_every_minutes: between two kNN evaluations, where ``data.eval_source`` is set.
+    """
+
+    monitor_every: int = 50
+    monitor_images: int = 256
     eval_every_minutes: float = 10.0
 
 
@@ -71,6 +90,7 @@ class TrainConfig:
     """One training run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     data: DataConfig = field(default_factory=DataConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)

@@ -8,11 +8,21 @@ from train.config import OptimizationConfig
 
 
 def learning_rate(step: int, config: OptimizationConfig) -> float:
-    """Linear warm-up from start_lr to lr, then a cosine to final_lr at the last step."""
+    """Linear warm-up from start_lr to lr; then a cosine, or a plateau and a straight line, to final_lr.
+
+    Raises:
+        ValueError: an unknown schedule.
+    """
     if step < config.warmup:
         return config.start_lr + (config.lr - config.start_lr) * step / config.warmup
-    share = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.final_lr + (config.lr - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    if config.schedule == "cosine":
+        share = (step - config.warmup) / max(1, config.steps - config.warmup)
+        left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    elif config.schedule == "stable":
+        left = min(1.0, max(0.0, (config.steps - step) / max(1, config.cooldown)))
+    else:
+        raise ValueError(f"optimization.schedule must be 'cosine' or 'stable', got {config.schedule!r}.")
+    return config.final_lr + (config.lr - config.final_lr) * left
 
 
 def weight_decay(step: int, config: OptimizationConfig) -> float:

@@ -14,27 +14,23 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import load_folder
 from ijepa_viz.data import transforms
 from ijepa_viz.data.sources import arrays, open_source
-from ijepa_viz.model import IJEPA, Encoder
+from ijepa_viz.model import Encoder
 from ijepa_viz.precision import choose_precision
-from ijepa_viz.probes.knn import knn_accuracy, labelled, pooled_features, thumbnail_features
+from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
+from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.run_folder import RunFolder, batch_indices
-from train import schedules
+from train import monitor, objectives, schedules
 from train.config import TrainConfig
-from train.objective import Objective
 
-_COLUMNS = [
-    "step", "images", "minutes", "loss", "prediction_loss", "variance", "covariance", "cosine",
-    "cosine_other", "target_std", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s",
-    "knn", "knn_random_init", "knn_thumbnail",
-]  # fmt: skip
+_COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s"]
+_KNN = ["knn", "knn_random_init", "knn_thumbnail"]
 
 
 class Trainer:
@@ -47,7 +43,14 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, resume: bool = False) -> None:
         self.config = config
-        self.folder = RunFolder(config.run.folder, _COLUMNS, resume)
+        torch.manual_seed(config.run.seed)
+        self.net = objectives.build(config)
+        self.model = self.net.model
+        self.random_init = Encoder(self.model.config)
+        self.random_init.load_state_dict(self.model.target_encoder.state_dict())
+        schedules.learning_rate(config.optimization.steps, config.optimization)  # an unknown schedule is found here
+        columns = [*_COLUMNS, *self.net.columns, *monitor.COLUMNS, *_KNN]
+        self.folder = RunFolder(config.run.folder, columns, resume)
         found = self.folder.resume_from
         precision = choose_precision(config.run.precision)
         self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
@@ -56,26 +59,26 @@ class Trainer:
                 f"optimization.batch_size {config.optimization.batch_size} does not divide among "
                 f"{self.accelerator.num_processes} processes."
             )
-        torch.manual_seed(config.run.seed)
-        model = load_folder(found) if found else IJEPA(config.model)
-        self.random_init = Encoder(config.model)
-        self.model = model.to(self.accelerator.device)
-        objective = Objective(self.model, config.regularizer)
-        optimizer = torch.optim.AdamW(_groups(self.model), lr=config.optimization.lr)
-        self.step, self.seconds = 0, 0.0
+        if found:
+            self.net.load(found)
+        self.net.to(self.accelerator.device)
+        optimizer = torch.optim.AdamW(_groups(self.net), lr=config.optimization.lr)
+        self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.baselines: dict[str, float] = {}
-        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.objective, self.optimizer = self.accelerator.prepare(self.net, optimizer)
         if found:
             state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.seconds = state["step"], state["seconds"]
+            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.source = open_source(config.data.source)
         self.images = arrays(self.source, config.model.image_size)
+        watched = self.images[: config.run.monitor_images].copy()
+        self.monitor = monitor.Monitor(torch.from_numpy(watched).permute(0, 3, 1, 2))
 
     # ------------------------------------------------------------------ one step
 
-    def batch(self, step: int) -> tuple[Tensor, mask_samplers.Masks]:
-        """This process's share of step ``step``: (b, 3, H, W) normalised images and masks."""
+    def batch(self, step: int) -> tuple[Tensor, mask_samplers.Masks, torch.Generator]:
+        """This process's share of step ``step``: (b, 3, H, W) normalised images, masks, and what drew them."""
         config = self.config
         size = config.optimization.batch_size
         chosen = batch_indices(len(self.images), size, step, config.run.seed)
@@ -99,10 +102,13 @@ class Trainer:
         mine = slice(self.accelerator.process_index * share, None)
         device = self.accelerator.device
         images = transforms.normalise(crops[mine][:share]).to(device)
-        return images, masks[mine][:share].to(device)
+        return images, masks[mine][:share].to(device), generator
 
-    def update(self, step: int) -> dict[str, float]:
-        """One optimizer step, then one step of the teacher. Returns what the log shows."""
+    def update(self, step: int, measure: bool = False) -> dict[str, float]:
+        """One optimizer step, then one step of the teacher. Returns what the log shows.
+
+        ``measure`` adds ``update_ratio``: the length of the step as a share of the encoder's weights.
+        """
         optimization = self.config.optimization
         rate = schedules.learning_rate(step, optimization)
         decay = schedules.weight_decay(step, optimization)
@@ -115,11 +121,15 @@ class Trainer:
         self.accelerator.backward(loss)
         limit = optimization.clip_grad or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)
+        weights = monitor.flat(self.model.encoder) if measure else None
         self.optimizer.step()
         self.optimizer.zero_grad()
         momentum = schedules.momentum(step, optimization)
-        follow(self.model, momentum)
+        self.net.after_step(momentum)
         numbers = {name: float(value.detach()) for name, value in report.items()}
+        if weights is not None:
+            moved = (monitor.flat(self.model.encoder) - weights).norm() / weights.norm()
+            numbers["update_ratio"] = float(moved)
         return {**numbers, "grad_norm": float(norm), "lr": rate, "weight_decay": decay, "momentum": momentum}
 
     # ------------------------------------------------------------------ the run
@@ -140,18 +150,21 @@ class Trainer:
         )
         first = self.step
         while self.step < config.optimization.steps:
-            numbers = self.update(self.step)
+            looking = self.step == 0 or (self.step + 1) % config.run.monitor_every == 0
+            numbers = self.update(self.step, looking)
             self.step += 1
             now = time.monotonic()
             self.seconds = before + now - started
             bar.update()
-            bar.set_postfix(loss=f"{numbers['loss']:.3f}", cos=f"{numbers['cosine']:.2f}")
+            bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "cosine") if name in numbers})
             out_of_time = max_minutes is not None and now - started > 60 * max_minutes
             last = out_of_time or self.step == config.optimization.steps
             if config.data.eval_source and (last or now - last_eval > 60 * config.run.eval_every_minutes):
                 numbers |= self.evaluate()
                 last_eval = time.monotonic()
-            if self.step % config.run.log_every == 0 or "knn" in numbers or last:
+            if looking or last:
+                numbers |= self.monitor.look(self.model.target_encoder)
+            if self.step % config.run.log_every == 0 or "knn" in numbers or "rankme" in numbers:
                 speed = (self.step - first) * config.optimization.batch_size / (now - started)
                 self._log({**numbers, "images_per_s": speed})
             if last or now - last_save > 60 * config.run.save_every_minutes:
@@ -159,7 +172,11 @@ class Trainer:
                 last_save = time.monotonic()
             if out_of_time:
                 break
+            if numbers.get("knn", -1.0) > self.best:
+                self.best = numbers["knn"]
+                self.save_best()
         bar.close()
+        self.folder.close()
         self.accelerator.wait_for_everyone()
         return self.folder.checkpoints()[-1]
 
@@ -192,30 +209,26 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.folder.save(self.step, self._write)
 
+    def save_best(self) -> None:
+        """Keep the model as it is now as ``best``: the one of the highest kNN so far."""
+        if self.accelerator.is_main_process:
+            self.folder.keep("best", self.net.save)
+
     def _write(self, folder: Path) -> None:
-        self.model.save(folder)
+        self.net.save(folder)
         state = {
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "best": self.best,
             "config": asdict(self.config),
         }
         torch.save(state, folder / "trainer.pt")
 
 
-def follow(model: IJEPA, momentum: float) -> None:
-    """The exponential moving average, once an optimizer step: teacher += (1 - m) (student - teacher)."""
-    with torch.no_grad():
-        torch._foreach_lerp_(
-            list(model.target_encoder.parameters()),
-            [p.detach() for p in model.encoder.parameters()],
-            1 - momentum,
-        )
-
-
-def _groups(model: IJEPA) -> list[dict[str, Any]]:
+def _groups(net: nn.Module) -> list[dict[str, Any]]:
     """Weight decay on matrices only: none on biases and other one-dimensional parameters."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for p in net.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trained if p.ndim > 1], "decays": True},
         {"params": [p for p in trained if p.ndim <= 1], "decays": False},

@@ -24,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ijepa_viz.data.transforms import read_image, square
+from ijepa_viz.registry import Registry
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
@@ -58,17 +59,9 @@ class Source:
 
 
 Opener = Callable[[str, str], Source]
-SOURCES: dict[str, Opener] = {}
-
-
-def register(name: str) -> Callable[[Opener], Opener]:
-    """Register ``f(options, split) -> Source`` for the string ``name`` or ``name:options``."""
-
-    def add(function: Opener) -> Opener:
-        SOURCES[name] = function
-        return function
-
-    return add
+SOURCES: Registry[Opener] = Registry("data set")
+"""``f(options, split) -> Source`` for the string ``name`` or ``name:options``."""
+register = SOURCES.register
 
 
 def open_source(spec: str, split: str = "train") -> Source:

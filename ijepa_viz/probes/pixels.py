@@ -14,6 +14,7 @@ from ijepa_viz.data.sources import Source, arrays
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, cut, patchify
+from ijepa_viz.probes import PROBES, Split
 
 
 def ridge_r2(train: Tensor, train_pixels: Tensor, test: Tensor, test_pixels: Tensor, strength: float = 30.0) -> float:
@@ -34,6 +35,11 @@ def ridge_r2(train: Tensor, train_pixels: Tensor, test: Tensor, test_pixels: Ten
     weights = torch.linalg.solve(gram, x.T @ (train_pixels - centre))
     error = (z @ weights + centre - test_pixels).square().sum()
     return float(1 - error / (test_pixels - centre).square().sum())
+
+
+@PROBES.register("pixels")
+def _evaluate(model: IJEPA, split: Split) -> dict[str, float | int]:
+    return pixel_table(model, split("test"))
 
 
 @torch.no_grad()

@@ -1,0 +1,218 @@
+"""Which facts about a hidden part of a drawn scene can be read, linearly, from what a model predicts there.
+
+The menagerie knows the truth about everything it draws. A block is hidden over one part of the nearest creature
+or building, the predictor sees only the rest, and linear probes ask its predicted tokens for the factors. The
+same questions go to representations that should know less, or more: the difference is what the predictor knows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ijepa_viz.data import menagerie
+from ijepa_viz.data.creatures import PART
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.masks import Grid, Masks
+from ijepa_viz.model import IJEPA
+from ijepa_viz.probes import PROBES, Split
+from ijepa_viz.probes.features import standardise
+from ijepa_viz.probes.linear import fit_linear
+
+# Parts as a person would name them.
+REGIONS: dict[str, tuple[str, ...]] = {
+    "head": ("head", "ear", "muzzle", "eye", "beak"),
+    "body": ("body",),
+    "leg": ("leg",),
+    "tail": ("tail",),
+    "wing": ("wing",),
+    "wall": ("wall", "door", "window"),
+    "roof": ("roof",),
+}
+COARSE = {"golden": "brown", "orange": "brown"}
+FACTORS = ("species_and_part", "species", "part", "facing", "colour", "pose", "texture_phase", "speckle")
+# At least so much of the part is hidden, and so much of its owner is to be seen.
+_HIDDEN, _SEEN = 0.5, 0.35
+# Stronger than the probes of whole images use: nine tokens side by side are many features.
+_PENALTY = 1e-2
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Scenes with one part hidden in each.
+
+    Attributes:
+        images: (n, 3, H, W) uint8.
+        masks: one target block an image, n images.
+        labels: factor -> (n,) int64; classes: factor -> what the numbers mean.
+    """
+
+    images: Tensor
+    masks: Masks
+    labels: dict[str, Tensor]
+    classes: dict[str, list[str]]
+
+
+def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Questions:
+    """Draw scenes until ``count`` of them had a part that ``block`` x ``block`` patches hide.
+
+    Raises:
+        ValueError: fewer than one scene, or a block that does not fit in the grid.
+    """
+    if count < 1 or not 1 <= block < min(grid):
+        raise ValueError(f"Needs at least one scene and a block smaller than the grid, got {count} and {block}.")
+    rng = np.random.default_rng([seed, 7])
+    pictures: list[np.ndarray] = []
+    places: list[tuple[int, int]] = []
+    facts: list[dict[str, str]] = []
+    index = 0
+    while len(pictures) < count:
+        scene = menagerie.scene(index, size, seed)
+        index += 1
+        found = _hide(scene, grid, block, rng)
+        if found is None:
+            continue
+        place, part = found
+        thing = scene.subject
+        pictures.append(scene.image)
+        places.append(place)
+        facts.append(
+            {
+                "species_and_part": f"{thing.species} {part}",
+                "species": thing.species,
+                "part": part,
+                "facing": thing.facing,
+                "colour": COARSE.get(thing.colour, thing.colour),
+                "pose": f"{thing.species} {thing.pose}",
+                "texture_phase": str(int(scene.texture_phase // (math.pi / 2))),
+                "speckle": "strong" if scene.speckle > 0.0175 else "weak",
+            }
+        )
+    classes = {name: sorted({fact[name] for fact in facts}) for name in FACTORS}
+    labels = {name: torch.tensor([classes[name].index(fact[name]) for fact in facts]) for name in FACTORS}
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return Questions(images, _masks(places, grid, block), labels, classes)
+
+
+def _hide(
+    scene: menagerie.Scene, grid: Grid, block: int, rng: np.random.Generator
+) -> tuple[tuple[int, int], str] | None:
+    """Where a block hides one part of the nearest thing, and which; None where no part will do."""
+    own = scene.owners == scene.count
+    patch = scene.parts.shape[0] // grid[0]
+    for region in rng.permutation(list(REGIONS)):
+        there = own & np.isin(scene.parts, [PART[name] for name in REGIONS[region]])
+        if there.sum() < patch * patch // 4:
+            continue
+        row, col = (
+            int(np.clip(round(float(pixels.mean()) / patch - block / 2), 0, cells - block))
+            for pixels, cells in zip(there.nonzero(), grid, strict=True)
+        )
+        window = np.s_[row * patch : (row + block) * patch, col * patch : (col + block) * patch]
+        if there[window].sum() >= _HIDDEN * there.sum() and own[window].sum() <= (1 - _SEEN) * own.sum():
+            return (row, col), str(region)
+    return None
+
+
+def _masks(places: list[tuple[int, int]], grid: Grid, block: int) -> Masks:
+    corner = torch.tensor([row * grid[1] + col for row, col in places])[:, None]
+    inside = (torch.arange(block)[:, None] * grid[1] + torch.arange(block)).flatten()
+    targets = corner + inside
+    visible = torch.ones(len(places), grid[0] * grid[1], dtype=torch.bool).scatter_(1, targets, False)
+    context = visible.nonzero()[:, 1].view(len(places), -1)
+    return Masks(context, targets[:, None], grid)
+
+
+@torch.no_grad()
+def representations(model: IJEPA, questions: Questions, batch: int = 200, seed: int = 0) -> dict[str, Tensor]:
+    """What is asked, (n, features) each.
+
+    ``predicted``: the predicted tokens of the hidden block side by side. ``position_only``: predicted as well, but
+    every context token replaced by the data's mean one, so that only places are known. ``context_mean``: the
+    average context token. ``random_init``: predicted by a model that never trained. ``target``: the target
+    encoder's tokens of the block; it has seen what is hidden.
+    """
+    torch.manual_seed(seed)
+    untrained = IJEPA(model.config).to(model.device)
+    parts: dict[str, list[Tensor]] = {n: [] for n in ("predicted", "context_mean", "random_init", "target")}
+    total, tokens = torch.zeros(model.config.width, device=model.device), 0
+    for start in range(0, len(questions.images), batch):
+        some = slice(start, start + batch)
+        images = normalise(questions.images[some].to(model.device) / 255)
+        masks = questions.masks[some].to(model.device)
+        context = model.encode_context(images, masks)
+        total += context.sum((0, 1))
+        tokens += context.shape[0] * context.shape[1]
+        parts["predicted"].append(model.predict(context, masks).flatten(1))
+        parts["context_mean"].append(context.mean(1))
+        parts["random_init"].append(untrained.predict(untrained.encode_context(images, masks), masks).flatten(1))
+        parts["target"].append(model.targets(images, masks).flatten(1))
+    blind = []
+    for start in range(0, len(questions.images), batch):
+        masks = questions.masks[start : start + batch].to(model.device)
+        blind.append(model.predict((total / tokens).expand(*masks.context.shape, -1), masks).flatten(1))
+    return {name: torch.cat(p).float().cpu() for name, p in {**parts, "position_only": blind}.items()}
+
+
+def probe_factor(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> tuple[float, float, float]:
+    """Accuracy of a linear probe, and the ends of Wilson's 95 % interval.
+
+    Args:
+        train, test: (n, D) and (m, D), standardised here.
+        labels, truth: (n,) and (m,) int64.
+    """
+    train, test = standardise(train, test)
+    weights, bias = fit_linear(train, labels, _PENALTY, iterations=60)
+    right = ((test @ weights + bias).argmax(1) == truth).float()
+    return float(right.mean()), *wilson(int(right.sum()), len(right))
+
+
+def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval for a share of ``right`` out of ``total``."""
+    share = right / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
+    return centre - half, centre + half
+
+
+def factor_table(model: IJEPA, train: int = 6000, test: int = 2000, block: int = 3) -> dict[str, dict[str, Any]]:
+    """Accuracy of every factor from every representation; ``chance`` is the most frequent class.
+
+    Args:
+        model: any size that divides into patches; scenes are drawn at its image size.
+        train, test: number of scenes to learn from and to test on, of different seeds.
+        block: side of the hidden block, in patches.
+
+    Returns:
+        factor -> {"chance": share, representation: {"accuracy", "low", "high"}}.
+    """
+    size, grid = model.config.image_size, model.grid
+    # Seeds far from those that train/ draws from.
+    first, second = ask(train, size, grid, block, seed=1001), ask(test, size, grid, block, seed=1002)
+    x, z = representations(model, first), representations(model, second)
+    table: dict[str, dict[str, Any]] = {}
+    for factor in FACTORS:
+        # A class of the test set that training never saw counts as wrong.
+        known = {c: i for i, c in enumerate(first.classes[factor])}
+        truth = torch.tensor([known.get(second.classes[factor][int(i)], -1) for i in second.labels[factor]])
+        frequent = int(F.one_hot(first.labels[factor]).sum(0).argmax())
+        row: dict[str, Any] = {"chance": float((truth == frequent).float().mean())}
+        for name in x:
+            accuracy, low, high = probe_factor(x[name], first.labels[factor], z[name], truth)
+            row[name] = {"accuracy": accuracy, "low": low, "high": high}
+        table[factor] = row
+    return table
+
+
+@PROBES.register("factors")
+def _evaluate(model: IJEPA, split: Split) -> dict[str, Any]:
+    """``--data menagerie`` is the only data whose factors are known."""
+    if not split("test").name.startswith("menagerie"):
+        raise ValueError("The factor probe knows the truth about drawn scenes only: use --data menagerie.")
+    return factor_table(model)

@@ -1,0 +1,128 @@
+"""I-JEPA: predict the teacher's representation of hidden blocks (section 3, "Loss")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ijepa_viz.masks import Masks
+from ijepa_viz.model import IJEPA, cut
+from ijepa_viz.registry import Registry
+from train.config import TrainConfig
+from train.objectives import OBJECTIVES, Objective
+from train.regularizers import REGULARIZERS, regularize
+
+# How target tokens (B, N, D) are put on one scale before they are predicted.
+NORMALISATIONS: Registry = Registry("target normalisation")
+
+
+@NORMALISATIONS.register("layernorm")
+def _layernorm(tokens: Tensor) -> Tensor:
+    """Over each token's features, without parameters: the paper's code, and ``IJEPA.targets``."""
+    return F.layer_norm(tokens, tokens.shape[-1:])
+
+
+@NORMALISATIONS.register("standardised")
+def _standardised(tokens: Tensor) -> Tensor:
+    """Each feature over all tokens of the batch: no vector common to all tokens is left to predict."""
+    return (tokens - tokens.mean((0, 1))) / (tokens.std((0, 1)) + 1e-4)
+
+
+@NORMALISATIONS.register("instance")
+def _instance(tokens: Tensor) -> Tensor:
+    """Each feature over the tokens of one image, as data2vec 2.0: what is common to the image is left out."""
+    return (tokens - tokens.mean(1, keepdim=True)) / (tokens.std(1, keepdim=True) + 1e-4)
+
+
+@NORMALISATIONS.register("none")
+def _none(tokens: Tensor) -> Tensor:
+    return tokens
+
+
+@dataclass(frozen=True)
+class IJEPAOptions:
+    """The defaults are the paper's.
+
+    Attributes:
+        target_normalisation: a name in :data:`NORMALISATIONS`.
+        target_layers: predict the average of the teacher's last so many layers, each normalised.
+        stop_gradient: False lets the loss train the teacher too. It collapses: a demonstration.
+        noise_targets: predict noise instead, new in every step. Nothing can be learned: a demonstration.
+    """
+
+    target_normalisation: str = "layernorm"
+    target_layers: int = 1
+    stop_gradient: bool = True
+    noise_targets: bool = False
+
+
+@OBJECTIVES.register("ijepa")
+class IJEPAObjective(Objective):
+    """Smooth L1 between predicted and target tokens, and an optional regularizer on the context encoder.
+
+    Raises:
+        ValueError: unknown names, more target layers than the encoder has, or no predictor.
+    """
+
+    Options = IJEPAOptions
+    columns = ("prediction_loss", "variance", "covariance", "sigreg", "cosine", "cosine_other")
+
+    def __init__(self, config: TrainConfig, options: IJEPAOptions) -> None:
+        super().__init__()
+        if not config.model.predictor_width:
+            raise ValueError("The objective 'ijepa' needs a predictor: set model.predictor_width.")
+        if not 1 <= options.target_layers <= config.model.depth:
+            raise ValueError(f"target_layers must be 1 to {config.model.depth}, got {options.target_layers}.")
+        self.normalise = NORMALISATIONS[options.target_normalisation]
+        self.regularizer = config.regularizer
+        self.options = options
+        _ = REGULARIZERS[config.regularizer.name]
+        if config.regularizer.level not in ("tokens", "pooled"):
+            raise ValueError(f"regularizer.level must be 'tokens' or 'pooled', got {config.regularizer.level!r}.")
+        self.model = IJEPA(config.model)
+        if not options.stop_gradient:
+            self.model.target_encoder.requires_grad_(True).pos_embed.requires_grad_(False)
+
+    def targets(self, images: Tensor, masks: Masks, generator: torch.Generator | None = None) -> Tensor:
+        """What is to be predicted, (B, M, T, D) float32."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.stop_gradient):
+            layers = self.options.target_layers
+            tokens = self.model.target_encoder(images, layers=layers).float()
+            parts = tokens.unflatten(-1, (layers, -1)).unbind(2)
+            tokens = torch.stack([self.normalise(part) for part in parts]).mean(0)
+            if self.options.noise_targets:
+                tokens = torch.randn(tokens.shape, generator=generator).to(tokens)
+            return cut(tokens, masks)
+
+    def forward(self, images: Tensor, masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """As :meth:`Objective.forward`."""
+        target = self.targets(images, masks, generator)
+        context = self.model.encode_context(images, masks)
+        predicted = self.model.predict(context, masks).float()
+        prediction = F.smooth_l1_loss(predicted, target)
+        terms = regularize(self.regularizer, context, masks.valid, generator)
+        loss = prediction + self.regularizer.weight * sum(terms.values()) if terms else prediction
+        with torch.no_grad():
+            right = F.cosine_similarity(predicted, target, dim=-1).mean()
+            # The control: the same places in another image's target.
+            wrong = F.cosine_similarity(predicted, target.roll(1, 0), dim=-1).mean()
+        report = {"prediction_loss": prediction, **terms, "cosine": right, "cosine_other": wrong}
+        return {"loss": loss, **{name: value.detach() for name, value in report.items()}}
+
+    def after_step(self, momentum: float) -> None:
+        """The exponential moving average: teacher += (1 - momentum) (student - teacher)."""
+        if self.options.stop_gradient:
+            follow(self.model, momentum)
+
+
+def follow(model: IJEPA, momentum: float) -> None:
+    """One step of the exponential moving average: teacher += (1 - momentum) (student - teacher)."""
+    with torch.no_grad():
+        torch._foreach_lerp_(
+            list(model.target_encoder.parameters()),
+            [p.detach() for p in model.encoder.parameters()],
+            1 - momentum,
+        )

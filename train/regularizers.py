@@ -1,0 +1,89 @@
+"""What keeps a joint-embedding model from collapsing besides its teacher: terms on a batch of features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ijepa_viz.registry import Registry
+from train.config import RegularizerConfig
+
+# (n, D) features and a source of randomness on the CPU -> the terms; their sum is the regularizer.
+Regularizer = Callable[[Tensor, torch.Generator | None], dict[str, Tensor]]
+REGULARIZERS: Registry[Regularizer] = Registry("regularizer")
+
+
+@REGULARIZERS.register("none")
+def none(features: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    """No term: the paper."""
+    return {}
+
+
+@REGULARIZERS.register("variance-covariance")
+def variance_covariance(
+    features: Tensor, generator: torch.Generator | None = None, epsilon: float = 1e-4
+) -> dict[str, Tensor]:
+    """VICReg's two terms (Bardes et al. 2022, eq. 1 to 3) on (n, D) features.
+
+    Returns:
+        variance: mean over features of max(0, 1 - std); covariance: squared off-diagonal
+        covariances, summed and divided by D.
+    """
+    centred = features - features.mean(0)
+    count, width = centred.shape
+    std = (centred.square().sum(0) / (count - 1) + epsilon).sqrt()
+    covariance = centred.T @ centred / (count - 1)
+    off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+    return {"variance": F.relu(1 - std).mean(), "covariance": off_diagonal / width}
+
+
+@REGULARIZERS.register("sigreg")
+def sigreg(
+    features: Tensor, generator: torch.Generator | None = None, slices: int = 128, knots: int = 17, reach: float = 5.0
+) -> dict[str, Tensor]:
+    """How far random one-dimensional projections of (n, D) features are from a standard normal.
+
+    The Epps-Pulley statistic, divided by n and averaged over projections, as LeJEPA (Balestriero & LeCun
+    2025, arXiv 2511.08544, section 4) regularises with: the squared distance of characteristic functions,
+    integrated with the standard normal density as its weight. Unlike variance and covariance it also sees
+    the shape of the distribution, and it costs O(n slices) instead of O(n D^2).
+
+    Args:
+        generator: draws the projections, new ones every step.
+        slices: number of projections.
+        knots: of the trapezoidal rule on [0, reach]; the integrand is even.
+    """
+    width = features.shape[1]
+    directions = F.normalize(torch.randn(width, slices, generator=generator), dim=0).to(features)
+    t = torch.linspace(0, reach, knots, device=features.device)
+    normal = torch.exp(-0.5 * t.square())  # its characteristic function; also, up to a factor, the weight
+    weight = normal * (2 * reach / (knots - 1) / math.sqrt(2 * math.pi))
+    weight[[0, -1]] /= 2
+    angles = (features @ directions)[..., None] * t  # (n, slices, knots)
+    distance = (angles.cos().mean(0) - normal).square() + angles.sin().mean(0).square()
+    return {"sigreg": (distance @ weight).mean()}
+
+
+def regularize(config: RegularizerConfig, tokens: Tensor, valid: Tensor, generator: torch.Generator | None) -> dict:
+    """The terms of ``config`` on the context encoder's output.
+
+    Args:
+        tokens: (B, K, D), padded where ``valid`` (B, K) is False; padding never counts.
+        generator: for regularizers that draw.
+
+    Raises:
+        ValueError: an unknown ``level``.
+    """
+    tokens = tokens.float()
+    if config.level == "tokens":
+        features = tokens[valid]
+    elif config.level == "pooled":
+        shares = valid / valid.sum(1, keepdim=True)
+        features = (tokens * shares[..., None]).sum(1)
+    else:
+        raise ValueError(f"regularizer.level must be 'tokens' or 'pooled', got {config.level!r}.")
+    return REGULARIZERS[config.name](features, generator)
