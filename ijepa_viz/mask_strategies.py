@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ijepa_viz.masks import Grid, Masks, register
@@ -108,22 +109,20 @@ def _multiblock_faithful(
     keep = min(keep, context_size[0] * context_size[1] - 1)
     places = (grid[0] - context_size[0]) * (grid[1] - context_size[1])
     attempts = _ATTEMPTS if places > 1 else 1  # drawing the only place again changes nothing
-    index, _ = _place_targets(batch, grid, generator, targets, size, 1)
-    visible = torch.zeros(batch, grid[0] * grid[1], dtype=torch.bool)
-    todo = torch.arange(batch)
-    for released in range(targets + 1):
-        # Each round gives one more target region back to the context: the known leak.
-        hidden = torch.zeros(len(todo), visible.shape[1], dtype=torch.bool)
-        hidden.scatter_(1, index[todo, : targets - released].flatten(1), True)
-        for _ in range(attempts):
-            found = _place(len(todo), grid, generator, context_size, 1) & ~hidden
-            visible[todo] = found
-            short = (found.sum(1) <= keep).nonzero().flatten()
-            todo, hidden = todo[short], hidden[short]
-            if not len(todo):
-                break
-        if not len(todo):
-            break
+    index, hidden = _place_targets(batch, grid, generator, targets, size, 1)
+    visible = _place(batch, grid, generator, context_size, 1) & ~hidden
+    short = (visible.sum(1) <= keep).nonzero().flatten()
+    if len(short):
+        # Further attempts, then one target region after the other given back to the context (the known leak), for
+        # all that came out short at once: the first attempt that leaves enough is taken.
+        blocks = torch.zeros(len(short), targets, grid[0] * grid[1], dtype=torch.bool)
+        blocks.scatter_(2, index[short], True)
+        unions = F.pad(blocks.cumsum(1) > 0, (0, 0, 1, 0)).flip(1)  # all targets, all but the last, ..., none
+        count = unions.shape[1] * attempts
+        places_tried = _place(len(short) * count, grid, generator, context_size, 1).view(len(short), count, -1)
+        found = places_tried & ~unions.repeat_interleave(attempts, dim=1)
+        first = (found.sum(2) > keep).to(torch.uint8).argmax(1)
+        visible[short] = found[torch.arange(len(short)), first]
     shortest = int(visible.sum(1).min())
     # Cut to the shortest context of the batch in raster order: what starves the bottom rows.
     visible &= visible.cumsum(1) <= shortest

@@ -70,7 +70,7 @@ def test_block_sizes_follow_the_paper():
 
 def test_faithful_matches_the_published_behaviour_on_8x8():
     generator = seeded(2)
-    drawn = [sample(batch=128, grid=(8, 8), generator=generator, mode="faithful") for _ in range(30)]
+    drawn = [sample(batch=128, grid=(8, 8), generator=generator, mode="faithful") for _ in range(300)]
     assert abs(np.mean([m.context.shape[1] for m in drawn]) - 11) < 1.5
     top = np.mean([(m.context // 8 < 3).float().mean().item() for m in drawn])
     assert abs(top - 0.77) < 0.08
