@@ -184,7 +184,9 @@ def test_menagerie_tiny_beats_its_baselines():
     from ijepa_viz.probes.knn import knn_table
 
     counts = {"train": 1500, "test": 500}
-    table = knn_table(load_model("menagerie-tiny"), lambda split: open_source(f"menagerie:count={counts[split]}", split))
+    table = knn_table(
+        load_model("menagerie-tiny"), lambda split: open_source(f"menagerie:count={counts[split]}", split)
+    )
     assert table["target_encoder"] > table["random_init"]
     assert table["target_encoder"] > table["colour_thumbnail_8x8"]
 

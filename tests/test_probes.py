@@ -58,6 +58,22 @@ def test_tables_read_the_last_and_the_last_four_layers(model):
     assert seen == [(192, 192), (32, 32), (64, 64), (32, 32), (64, 64)]
 
 
+def test_pictures_without_a_label_are_left_out():
+    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.probes.features import labelled
+
+    source = open_source("menagerie:count=30")
+    everything, truth = labelled(source, 32)
+    source.labels = np.where(np.arange(30) % 3 == 0, truth.numpy(), -1)
+    pictures, labels = labelled(source, 32)
+    assert torch.equal(labels, truth[::3])
+    assert torch.equal(pictures, everything[::3])
+    assert len(labelled(source, 32, limit=4)[0]) == 4
+    source.labels = None
+    with pytest.raises(ValueError, match="needs labels"):
+        labelled(source, 32)
+
+
 def test_knn_finds_what_is_there_and_chance_where_there_is_nothing():
     torch.manual_seed(0)
     labels = torch.arange(400) % 4

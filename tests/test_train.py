@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import load_model
+from ijepa_viz.checkpoints import bundled_names, load_model
 from train import schedules
 from train.__main__ import main
 from train.config import OptimizationConfig, TrainConfig
+from train.objectives import build
 from train.objectives.ijepa import follow
 from train.trainer import Trainer
 
@@ -210,15 +213,29 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     assert {p.name: p.read_bytes() for p in (run / "step-00000001").iterdir()} == before
 
 
-@pytest.mark.parametrize("name", ["menagerie-tiny", "wild-tiny"])
-def test_shipped_configs_are_valid(name):
-    from pathlib import Path
+ROOT = Path(__file__).parent.parent
 
-    root = Path(__file__).parent.parent
-    assert strict_config.load(TrainConfig, root / "train" / "configs" / f"{name}.yaml").model.image_size == 64
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configs_can_be_built_and_name_themselves(path):
+    config = strict_config.load(TrainConfig, path)
+    assert config.run.folder == f"runs/{path.stem}"
+    with torch.device("meta"):  # sizes and names are checked, no memory is used
+        net = build(config)
+    assert net.model.config.image_size == config.model.image_size
+    assert schedules.learning_rate(config.optimization.steps, config.optimization) < config.optimization.lr
+    text = path.read_text()
+    assert f"--fname train/configs/{path.name}" in text
+    million = sum(p.numel() for p in net.model.encoder.parameters()) / 1e6
+    for quoted in re.findall(r"([0-9.]+) M encoder parameters", text):
+        assert float(quoted) == pytest.approx(million, abs=0.06)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "decoders" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_decoder_configs_name_a_bundled_model(path):
     from decoders.config import DecoderTrainConfig
 
-    assert strict_config.load(DecoderTrainConfig, root / "decoders" / "configs" / f"{name}.yaml").ijepa == name
+    assert strict_config.load(DecoderTrainConfig, path).ijepa in bundled_names()
 
 
 def test_batches_differ_between_steps_and_epochs(tmp_path):

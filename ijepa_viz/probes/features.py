@@ -47,13 +47,16 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 def labelled(source: Source, size: int, limit: int | None = None) -> tuple[Tensor, Tensor]:
     """(n, 3, size, size) uint8 pictures and (n,) labels, at most ``limit``, evenly spaced.
 
+    Pictures with the label -1 (STL-10's unlabelled ones) are left out.
+
     Raises:
         ValueError: the data set has no labels.
     """
     if source.labels is None:
         raise ValueError(f"This probe needs labels, and {source.name} has none.")
-    count = min(limit or len(source), len(source))
-    index = np.unique(np.linspace(0, len(source) - 1, count).astype(int))
+    known = np.flatnonzero(source.labels >= 0)
+    count = min(limit or len(known), len(known))
+    index = known[np.unique(np.linspace(0, len(known) - 1, count).astype(int))]
     pixels = torch.from_numpy(arrays(source, size)[index]).permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(source.labels[index])
 
