@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -118,11 +119,27 @@ def _evaluate(options: argparse.Namespace) -> int:
         return open_source(options.test_data if name == "test" and options.test_data else options.data, name)
 
     table = probe(model, split)
-    for name, value in table.items():
-        print(f"{name:30} {value:.4f}" if isinstance(value, float) else f"{name:30} {value}")
+    print(_as_text(table))
     if options.json:
         checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
     return 0
+
+
+def _as_text(table: dict[str, Any]) -> str:
+    """A probe's result for people: a line a number, or a line a section with its numbers in columns."""
+    sections = {name: value for name, value in table.items() if isinstance(value, dict)}
+    lines = [f"{name:34} {_cell(value)}" for name, value in table.items() if name not in sections]
+    if sections:
+        columns = list(next(iter(sections.values())))
+        lines.append(" ".join([f"{'':18}", *(f"{c:>22}" for c in columns)]))
+        lines += [" ".join([f"{n:18}", *(f"{_cell(row[c]):>22}" for c in columns)]) for n, row in sections.items()]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['accuracy']:.3f} [{value['low']:.3f} {value['high']:.3f}]"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -54,13 +54,38 @@ def test_predict_writes_the_figure(folder, photo, tmp_path, capsys):
     assert "cosine" in capsys.readouterr().out
 
 
-def test_evaluate_writes_its_table(folder, tmp_path):
+@pytest.mark.parametrize("probe", ["knn", "linear"])
+def test_evaluate_writes_its_table(folder, tmp_path, probe, capsys):
     out = tmp_path / "table.json"
-    assert main(["evaluate", folder, "--data", "menagerie:count=60", "--json", str(out)]) == 0
+    command = ["evaluate", folder, "--probe", probe, "--data", "menagerie:count=60", "--json", str(out)]
+    assert main(command) == 0
     table = json.loads(out.read_text())
+    assert f"{table['target_encoder']:.4f}" in capsys.readouterr().out
     assert table["train_images"] == table["test_images"] == 60
     for name in ("chance", "colour_thumbnail_8x8", "random_init", "target_encoder"):
         assert 0 <= table[name] <= 1
+
+
+def test_evaluate_factors_prints_a_row_a_factor(folder, tmp_path, capsys):
+    out = tmp_path / "table.json"
+    command = ["evaluate", folder, "--probe", "factors", "--json", str(out)]
+    assert main([*command, "--data", "menagerie:count=80"]) == 0
+    table = json.loads(out.read_text())
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert set(lines) == set(table) >= {"species_and_part", "facing", "colour", "texture_phase", "speckle"}
+    for name, row in table.items():
+        assert set(row) == {"chance", "predicted", "context_mean", "random_init", "target", "position_only"}
+        found = row["predicted"]
+        assert 0 <= found["low"] <= found["accuracy"] <= found["high"] <= 1
+        assert f"{found['accuracy']:.3f} [{found['low']:.3f} {found['high']:.3f}]" in lines[name]
+
+
+def test_evaluate_names_the_nearest_probe(folder, tmp_path, capsys):
+    assert main(["evaluate", folder, "--probe", "linea", "--data", "menagerie:count=60"]) == 1
+    assert "Did you mean 'linear'" in capsys.readouterr().err
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    assert main(["evaluate", folder, "--probe", "factors", "--data", str(tmp_path)]) == 1
+    assert "menagerie" in capsys.readouterr().err
 
 
 def test_info_tells_the_sizes(folder, capsys):

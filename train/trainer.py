@@ -82,7 +82,8 @@ class Trainer:
         config = self.config
         size = config.optimization.batch_size
         chosen = batch_indices(len(self.images), size, step, config.run.seed)
-        pixels = torch.from_numpy(self.images[chosen]).permute(0, 3, 1, 2)
+        device = self.accelerator.device
+        pixels = torch.from_numpy(self.images[chosen]).to(device).permute(0, 3, 1, 2)
         generator = torch.Generator().manual_seed(config.run.seed * 1_000_003 + step)
         crops = transforms.random_resized_crop(
             pixels,
@@ -100,8 +101,7 @@ class Trainer:
         )
         share = size // self.accelerator.num_processes
         mine = slice(self.accelerator.process_index * share, None)
-        device = self.accelerator.device
-        images = transforms.normalise(crops[mine][:share]).to(device)
+        images = transforms.normalise(crops[mine][:share])
         return images, masks[mine][:share].to(device), generator
 
     def update(self, step: int, measure: bool = False) -> dict[str, float]:
