@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import write_file
@@ -89,6 +90,8 @@ def draw_run(rows: Rows, judged: Verdict, title: str) -> Figure:
             axes.plot(x, y, style, color=f"C{number}", marker=marker, markersize=3, label=legend)
         axes.set_title(name, fontsize=11)
         axes.set_xlabel("images seen")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_ylabel(label)
         if logarithmic and drawn:
             axes.set_yscale("log")
