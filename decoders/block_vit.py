@@ -1,47 +1,19 @@
-"""A plain ViT denoiser over the patches of one hole (in the spirit of DiT, arXiv 2212.09748).
-
-It has no image and no context argument: all it ever sees are noisy pixels of hidden patches, where
-those patches are, and the representation to decode.
+"""Plain ViTs over the patches of one hole: a denoiser (in the spirit of DiT, arXiv 2212.09748), and its
+deterministic twin, which shows what a squared error cannot.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from decoders.family import NETWORKS, NULL, TOKENS, BlockNetwork
+from ijepa_viz.masks import Grid
 from ijepa_viz.model import sincos_positions
-
-# How the condition enters: not at all, as its average (the paper's setting), or token by token.
-NULL, POOLED, TOKENS = 0, 1, 2
-# Whose representation it is.
-PREDICTED, TARGET = 0, 1
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """Sizes of a block decoder.
-
-    Attributes:
-        grid: (rows, cols) of the I-JEPA it reads. patch_size: in pixels. feature_width: its D.
-        width, depth, heads: the denoiser's ViT.
-        ijepa: name of the I-JEPA it was trained on. ijepa_sha256: of that model's weights, which
-            tells a decoder that meets another model.
-        steps: the tested default number of sampling steps.
-    """
-
-    grid: tuple[int, int]
-    patch_size: int
-    feature_width: int
-    width: int = 192
-    depth: int = 6
-    heads: int = 4
-    ijepa: str = ""
-    ijepa_sha256: str = ""
-    steps: int = 16
 
 
 class _Layer(nn.Module):
@@ -70,29 +42,31 @@ class _Layer(nn.Module):
         return x + gate2 * self.fc2(F.gelu(self.fc1(h), approximate="tanh"))
 
 
-class BlockViT(nn.Module):
-    """Predicts the clean pixels of hidden patches from noisy ones."""
+@NETWORKS.register("block-vit")
+class BlockViT(BlockNetwork):
+    """The primary decoder: predicts the clean pixels of hidden patches from noisy ones, holes of any shape.
 
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        width, pixels = config.width, 3 * config.patch_size**2
-        self.feature_mean: Tensor
-        self.feature_std: Tensor
+    Args:
+        grid: (rows, cols), patch_size: in pixels, feature_width: D, of the I-JEPA it reads.
+        width, depth, heads: the denoiser's ViT.
+    """
+
+    @register_to_config
+    def __init__(
+        self, grid: Grid, patch_size: int, feature_width: int, width: int = 192, depth: int = 6, heads: int = 4
+    ) -> None:
+        super().__init__(feature_width)
+        pixels = 3 * patch_size**2
         self.positions: Tensor
-        self.register_buffer("positions", sincos_positions(width, config.grid)[0], persistent=False)
-        # The condition is standardised feature by feature with these, never LayerNormed: its norm
-        # carries the predictor's confidence. Row 0 is for predictions, row 1 for targets.
-        self.register_buffer("feature_mean", torch.zeros(2, config.feature_width))
-        self.register_buffer("feature_std", torch.ones(2, config.feature_width))
+        self.register_buffer("positions", sincos_positions(width, grid)[0], persistent=False)
         self.pixels_in = nn.Linear(pixels, width)
-        self.tokens_in = nn.Linear(config.feature_width, width)
-        self.pooled_in = nn.Linear(config.feature_width, width)
+        self.tokens_in = nn.Linear(feature_width, width)
+        self.pooled_in = nn.Linear(feature_width, width)
         self.mode = nn.Embedding(3, width)
         self.kind = nn.Embedding(2, width)
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.modulate = nn.Linear(width, 6 * width)
-        self.layers = nn.ModuleList(_Layer(width, config.heads) for _ in range(config.depth))
+        self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.last = nn.Linear(width, 2 * width)
         self.pixels_out = nn.Linear(width, pixels)
@@ -105,20 +79,8 @@ class BlockViT(nn.Module):
     def forward(
         self, noisy: Tensor, sigma: Tensor, places: Tensor, condition: Tensor, mode: Tensor, kind: Tensor
     ) -> Tensor:
-        """One denoising step.
-
-        Args:
-            noisy: (B, T, 3 p p), (1 - sigma) clean + sigma noise, clean in [-1, 1].
-            sigma: (B,) in (0, 1].
-            places: (B, T) int64, patch indices on the grid.
-            condition: (B, T, D), predicted or target tokens.
-            mode: (B,) int64, NULL, POOLED or TOKENS.
-            kind: (B,) int64, PREDICTED or TARGET.
-
-        Returns:
-            (B, T, 3 p p), the clean pixels expected.
-        """
-        features = (condition - self.feature_mean[kind][:, None]) / self.feature_std[kind][:, None]
+        """One denoising step: as :meth:`BlockNetwork.forward`."""
+        features = self.standardise(condition, kind)
         by_token = self.tokens_in(features) * (mode == TOKENS)[:, None, None]
         pooled = self.pooled_in(features.mean(1)) * (mode != NULL)[:, None]
         vector = self.time(_time_features(sigma)) + pooled + self.mode(mode)
@@ -130,6 +92,20 @@ class BlockViT(nn.Module):
             x = layer(x, shared)
         shift, scale = self.last(vector)[:, None].chunk(2, dim=-1)
         return self.pixels_out(self.norm(x) * (1 + scale) + shift)
+
+
+@NETWORKS.register("squared-error")
+class SquaredErrorViT(BlockViT):
+    """The same network without noise, trained by squared error: the mean of all that fits, which is a blur."""
+
+    stochastic = False
+
+    def forward(
+        self, noisy: Tensor, sigma: Tensor, places: Tensor, condition: Tensor, mode: Tensor, kind: Tensor
+    ) -> Tensor:
+        """As :meth:`BlockNetwork.forward`; ``noisy`` and ``sigma`` are not read."""
+        blank, most = torch.zeros_like(noisy), torch.ones_like(sigma)
+        return super().forward(blank, most, places, condition, mode, kind)
 
 
 def _time_features(sigma: Tensor) -> Tensor:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from decoders.family import Conditioning
 from ijepa_viz.run_folder import RunConfig
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The denoiser's ViT."""
+    """A name in ``family.NETWORKS``, and the options of its class: for ``block-vit`` width, depth, heads."""
 
-    width: int = 192
-    depth: int = 6
-    heads: int = 4
+    name: str = "block-vit"
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """source: any string ``open_source`` takes; the pictures the I-JEPA was trained on or others."""
+    """The pictures to learn from.
+
+    Attributes:
+        source: any string ``open_source`` takes; the pictures the I-JEPA was trained on or others.
+        crop_scale, horizontal_flip: of the random crops.
+        cached_batches: 0 runs the I-JEPA in every step. n > 0 keeps the features of the first n batches on
+            disk, in half precision, and goes through them again and again: for large I-JEPAs, whose
+            forward passes would take most of the time.
+    """
 
     source: str = "menagerie"
     crop_scale: tuple[float, float] = (0.5, 1.0)
     horizontal_flip: bool = True
+    cached_batches: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,19 +45,11 @@ class HoleConfig:
 
 
 @dataclass(frozen=True)
-class ConditionConfig:
-    """Shares of training blocks conditioned on the pooled vector, on nothing (the rest: token by
-    token), and on the target encoder's tokens (the rest: predictions).
-    """
-
-    pooled: float = 0.2
-    null: float = 0.1
-    targets: float = 0.25
-
-
-@dataclass(frozen=True)
 class OptimizationConfig:
-    """AdamW with a warm-up and a cosine to zero over ``steps``; an average of the weights is kept."""
+    """AdamW with a warm-up and a cosine to zero over ``steps``; an average of the weights is kept.
+
+    A closed-form decoder takes in ``steps`` batches and is solved; of the rest it reads the batch size only.
+    """
 
     steps: int = 3000
     batch_size: int = 64
@@ -67,6 +69,6 @@ class DecoderTrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     hole: HoleConfig = field(default_factory=HoleConfig)
-    condition: ConditionConfig = field(default_factory=ConditionConfig)
+    condition: Conditioning = field(default_factory=Conditioning)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     run: RunConfig = field(default_factory=RunConfig)

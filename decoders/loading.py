@@ -1,4 +1,8 @@
-"""Decoders on disk: ``config.json`` and ``model.safetensors``, like the models they read."""
+"""Decoders on disk: a diffusers pipeline's folder, read and written strictly, with ``decoder.json`` beside it.
+
+Read back by :func:`load_decoder`, which checks every name, shape and the weights' sha256, or by
+``BlockPipeline.from_pretrained``.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,37 @@ from pathlib import Path
 
 import torch
 
-from decoders.block_vit import BlockViT, DecoderConfig
-from decoders.sampling import Decoder
+from decoders.family import NETWORK_WEIGHTS
+from decoders.pipeline import read_pipeline
+from decoders.sampling import Decoder, DecoderConfig
 from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import (
-    CONFIG,
-    WEIGHTS,
-    find_bundled,
-    read_into,
-    read_json,
-    write_config,
-    write_tensors,
-)
+from ijepa_viz.checkpoints import find_bundled, read_json, write_config, write_file, write_tensors
+
+CARD = "decoder.json"
+_INDEX = "model_index.json"
+_SCHEDULER = "scheduler/scheduler_config.json"
 
 
-def save_decoder(network: BlockViT, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write a decoder's folder; ``dtype`` float16 halves it.
 
     Raises:
         OSError: the disk refuses; what the folder held before is intact.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(folder / CONFIG, network.config, write_tensors(folder / WEIGHTS, network.state_dict(), dtype))
+    for name in ("network", "scheduler"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    digest = write_tensors(folder / "network" / NETWORK_WEIGHTS, decoder.network.state_dict(), dtype)
+    # diffusers' own texts name the folder that a network was loaded from; these are the same wherever they are.
+    decoder.network.register_to_config(_name_or_path="")
+    decoder.pipeline.register_to_config(_name_or_path="")
+    for name, part in (
+        ("network/config.json", decoder.network),
+        (_SCHEDULER, decoder.pipeline.scheduler),
+        (_INDEX, decoder.pipeline),
+    ):
+        write_file(folder / name, part.to_json_string().encode())
+    write_config(folder / CARD, decoder.config, digest)
 
 
 def load_decoder(source: str | Path, device: str | torch.device | None = None) -> Decoder:
@@ -45,9 +57,8 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
     folder = Path(source)
     if not folder.is_dir():
         folder = find_bundled(str(source)) / "decoder"
-    data = read_json(folder / CONFIG)
-    digest = str(data.pop("weights_sha256", ""))
-    config = strict_config.build(DecoderConfig, data, str(folder / CONFIG))
-    network = BlockViT(config)
-    read_into(network, folder / WEIGHTS, digest)
-    return Decoder(network.to(device or "cpu").requires_grad_(False))
+    card = read_json(folder / CARD)
+    digest = str(card.pop("weights_sha256", ""))
+    config = strict_config.build(DecoderConfig, card, str(folder / CARD))
+    pipeline = read_pipeline(folder, digest)
+    return Decoder(pipeline.network.to(device or "cpu").requires_grad_(False), config, pipeline.scheduler)

@@ -1,14 +1,9 @@
-"""Training a block decoder on a frozen I-JEPA's predictions, by flow matching on clean pixels.
-
-Features are computed on the fly, so any I-JEPA and any data set will do. Batches, crops, holes and
-noise are functions of (seed, step).
-"""
+"""Training a decoder of the family on a frozen I-JEPA: by flow matching or squared error, or in closed form."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,27 +13,30 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from decoders.block_vit import NULL, POOLED, PREDICTED, TARGET, TOKENS, BlockViT, DecoderConfig
+from decoders.blocks import Blocks, BlockSource
 from decoders.config import DecoderTrainConfig
-from decoders.loading import load_decoder, save_decoder
-from decoders.sampling import Decoder
-from ijepa_viz import masks as mask_samplers
+from decoders.family import NULL, POOLED, PREDICTED, TARGET, TOKENS, ClosedForm, build_network
+from decoders.loading import save_decoder
+from decoders.sampling import Decoder, DecoderConfig
 from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import fingerprint, load_model
-from ijepa_viz.data.sources import arrays, open_source
-from ijepa_viz.data.transforms import denormalise, normalise, random_resized_crop
-from ijepa_viz.figures import completion_grid
+from ijepa_viz.checkpoints import fingerprint, load_model, write_file
+from ijepa_viz.data.transforms import denormalise
+from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import cut, patchify
 from ijepa_viz.precision import choose_precision
 from ijepa_viz.prediction import predict
-from ijepa_viz.run_folder import RunFolder, batch_indices
+from ijepa_viz.run_folder import RunFolder
 
 _COLUMNS = ["step", "minutes", "loss", "loss_tokens", "loss_null", "grad_norm", "lr", "blocks_per_s"]
 
 
 class DecoderTrainer:
-    """One run: build it, then :meth:`run` it. Raises as ``RunFolder`` and ``load_model`` do."""
+    """One run: build it, then :meth:`run` it.
+
+    Raises:
+        ValueError: an unknown decoder or option, or an I-JEPA without a predictor.
+        OSError: as ``RunFolder`` and ``load_model``.
+    """
 
     def __init__(self, config: DecoderTrainConfig, resume: bool = False) -> None:
         self.config = config
@@ -46,108 +44,50 @@ class DecoderTrainer:
         precision = choose_precision(config.run.precision)
         self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
         self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
-        self.images = arrays(open_source(config.data.source), self.ijepa.config.image_size)
+        self.source = BlockSource(config, self.ijepa, self.folder.path)
         torch.manual_seed(config.run.seed)
-        found = self.folder.resume_from
+        sizes = self.ijepa.config
+        self.bare = build_network(
+            config.network.name, sizes.grid, sizes.patch_size, sizes.width, config.network.options
+        ).to(self.accelerator.device)
+        self.told = DecoderConfig(
+            ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.condition
+        )
         self.step, self.seconds = 0, 0.0
-        network = BlockViT(
-            DecoderConfig(
-                grid=self.ijepa.grid,
-                patch_size=self.ijepa.config.patch_size,
-                feature_width=self.ijepa.config.width,
-                ijepa=Path(config.ijepa).name,
-                ijepa_sha256=fingerprint(self.ijepa),
-                **asdict(config.network),
-            )
-        )
-        self.ema = EMAModel(network.parameters(), decay=config.optimization.ema, use_ema_warmup=True, power=0.75)
+        found = self.folder.resume_from
+        if isinstance(self.bare, ClosedForm):
+            if found:
+                raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
+            self.source.measure(self.bare)
+            return
+        optimization = config.optimization
+        self.ema = EMAModel(self.bare.parameters(), decay=optimization.ema, use_ema_warmup=True, power=0.75)
         optimizer = torch.optim.AdamW(
-            network.parameters(),
-            config.optimization.lr,
-            (0.9, 0.95),
-            weight_decay=config.optimization.weight_decay,
+            self.bare.parameters(), optimization.lr, (0.9, 0.95), weight_decay=optimization.weight_decay
         )
-        state = None
         if found:
             state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
-            network.load_state_dict(state["network"])
+            self.bare.load_state_dict(state["network"])
             self.ema.load_state_dict(state["ema"])
             optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
-        self.bare = network
+        else:
+            self.source.measure(self.bare)
         self.ema.to(self.accelerator.device)
-        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
-        if not found:
-            self._measure_features()
-
-    # ------------------------------------------------------------------ data
-
-    def batch(self, step: int) -> tuple[Tensor, Masks, torch.Generator]:
-        """Normalised crops (B, 3, H, W), their holes, and the generator for the rest of the step."""
-        config = self.config
-        count = config.optimization.batch_size
-        generator = torch.Generator().manual_seed(config.run.seed * 1_000_003 + step)
-        chosen = batch_indices(len(self.images), count, step, config.run.seed)
-        pixels = torch.from_numpy(self.images[chosen]).permute(0, 3, 1, 2)
-        crops = random_resized_crop(
-            pixels,
-            self.ijepa.config.image_size,
-            generator,
-            scale=config.data.crop_scale,
-            flip=config.data.horizontal_flip,
-        )
-        masks = mask_samplers.sample(
-            "multiblock",
-            batch=count,
-            grid=self.ijepa.grid,
-            generator=generator,
-            targets=config.hole.targets,
-            target_scale=config.hole.scale,
-            target_aspect=config.hole.aspect,
-            context_scale=(1.0, 1.0),
-        )
-        device = self.accelerator.device
-        return normalise(crops).to(device), masks.to(str(device)), generator
-
-    @torch.no_grad()
-    def features(self, images: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
-        """Predicted and target tokens of every block, each (B M, T, D)."""
-        predicted = self.ijepa.predict(self.ijepa.encode_context(images, masks), masks)
-        return predicted.flatten(0, 1).float(), self.ijepa.targets(images, masks).flatten(0, 1).float()
-
-    def _measure_features(self, batches: int = 8) -> None:
-        """Fill the network's standardisation, from batches no training step will draw."""
-        last = self.config.optimization.steps
-        pairs = [self.features(*self.batch(last + i)[:2]) for i in range(batches)]
-        for kind in (PREDICTED, TARGET):
-            tokens = torch.cat([pair[kind].flatten(0, 1) for pair in pairs])
-            self.bare.feature_mean[kind] = tokens.mean(0)
-            self.bare.feature_std[kind] = tokens.std(0).clamp_min(1e-4)
+        self.network, self.optimizer = self.accelerator.prepare(self.bare, optimizer)
 
     # ------------------------------------------------------------------ one step
 
     def update(self, step: int) -> dict[str, float]:
         """One optimizer step; returns what the log shows."""
         config = self.config
-        images, masks, generator = self.batch(step)
-        predicted, target = self.features(images, masks)
-        pixels = patchify(denormalise(images) * 2 - 1, self.ijepa.config.patch_size)
-        clean = cut(pixels, masks).flatten(0, 1)  # (B M, T, 3 p p) in [-1, 1]
-        places = masks.targets.flatten(0, 1)
-        draws = torch.rand(2, len(clean), generator=generator).to(clean.device)
-        kind = torch.where(draws[0] < config.condition.targets, TARGET, PREDICTED)
-        mode = torch.where(draws[1] < config.condition.null + config.condition.pooled, POOLED, TOKENS)
-        mode = torch.where(draws[1] < config.condition.null, NULL, mode)
-        condition = torch.where((kind == TARGET)[:, None, None], target, predicted)
-        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        sigma = torch.sigmoid(torch.randn(len(clean), generator=generator)).to(clean.device)
-        blend = sigma[:, None, None]
-        noisy = (1 - blend) * clean + blend * noise
+        blocks = self.source.blocks(step)
+        # Another stream than the one that drew the crops and holes.
+        generator = self.source.generator(step + 500_000_000)
+        mode, kind = self._conditions(len(blocks.clean), generator)
+        condition = torch.where((kind == TARGET)[:, None, None], blocks.target, blocks.predicted)
         with self.accelerator.autocast():
-            guess = self.network(noisy, sigma, places, condition, mode, kind).float()
-        # The squared error of the velocity, written on clean pixels.
-        weight = sigma.clamp_min(config.optimization.min_sigma) ** -2
-        per_block = weight * (guess - clean).square().mean((1, 2))
+            per_block = self._error(blocks, condition, mode, kind, generator)
         loss = per_block.mean()
         self.folder.check(loss, step)
         rate = self._rate(step)
@@ -167,6 +107,30 @@ class DecoderTrainer:
             }
         return {**{k: float(v.detach()) for k, v in shown.items()}, "lr": rate}
 
+    def _conditions(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mode and kind of each block, (count,) int64, drawn by the shares of the config."""
+        shares, device = self.config.condition, self.accelerator.device
+        draws = torch.rand(2, count, generator=generator).to(device)
+        kind = torch.where(draws[0] < shares.targets, TARGET, PREDICTED)
+        mode = torch.where(draws[1] < shares.null + shares.pooled, POOLED, TOKENS)
+        return torch.where(draws[1] < shares.null, NULL, mode), kind
+
+    def _error(
+        self, blocks: Blocks, condition: Tensor, mode: Tensor, kind: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """(B,): the squared error of the velocity, written on clean pixels; without noise, of the pixels."""
+        clean = blocks.clean
+        if not self.bare.stochastic:
+            guess = self.network(clean, clean.new_ones(len(clean)), blocks.places, condition, mode, kind)
+            return (guess.float() - clean).square().mean((1, 2))
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        sigma = torch.sigmoid(torch.randn(len(clean), generator=generator)).to(clean.device)
+        blend = sigma[:, None, None]
+        noisy = (1 - blend) * clean + blend * noise
+        guess = self.network(noisy, sigma, blocks.places, condition, mode, kind)
+        weight = sigma.clamp_min(self.config.optimization.min_sigma) ** -2
+        return weight * (guess.float() - clean).square().mean((1, 2))
+
     def _rate(self, step: int) -> float:
         o = self.config.optimization
         share = max(0.0, (step - o.warmup) / max(1, o.steps - o.warmup))
@@ -183,6 +147,8 @@ class DecoderTrainer:
         if main:
             self.folder.start(strict_config.dump(config), self.step)
         bar = tqdm(total=config.optimization.steps, initial=first, unit="step", disable=not main, mininterval=1.0)
+        if isinstance(self.bare, ClosedForm):
+            return self._solve(self.bare, bar)
         blocks = config.optimization.batch_size * config.hole.targets
         while self.step < config.optimization.steps:
             numbers = self.update(self.step)
@@ -203,11 +169,22 @@ class DecoderTrainer:
             if out_of_time:
                 break
         bar.close()
+        self.folder.close()
         self.accelerator.wait_for_everyone()
         return self.folder.checkpoints()[-1]
 
+    def _solve(self, network: ClosedForm, bar: tqdm) -> Path:
+        for step in range(self.config.optimization.steps):
+            blocks = self.source.blocks(step)
+            for kind, condition in ((PREDICTED, blocks.predicted), (TARGET, blocks.target)):
+                network.accumulate(blocks.places, condition, kind, blocks.clean)
+            bar.update()
+        bar.close()
+        network.solve()
+        return self.folder.save(self.config.optimization.steps, self._write_decoder)
+
     def _write(self, folder: Path) -> None:
-        """The averaged weights as a decoder's folder, a sheet of its samples, and ``trainer.pt``."""
+        """The averaged weights as a decoder's folder, and ``trainer.pt``."""
         state = {
             "network": self.bare.state_dict(),
             "ema": self.ema.state_dict(),
@@ -218,15 +195,23 @@ class DecoderTrainer:
         torch.save(state, folder / "trainer.pt")
         self.ema.store(self.bare.parameters())
         self.ema.copy_to(self.bare.parameters())
-        save_decoder(self.bare, folder)
+        self._write_decoder(folder)
         self.ema.restore(self.bare.parameters())
-        self._sheet(load_decoder(folder)).savefig(folder / "samples.png", dpi=80)
+        self.bare.train()
+
+    def _write_decoder(self, folder: Path) -> None:
+        """A decoder's folder, and a sheet of its samples in the run's ``sheets/``, one a checkpoint."""
+        decoder = Decoder(self.bare, self.told)
+        save_decoder(decoder, folder)
+        sheets = self.folder.path / "sheets"
+        sheets.mkdir(exist_ok=True)
+        write_file(sheets / f"step-{self.step:08d}.png", png(self._sheet(decoder)))
 
     def _sheet(self, decoder: Decoder) -> Figure:
         """Four pictures of the training set, their holes, and samples of what is predicted there."""
-        images, masks, _ = self.batch(self.config.optimization.steps + 1000)
+        images, masks = self.source.pictures(self.config.optimization.steps + 1000)
         rows = []
-        for i in range(4):
+        for i in range(min(4, len(images))):
             hidden = torch.zeros(masks.num_patches, dtype=torch.bool)
             hidden[masks.targets[i, 0].cpu()] = True
             one = Masks.from_array(hidden.view(self.ijepa.grid))

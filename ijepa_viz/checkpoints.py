@@ -162,20 +162,29 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def read_into(module: nn.Module, path: Path, digest: str) -> None:
-    """Fill ``module`` from safetensors, in float32, every name and shape checked.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: truncated or damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is not a model folder: it has no {path.name}.")
+    try:
+        return safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or damaged: {error}") from error
+
+
+def read_into(module: nn.Module, path: Path, digest: str | None) -> None:
+    """Fill ``module`` from safetensors, in float32, every name and shape checked, and its sha256 where known.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: truncated, not the file its config was written with, or of other names or shapes.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not a model folder: it has no {path.name}.")
-    try:
-        state = safetensors.torch.load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
-    if _sha256(path) != digest:
+    state = read_tensors(path)
+    if digest is not None and _sha256(path) != digest:
         raise ValueError(
             f"{path} is not the file that its config.json was written with (its sha256 differs): "
             "damaged or tampered with. Fetch it again."

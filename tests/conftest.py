@@ -10,8 +10,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from decoders.block_vit import BlockViT, DecoderConfig
-from decoders.sampling import Decoder
+from decoders.family import build_network
+from decoders.sampling import Decoder, DecoderConfig
 from ijepa_viz.checkpoints import fingerprint
 from ijepa_viz.model import IJEPA, ModelConfig
 
@@ -37,25 +37,16 @@ def model():
     return IJEPA(TINY).eval()
 
 
-def random_decoder(model: IJEPA) -> Decoder:
+def random_decoder(model: IJEPA, name: str = "block-vit") -> Decoder:
     """A decoder of the right sizes whose output depends on its condition, but that was never trained."""
     torch.manual_seed(1)
-    network = BlockViT(
-        DecoderConfig(
-            grid=model.grid,
-            patch_size=model.config.patch_size,
-            feature_width=model.config.width,
-            width=32,
-            depth=2,
-            heads=2,
-            ijepa="a test model",
-            ijepa_sha256=fingerprint(model),
-            steps=4,
-        )
+    options = {"pooled-unet": {"channels": (32, 32), "layers": 1}, "ridge": {}}.get(
+        name, {"width": 32, "depth": 2, "heads": 2}
     )
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return Decoder(network)
+    network = build_network(name, model.grid, model.config.patch_size, model.config.width, options)
+    for tensor in (*network.parameters(), *(b for n, b in network.named_buffers() if n in ("weights", "intercepts"))):
+        torch.nn.init.normal_(tensor, std=0.1)
+    return Decoder(network, DecoderConfig(ijepa="a test model", ijepa_sha256=fingerprint(model), steps=4))
 
 
 @pytest.fixture

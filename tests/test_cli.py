@@ -21,7 +21,7 @@ def folder(model, tmp_path):
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.15)
     model.save(tmp_path / "mine")
-    save_decoder(random_decoder(model).network, tmp_path / "mine" / "decoder")
+    save_decoder(random_decoder(model), tmp_path / "mine" / "decoder")
     return str(tmp_path / "mine")
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from conftest import TINY, random_decoder
 
-from decoders import load_decoder
+from decoders import BlockPipeline, BlockViT, Ridge, load_decoder, save_decoder
 from decoders.__main__ import main
-from decoders.loading import save_decoder
+from decoders.family import NETWORKS, PREDICTED, TARGET, TOKENS, build_network
+from decoders.pipeline import SOLVERS
 from decoders.sampling import Cancelled
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
@@ -21,21 +22,28 @@ def prediction(model, picture):
     return predict(model, picture, HOLE)
 
 
-def test_no_context_pixel_reaches_the_samples(decoder, prediction):
+@pytest.fixture(params=NETWORKS)
+def any_decoder(request, model):
+    return random_decoder(model, request.param)
+
+
+def test_no_context_pixel_reaches_the_samples(any_decoder, prediction):
     """The rule the whole figure rests on: same prediction, other pixels, not one bit of difference."""
     from dataclasses import replace
 
     other = replace(prediction, image=torch.rand_like(prediction.image))
     nothing = replace(prediction, image=torch.full_like(prediction.image, float("nan")))
-    samples = [decoder.sample(p, 3).images for p in (prediction, other, nothing)]
+    samples = [any_decoder.sample(p, 3).images for p in (prediction, other, nothing)]
     assert torch.equal(samples[0], samples[1])
     assert torch.equal(samples[0], samples[2])
 
 
-def test_the_prediction_reaches_the_samples(decoder, prediction):
-    other = prediction.replaced(prediction.predicted + 1)
-    assert not torch.equal(decoder.sample(prediction, 2).images, decoder.sample(other, 2).images)
-    a, b = (decoder.sample(p, 2, condition="null").images for p in (prediction, other))
+def test_the_prediction_reaches_the_samples(any_decoder, prediction):
+    other = prediction.replaced(prediction.predicted + torch.randn_like(prediction.predicted))
+    for condition in ("tokens", "pooled"):
+        a, b = (any_decoder.sample(p, 2, condition=condition).images for p in (prediction, other))
+        assert not torch.equal(a, b)
+    a, b = (any_decoder.sample(p, 2, condition="null").images for p in (prediction, other))
     assert torch.equal(a, b)
 
 
@@ -47,6 +55,76 @@ def test_pooled_conditioning_sees_the_average_only(decoder, prediction):
     assert not torch.allclose(a, b, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["squared-error", "ridge"])
+def test_without_noise_all_samples_are_alike_and_one_pass_is_enough(model, prediction, name):
+    decoder, calls = random_decoder(model, name), []
+    decoder.network.register_forward_hook(lambda *_: calls.append(1))
+    images = decoder.sample(prediction, 3, seed=5).images
+    assert len(calls) == 1
+    assert torch.equal(images[0], images[1])
+    assert torch.equal(images, decoder.sample(prediction, 3, seed=9).images)
+
+
+def test_the_unet_reads_the_average_and_the_place_of_a_hole_of_any_shape(model, picture):
+    decoder = random_decoder(model, "pooled-unet")
+    hidden = np.zeros((4, 4), bool)
+    hidden[[0, 1, 1, 3], [2, 0, 1, 3]] = True
+    prediction = predict(model, picture, Masks.from_array(hidden))
+    shuffled = prediction.replaced(prediction.predicted.flip(1))
+    a, b = (decoder.sample(p, 1).images for p in (prediction, shuffled))
+    assert torch.allclose(a, b, atol=1e-5)
+    # The same tokens and noise elsewhere are another picture.
+    tokens, latents = torch.randn(1, 4, 32), torch.randn(1, 4, 192)
+    c, d = (
+        decoder.pipeline(tokens, torch.tensor([where]), latents=latents, num_inference_steps=2).pixels
+        for where in ([0, 1, 4, 5], [2, 3, 6, 7])
+    )
+    assert not torch.allclose(c, d, atol=1e-3)
+
+
+def test_the_unet_puts_every_patch_back_in_its_place(model):
+    network = random_decoder(model, "pooled-unet").network
+    places = torch.tensor([[5, 6, 9, 10], [0, 3, 12, 15]])
+    cells, (rows, cols) = network._box(places)
+    assert (rows, cols) == (4, 4)
+    assert cells.tolist() == [[0, 1, 4, 5], [0, 3, 12, 15]]
+
+
+def test_ridge_equals_scikit_learn(model):
+    from sklearn.linear_model import Ridge as Reference
+
+    generator = torch.Generator().manual_seed(0)
+    network = Ridge(model.grid, 8, 32, penalty=0.01)
+    tokens = torch.randn(600, 4, 32, generator=generator) + 2
+    places = torch.rand(600, 16, generator=generator).argsort(1)[:, :4]
+    clean = torch.randn(600, 4, 192, generator=generator) + tokens[..., :1] + places[..., None] / 8
+    for kind in (PREDICTED, TARGET):
+        for half in (slice(0, 300), slice(300, None)):
+            network.accumulate(places[half], tokens[half], kind, clean[half])
+    network.solve()
+    # The reference has one intercept; centring each place's own pixels and features gives every place one.
+    where = torch.nn.functional.one_hot(places.flatten(), 16).double()
+    shares = where / where.sum(0)
+    project = lambda t: t.double() - where @ (shares.T @ t.double())  # noqa: E731
+    x, y = tokens.flatten(0, 1), clean.flatten(0, 1)
+    reference = Reference(alpha=0.01 * 2400, fit_intercept=False).fit(project(x), project(y))
+    own = network.weights[PREDICTED, 1].double()
+    assert torch.allclose(own, torch.from_numpy(reference.coef_.T), atol=1e-4)
+    mode = torch.full((600,), TOKENS)
+    drawn = network(clean, torch.ones(600), places, tokens, mode, torch.zeros_like(mode))
+    assert (drawn - clean).flatten(0, 1).mean(0).abs().max() < 1e-3  # intercepts: no error is left on average
+    null = network(clean, torch.ones(600), places, tokens, mode * 0, torch.zeros_like(mode))
+    first = places.flatten() == 3
+    assert torch.allclose(null.flatten(0, 1)[first][0], y[first].mean(0), atol=1e-4)
+
+
+def test_an_unknown_decoder_or_option_names_the_nearest(model):
+    with pytest.raises(ValueError, match="'block-vit'"):
+        build_network("block-vitt", (4, 4), 8, 32, {})
+    with pytest.raises(ValueError, match="'depth'"):
+        build_network("block-vit", (4, 4), 8, 32, {"dept": 2})
+
+
 def test_sample_i_depends_on_seed_plus_i(decoder, prediction):
     four = decoder.sample(prediction, 4, seed=10).images
     assert torch.allclose(four[2:], decoder.sample(prediction, 2, seed=12).images, atol=1e-5)
@@ -55,8 +133,7 @@ def test_sample_i_depends_on_seed_plus_i(decoder, prediction):
 
 def test_a_patch_keeps_its_noise_when_the_hole_grows(decoder, model, picture):
     small, large = (predict(model, picture, Masks.from_block((4, 4), 1, 1, 2, w)) for w in (2, 3))
-    a = decoder._noise(1, small.masks, 5)[0]
-    b = decoder._noise(1, large.masks, 5)[0]
+    a, b = (decoder.pipeline.noise([torch.Generator().manual_seed(5)], p.masks.targets[0])[0] for p in (small, large))
     places = small.masks.targets[0, 0].tolist()
     larger = large.masks.targets[0, 0].tolist()
     assert torch.equal(a, b[[larger.index(p) for p in places]])
@@ -88,18 +165,26 @@ def test_free_hand_holes_and_several_blocks(decoder, model, picture):
 class _Oracle(torch.nn.Module):
     """Knows the clean pixels: an exact sampler must return them whatever the noise."""
 
+    stochastic = True
+
     def __init__(self, network, clean):
         super().__init__()
-        self.config, self.feature_mean, self.clean = network.config, network.feature_mean, clean
+        self.config, self.grid, self.feature_mean, self.clean = (
+            network.config,
+            network.grid,
+            network.feature_mean,
+            clean,
+        )
 
     def forward(self, noisy, sigma, places, condition, mode, kind):
         return self.clean[places]
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_an_oracle_is_sampled_exactly(decoder, prediction, steps):
+def test_an_oracle_is_sampled_exactly(decoder, prediction, steps, solver):
     clean = torch.rand(16, 192) * 2 - 1
-    decoder.network = _Oracle(decoder.network, clean)
+    decoder.pipeline.register_modules(network=_Oracle(decoder.network, clean), scheduler=SOLVERS[solver]())
     drawn = decoder.sample(prediction, 2, steps=steps)
     from ijepa_viz.model import unpatchify
 
@@ -118,14 +203,26 @@ class _Gaussian(_Oracle):
         return self.mean + gain * (noisy - (1 - s) * self.mean)
 
 
-def test_the_sampler_draws_the_right_distribution(decoder, prediction):
-    decoder.network = _Gaussian(decoder.network, torch.zeros(16, 192))
-    drawn = decoder.sample(prediction, 12, steps=64)
+@pytest.mark.parametrize(("solver", "steps"), [("euler", 64), ("heun", 19), ("dpm++", 24)])
+def test_the_sampler_draws_the_right_distribution(decoder, prediction, solver, steps):
+    network = _Gaussian(decoder.network, torch.zeros(16, 192))
+    decoder.pipeline.register_modules(network=network, scheduler=SOLVERS[solver]())
+    drawn = decoder.sample(prediction, 12, steps=steps)
     pixels = drawn.images[:, :, drawn.inside] * 2 - 1
     assert abs(pixels.mean() - 0.2) < 0.02
     assert abs(pixels.std() - 0.3) < 0.02
-    blur = decoder.sample(prediction, 12, steps=1).images[:, :, drawn.inside] * 2 - 1
-    assert blur.std() < 0.01  # one step is the squared-error blur
+    if solver == "euler":
+        blur = decoder.sample(prediction, 12, steps=1).images[:, :, drawn.inside] * 2 - 1
+        assert blur.std() < 0.01  # one step is the squared-error blur
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_steps_are_evaluations_of_the_network(decoder, prediction, solver):
+    calls = []
+    decoder.network.register_forward_hook(lambda *_: calls.append(1))
+    decoder.pipeline.register_modules(scheduler=SOLVERS[solver]())
+    decoder.sample(prediction, 1, steps=7)
+    assert len(calls) == 7
 
 
 def test_guidance_one_is_no_guidance(decoder, prediction):
@@ -168,14 +265,108 @@ def test_a_prediction_of_another_model_is_refused(decoder, picture):
 
 
 def test_a_decoder_comes_back_as_it_was(decoder, prediction, tmp_path):
-    save_decoder(decoder.network, tmp_path)
+    save_decoder(decoder, tmp_path)
     again = load_decoder(tmp_path)
     assert again.config == decoder.config
     assert torch.equal(again.sample(prediction, 2).images, decoder.sample(prediction, 2).images)
-    weights = tmp_path / "model.safetensors"
+    weights = tmp_path / "network" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     with pytest.raises(ValueError, match="truncated"):
         load_decoder(tmp_path)
+
+
+def test_the_folder_is_also_a_diffusers_pipeline(any_decoder, prediction, tmp_path):
+    save_decoder(any_decoder, tmp_path / "ours")
+    assert load_decoder(tmp_path / "ours").config == any_decoder.config
+    read = BlockPipeline.from_pretrained(tmp_path / "ours")
+    read.save_pretrained(tmp_path / "theirs")
+    again = BlockPipeline.from_pretrained(tmp_path / "theirs")
+    drawn = [
+        pipeline(
+            prediction.predicted,
+            prediction.masks.targets[0],
+            generator=[torch.Generator().manual_seed(0)],
+            num_inference_steps=4,
+        ).pixels
+        for pipeline in (any_decoder.pipeline, read, again)
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
+    with pytest.raises(FileNotFoundError, match=r"decoder\.json"):
+        load_decoder(tmp_path / "theirs")
+
+
+def test_a_pipeline_stops_between_steps(decoder, prediction):
+    seen = []
+
+    def stop(pipeline, step, timestep, state):
+        seen.append(state["clean"].shape)
+        pipeline._interrupt = step == 1
+
+    decoder.pipeline(
+        prediction.predicted,
+        prediction.masks.targets[0],
+        generator=[torch.Generator().manual_seed(0)],
+        num_inference_steps=8,
+        callback_on_step_end=stop,
+    )
+    assert seen == [(1, 4, 192)] * 2
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("network/config.json", ('"depth"', '"dept"'), "unknown keys dept"),
+        ("network/config.json", ('"BlockViT"', '"UNet"'), "'UNet'"),
+        ("network/config.json", ('"width": 32', '"width": 64'), "does not fit"),
+        ("scheduler/scheduler_config.json", ('"FlowMatchEuler', '"NoSuch'), "no scheduler"),
+        ("decoder.json", ('"steps"', '"step"'), "steps"),
+    ],
+)
+def test_a_decoder_folder_is_read_strictly(decoder, tmp_path, file, change, words):
+    save_decoder(decoder, tmp_path)
+    path = tmp_path / file
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ValueError, match=words):
+        load_decoder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["squared-error", "ridge", "pooled-unet"])
+def test_every_decoder_trains_by_the_same_command(model, tmp_path, name):
+    model.save(tmp_path / "ijepa")
+    options = {"squared-error": "{width: 32, depth: 1, heads: 2}", "pooled-unet": "{channels: [32, 32], layers: 1}"}
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"ijepa: {tmp_path / 'ijepa'}\n"
+        f"network: {{name: {name}, options: {options.get(name, '{}')}}}\n"
+        'data: {source: "menagerie:count=64"}\n'
+        f"optimization: {{steps: 8, batch_size: 8, warmup: 1}}\n"
+        f"run: {{precision: fp32, folder: {tmp_path / 'run'}}}\n"
+    )
+    assert main(["--fname", str(config)]) == 0
+    trained = load_decoder(tmp_path / "run" / "step-00000008")
+    assert any(p.abs().sum() > 0 for p in (*trained.network.parameters(), *trained.network.buffers()))
+    assert (tmp_path / "run" / "sheets").is_dir()
+
+
+def test_cached_features_are_those_computed_on_the_fly(model, tmp_path):
+    from decoders.blocks import BlockSource
+    from decoders.config import DataConfig, DecoderTrainConfig, OptimizationConfig
+
+    model.save(tmp_path / "ijepa")
+    optimization = OptimizationConfig(batch_size=4)
+    live = DecoderTrainConfig(str(tmp_path / "ijepa"), data=DataConfig("menagerie:count=32"), optimization=optimization)
+    kept = DecoderTrainConfig(
+        str(tmp_path / "ijepa"), data=DataConfig("menagerie:count=32", cached_batches=3), optimization=optimization
+    )
+    source, cached = BlockSource(live, model, tmp_path), BlockSource(kept, model, tmp_path)
+    for step in (0, 2, 5, 5):
+        a, b = source.blocks(step % 3), cached.blocks(step)
+        assert torch.equal(a.places, b.places)
+        for name in ("clean", "predicted", "target"):
+            assert torch.allclose(getattr(a, name), getattr(b, name), atol=2e-3)
+    assert len(list(tmp_path.glob("features-*/*.safetensors"))) == 2
 
 
 def test_training_a_decoder_from_a_folder(model, tmp_path):
@@ -183,7 +374,7 @@ def test_training_a_decoder_from_a_folder(model, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(
         f"ijepa: {tmp_path / 'ijepa'}\n"
-        "network: {width: 32, depth: 1, heads: 2}\n"
+        "network: {name: block-vit, options: {width: 32, depth: 1, heads: 2}}\n"
         'data: {source: "menagerie:count=32"}\n'
         "optimization: {steps: 4, batch_size: 4, warmup: 1}\n"
         "run: {precision: fp32, log_every: 1}\n"
@@ -194,7 +385,7 @@ def test_training_a_decoder_from_a_folder(model, tmp_path):
     assert main(["--fname", str(config), f"run.folder={whole}"]) == 0
     a, b = (load_decoder(f / "step-00000004").network.state_dict() for f in (run, whole))
     assert all(torch.equal(a[k], b[k]) for k in a)
-    assert (run / "step-00000004" / "samples.png").stat().st_size > 1000
+    assert (run / "sheets" / "step-00000004.png").stat().st_size > 1000
     from ijepa_viz.checkpoints import fingerprint
 
     assert load_decoder(whole / "step-00000004").config.ijepa_sha256 == fingerprint(model)
@@ -202,10 +393,8 @@ def test_training_a_decoder_from_a_folder(model, tmp_path):
 
 def test_training_learns_what_the_tokens_say(model, tmp_path):
     """After a short training the condition must help: shuffled tokens must do worse than the right ones."""
-    from decoders.block_vit import PREDICTED, TOKENS, BlockViT
-
     torch.manual_seed(0)
-    network = BlockViT(random_decoder(model).config)
+    network = BlockViT(model.grid, 8, 32, width=32, depth=2, heads=2)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     places = torch.arange(4).expand(64, 4)
     mode, kind = torch.full((64,), TOKENS), torch.full((64,), PREDICTED)

@@ -1,0 +1,127 @@
+"""What decoders learn from: hidden blocks' pixels beside what an I-JEPA predicts there, and what it sees there.
+
+Batches, crops and holes are functions of (seed, step).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from decoders.config import DecoderTrainConfig
+from decoders.family import PREDICTED, TARGET, BlockNetwork
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz.checkpoints import fingerprint, read_tensors, write_tensors
+from ijepa_viz.data.sources import arrays, open_source
+from ijepa_viz.data.transforms import denormalise, normalise, random_resized_crop
+from ijepa_viz.masks import Masks
+from ijepa_viz.model import IJEPA, cut, patchify
+from ijepa_viz.run_folder import batch_indices
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One batch of hidden blocks.
+
+    Attributes:
+        clean: (B, T, 3 p p), pixels in [-1, 1]. places: (B, T) int64.
+        predicted, target: (B, T, D).
+    """
+
+    clean: Tensor
+    places: Tensor
+    predicted: Tensor
+    target: Tensor
+
+    def to(self, device: torch.device | str) -> Blocks:
+        """A copy on ``device``, in float32 where it holds numbers."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
+        return Blocks(**{name: t.float() if t.is_floating_point() else t for name, t in moved.items()})
+
+
+class BlockSource:
+    """Where a decoder's batches come from.
+
+    Args:
+        config: of the training.
+        ijepa: frozen; its device does the work.
+        folder: of the run; cached features live there.
+
+    Raises:
+        ValueError: an encoder without a predictor, or fewer pictures than a batch.
+    """
+
+    def __init__(self, config: DecoderTrainConfig, ijepa: IJEPA, folder: Path) -> None:
+        if ijepa.predictor is None:
+            raise ValueError(f"{config.ijepa} has no predictor, so there are no predictions to decode.")
+        self.config, self.ijepa = config, ijepa
+        self.images = arrays(open_source(config.data.source), ijepa.config.image_size)
+        # Features of another model, data set, crop or hole never pass for these.
+        told = [fingerprint(ijepa), asdict(config.data), asdict(config.hole), config.run.seed]
+        key = hashlib.sha256(repr([*told, config.optimization.batch_size]).encode()).hexdigest()[:12]
+        self.cache = folder / f"features-{key}" if config.data.cached_batches else None
+
+    def generator(self, step: int) -> torch.Generator:
+        """The source of randomness of one step."""
+        return torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + step)
+
+    def pictures(self, step: int) -> tuple[Tensor, Masks]:
+        """Normalised crops (B, 3, H, W) of step ``step`` and their holes."""
+        config = self.config
+        count = config.optimization.batch_size
+        generator = self.generator(step)
+        chosen = batch_indices(len(self.images), count, step, config.run.seed)
+        pixels = torch.from_numpy(self.images[chosen]).to(self.ijepa.device).permute(0, 3, 1, 2)
+        crops = random_resized_crop(
+            pixels,
+            self.ijepa.config.image_size,
+            generator,
+            scale=config.data.crop_scale,
+            flip=config.data.horizontal_flip,
+        )
+        masks = mask_samplers.sample(
+            "multiblock",
+            batch=count,
+            grid=self.ijepa.grid,
+            generator=generator,
+            targets=config.hole.targets,
+            target_scale=config.hole.scale,
+            target_aspect=config.hole.aspect,
+            context_scale=(1.0, 1.0),
+        )
+        return normalise(crops), masks
+
+    def blocks(self, step: int) -> Blocks:
+        """The blocks of step ``step``, from the cache where there is one."""
+        if self.cache is None:
+            return self._compute(step)
+        number = step % self.config.data.cached_batches
+        path = self.cache / f"batch-{number:06d}.safetensors"
+        if not path.exists():
+            self.cache.mkdir(parents=True, exist_ok=True)
+            made = self._compute(number)
+            half = {f.name: getattr(made, f.name) for f in fields(made)}
+            write_tensors(path, {n: t.half() if t.is_floating_point() else t for n, t in half.items()})
+        return Blocks(**read_tensors(path)).to(self.ijepa.device)
+
+    @torch.no_grad()
+    def _compute(self, step: int) -> Blocks:
+        images, masks = self.pictures(step)
+        masks = masks.to(str(self.ijepa.device))
+        predicted = self.ijepa.predict(self.ijepa.encode_context(images, masks), masks)
+        target = self.ijepa.targets(images, masks)
+        pixels = patchify(denormalise(images) * 2 - 1, self.ijepa.config.patch_size)
+        parts = (cut(pixels, masks), masks.targets, predicted.float(), target.float())
+        return Blocks(*(part.flatten(0, 1) for part in parts))
+
+    def measure(self, network: BlockNetwork, batches: int = 8) -> None:
+        """Fill the network's standardisation, from the first batches."""
+        seen = [self.blocks(i) for i in range(batches)]
+        for kind, name in ((PREDICTED, "predicted"), (TARGET, "target")):
+            tokens = torch.cat([getattr(blocks, name).flatten(0, 1) for blocks in seen])
+            network.feature_mean[kind] = tokens.mean(0)
+            network.feature_std[kind] = tokens.std(0).clamp_min(1e-4)
