@@ -108,15 +108,8 @@ class BlockSource:
             write_tensors(path, {n: t.half() if t.is_floating_point() else t for n, t in half.items()})
         return Blocks(**read_tensors(path)).to(self.ijepa.device)
 
-    @torch.no_grad()
     def _compute(self, step: int) -> Blocks:
-        images, masks = self.pictures(step)
-        masks = masks.to(str(self.ijepa.device))
-        predicted = self.ijepa.predict(self.ijepa.encode_context(images, masks), masks)
-        target = self.ijepa.targets(images, masks)
-        pixels = patchify(denormalise(images) * 2 - 1, self.ijepa.config.patch_size)
-        parts = (cut(pixels, masks), masks.targets, predicted.float(), target.float())
-        return Blocks(*(part.flatten(0, 1) for part in parts))
+        return blocks_of(self.ijepa, *self.pictures(step))
 
     def measure(self, network: BlockNetwork, batches: int = 8) -> None:
         """Fill the network's standardisation, from the first batches."""
@@ -125,3 +118,14 @@ class BlockSource:
             tokens = torch.cat([getattr(blocks, name).flatten(0, 1) for blocks in seen])
             network.feature_mean[kind] = tokens.mean(0)
             network.feature_std[kind] = tokens.std(0).clamp_min(1e-4)
+
+
+@torch.no_grad()
+def blocks_of(ijepa: IJEPA, images: Tensor, masks: Masks) -> Blocks:
+    """The hidden blocks of normalised images (n, 3, H, W), n M of them, on the model's device."""
+    images, masks = images.to(ijepa.device), masks.to(str(ijepa.device))
+    predicted = ijepa.predict(ijepa.encode_context(images, masks), masks)
+    target = ijepa.targets(images, masks)
+    pixels = patchify(denormalise(images) * 2 - 1, ijepa.config.patch_size)
+    parts = (cut(pixels, masks), masks.targets, predicted.float(), target.float())
+    return Blocks(*(part.flatten(0, 1) for part in parts))

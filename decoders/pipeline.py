@@ -162,7 +162,8 @@ def read_pipeline(folder: Path, digest: str | None = None) -> BlockPipeline:
     path = folder / "scheduler" / "scheduler_config.json"
     config = read_json(path)
     kind: Any = getattr(diffusers, str(config.get("_class_name")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+    known = isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)
+    if not known:
         raise ValueError(f"{path} names no scheduler of diffusers: {config.get('_class_name')!r}.")
     return BlockPipeline(read_network(folder / "network", digest), kind.from_config(config))
 
