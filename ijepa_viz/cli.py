@@ -46,7 +46,19 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="what a model's features hold, beside baselines")
     evaluate.add_argument("model")
-    evaluate.add_argument("--probe", default="knn", metavar="NAME", help="knn, linear, pixels or factors")
+    evaluate.add_argument(
+        "--probe",
+        metavar="NAME",
+        help="knn (the default), linear, pixels or factors; with --decoder leakage (the default), rank, "
+        "ground-truth, variation or realism",
+    )
+    evaluate.add_argument(
+        "--decoder",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="test the model's decoder, or the one in FOLDER, instead of its features",
+    )
     evaluate.add_argument("--data", required=True, help="pictures; for kNN and linear labelled, to learn from")
     evaluate.add_argument("--test-data", help="pictures to test on (default: --data's test split)")
     evaluate.add_argument("--json", type=Path, help="write the table here as well")
@@ -75,8 +87,7 @@ def _demo(options: argparse.Namespace) -> int:
     demos = []
     for name in names:
         model = checkpoints.load_model(name)
-        folder = Path(name)
-        decoder = load_decoder(folder / "decoder" if folder.is_dir() else name)
+        decoder = load_decoder(_decoder_of(name))
         drawn = examples.drawn_scenes(model.config.image_size) if name.startswith("menagerie") else []
         shown = own or drawn or examples.photographs()
         demos.append(run_demo(name, model, decoder, shown, options.samples, options.seed))
@@ -97,8 +108,7 @@ def _predict(options: argparse.Namespace) -> int:
     image = read_image(options.image)
     model = checkpoints.load_model(options.model)
     masks = Masks.from_block(model.grid, *options.block)
-    folder = Path(options.model)
-    decoder = load_decoder(folder / "decoder" if folder.is_dir() else options.model)
+    decoder = load_decoder(_decoder_of(options.model))
     check_pair(model, decoder)
     prediction = predict(model, image, masks)
     samples = decoder.sample(prediction, options.samples, seed=options.seed)
@@ -110,15 +120,25 @@ def _predict(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz import checkpoints
     from ijepa_viz.data.sources import open_source
+    from ijepa_viz.demo import check_pair
     from ijepa_viz.probes import PROBES
 
-    probe = PROBES[options.probe]
+    probe = PROBES[options.probe or "knn"] if options.decoder is None else None
     model = checkpoints.load_model(options.model)
 
     def split(name: str):  # type: ignore[no-untyped-def]  # Source is imported late
         return open_source(options.test_data if name == "test" and options.test_data else options.data, name)
 
-    table = probe(model, split)
+    if probe:
+        table = probe(model, split)
+    else:
+        from decoders import load_decoder
+        from decoders.faithfulness import INSTRUMENTS
+
+        instrument = INSTRUMENTS[options.probe or "leakage"]
+        decoder = load_decoder(options.decoder or _decoder_of(options.model))
+        check_pair(model, decoder)
+        table = instrument(model, decoder, split)
     print(_as_text(table))
     if options.json:
         checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
@@ -161,6 +181,12 @@ def _info(options: argparse.Namespace) -> int:
         print()
         print((checkpoints.find_bundled(options.model) / checkpoints.CARD).read_text())
     return 0
+
+
+def _decoder_of(model: str) -> str | Path:
+    """What ``load_decoder`` takes for a model: its folder's ``decoder/``, or a bundled name."""
+    folder = Path(model)
+    return folder / "decoder" if folder.is_dir() else model
 
 
 def _count(module) -> str:  # type: ignore[no-untyped-def]  # torch is imported late

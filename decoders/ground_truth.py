@@ -1,0 +1,116 @@
+"""The announcement's claim as a number: what can be read from decoded blocks of scenes whose truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoders.faithfulness import INSTRUMENTS, closed_form, draw, see
+from decoders.recogniser import Recogniser, as_images, read_out, train_recogniser
+from decoders.sampling import Decoder
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.model import IJEPA
+from ijepa_viz.probes import Split
+from ijepa_viz.probes.factors import Questions, ask, wilson
+
+QUESTIONS = ("species", "part", "facing", "colour")
+# Which hidden parts make up the three cases that the announcement shows.
+CASES = {"head": ("head",), "legs": ("leg",), "building": ("wall", "roof")}
+_BLOCK = 3
+
+
+def blocks_asked(model: IJEPA, count: int, seed: int) -> Questions:
+    """Drawn scenes with a block over one part of the nearest thing, at the model's size."""
+    return ask(count, model.config.image_size, model.grid, _BLOCK, seed)
+
+
+def learned_eye(model: IJEPA, questions: Questions, epochs: int = 12) -> Recogniser:
+    """A recogniser of what ``questions`` hide, trained on the hidden pixels themselves."""
+    real = as_images(see(model, normalise(questions.images / 255), questions.masks).clean, *shape_of(model))
+    labels = {name: questions.labels[name] for name in QUESTIONS}
+    return train_recogniser(real, labels, {name: len(questions.classes[name]) for name in QUESTIONS}, epochs)
+
+
+def shape_of(model: IJEPA) -> tuple[tuple[int, int], int]:
+    """The asked block's (rows, cols) in patches, and the patch size."""
+    return (_BLOCK, _BLOCK), model.config.patch_size
+
+
+def relabelled(questions: Questions, known: Questions, name: str) -> Tensor:
+    """The labels of ``questions`` in the numbering of ``known``; -1 for a class that it never saw."""
+    numbers = {c: i for i, c in enumerate(known.classes[name])}
+    return torch.tensor([numbers.get(questions.classes[name][int(i)], -1) for i in questions.labels[name]])
+
+
+@INSTRUMENTS.register("ground-truth")
+def ground_truth(
+    model: IJEPA, decoder: Decoder, split: Split, train: int = 10000, test: int = 1200, epochs: int = 12
+) -> dict[str, dict[str, Any]]:
+    """Accuracy of a recogniser on single decoded samples of held-out scenes; the data must be ``menagerie``.
+
+    Rows are whose prediction was decoded, columns what was asked. ``real_pixels`` is the recogniser's own accuracy.
+    ``another_image`` decodes the prediction of the next scene in this scene's hole: read against this scene's truth
+    it should be chance, and against that of the scene it is from (``..._its_own_truth``) as good as the prediction.
+
+    Raises:
+        ValueError: pictures without known truth.
+    """
+    if not split("test").name.startswith("menagerie"):
+        raise ValueError("Only drawn scenes have a known truth: use --data menagerie.")
+    # Seeds far from those that training draws from.
+    learned, asked = blocks_asked(model, train, seed=2001), blocks_asked(model, test, seed=2002)
+    eye = learned_eye(model, learned, epochs)
+    seen = see(model, normalise(asked.images / 255), asked.masks)
+    torch.manual_seed(0)
+    untrained = IJEPA(model.config).to(model.device).eval()
+    fit_on = normalise(learned.images[:4000] / 255)
+    ridge = closed_form(model, see(model, fit_on, learned.masks[:4000]))
+    random_ridge = closed_form(untrained, see(untrained, fit_on, learned.masks[:4000]))
+    blind = see(untrained, normalise(asked.images / 255), asked.masks)
+    tokens, places = seen.predicted, seen.places
+    other = draw(decoder, tokens.roll(-1, 0), places)
+    decoded = {
+        "real_pixels": seen.clean,
+        "target_tokens": draw(decoder, seen.target, places, source="target"),
+        "predicted_tokens": draw(decoder, tokens, places),
+        "predicted_pooled": draw(decoder, tokens, places, condition="pooled"),
+        "blur_of_predicted": draw(decoder, tokens, places, num_inference_steps=1),
+        "ridge_predicted": draw(ridge, tokens, places),
+        "ridge_random_init": draw(random_ridge, blind.predicted, places),
+        "mean_prediction": draw(decoder, tokens.mean(0, keepdim=True).expand_as(tokens), places),
+        "another_image": other,
+        "another_image_its_own_truth": other,
+        "null": draw(decoder, tokens, places, condition="null"),
+    }
+    truth = {name: relabelled(asked, learned, name) for name in QUESTIONS}
+    hidden = [asked.classes["part"][int(i)] for i in asked.labels["part"]]
+    cases = {case: torch.tensor([part in parts for part in hidden]) for case, parts in CASES.items()}
+    cases = {case: there for case, there in cases.items() if there.any()}
+    table = {}
+    for row, pixels in decoded.items():
+        answers = {name: x.argmax(1) for name, x in read_out(eye, as_images(pixels, *shape_of(model))).items()}
+        theirs = {n: t.roll(-1) for n, t in truth.items()} if row.endswith("own_truth") else truth
+        right = {name: answers[name] == theirs[name] for name in QUESTIONS}
+        table[row] = {name: _share(right[name]) for name in QUESTIONS}
+        for case, there in cases.items():
+            there = there.roll(-1) if row.endswith("own_truth") else there
+            table[row][f"{case}: all three"] = _share((right["species"] & right["part"] & right["facing"])[there])
+    frequent = {name: truth[name].mode().values for name in QUESTIONS}
+    alike = {name: truth[name] == frequent[name] for name in QUESTIONS}
+    chance = {name: _share(alike[name]) for name in QUESTIONS}
+    for case, there in cases.items():
+        most = torch.stack([truth[name] for name in ("species", "part", "facing")], 1)[there]
+        counts = most.unique(dim=0, return_counts=True)[1]
+        chance[f"{case}: all three"] = _of(int(counts.max()), len(most))
+    return {**table, "most_frequent_answer": chance}
+
+
+def _share(right: Tensor) -> dict[str, float]:
+    return _of(int(right.sum()), len(right))
+
+
+def _of(right: int, total: int) -> dict[str, float]:
+    low, high = wilson(right, max(total, 1))
+    return {"accuracy": right / max(total, 1), "low": low, "high": high}

@@ -1,0 +1,128 @@
+"""What the samples agree on, which is in the prediction, and what varies, which is not: by pixel, frequency, factor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from decoders.faithfulness import INSTRUMENTS, box_of, centre_hole, draw, pictures, see
+from decoders.ground_truth import QUESTIONS, blocks_asked, learned_eye, shape_of
+from decoders.recogniser import as_images, read_out
+from decoders.sampling import Decoder
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.model import IJEPA
+from ijepa_viz.probes import Split
+
+_SAMPLES, _IMAGES, _LEARN = 64, 12, 10000
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How much of what varies with no condition at all the condition settles.
+
+    Attributes:
+        by_pixel: (h, w), 1 - Var(x | s) / Var(x | null), averaged over images and colours: 1 where all samples
+            agree, 0 where the prediction says nothing.
+        by_band: the same of cosine coefficients, from coarse to fine; bands: their edges, in cycles a block.
+        by_factor: question -> (share of samples that give the most frequent answer, the same with no condition),
+            empty where nothing is known of the pictures.
+    """
+
+    by_pixel: Tensor
+    by_band: list[float]
+    bands: list[tuple[float, float]]
+    by_factor: dict[str, tuple[float, float]]
+
+
+def cosine_transform(images: Tensor) -> Tensor:
+    """The orthonormal two-dimensional DCT-II of (..., h, w)."""
+    for axis in (-1, -2):
+        size = images.shape[axis]
+        k, n = torch.arange(size)[:, None], torch.arange(size)[None]
+        basis = torch.cos(math.pi * (2 * n + 1) * k / (2 * size)) * math.sqrt(2 / size)
+        basis[0] /= math.sqrt(2)
+        images = (images.movedim(axis, -1) @ basis.T).movedim(-1, axis)
+    return images
+
+
+def band_edges(height: int, width: int) -> list[tuple[float, float]]:
+    """Octaves of spatial frequency, in cycles a block: the average alone, then below 1, 2, 4, ... to the finest."""
+    edges = [0.25, 1.0]
+    while edges[-1] < max(height, width) / math.sqrt(2):
+        edges.append(2 * edges[-1])
+    return [(0.0, edges[0]), *pairwise(edges)]
+
+
+def measure(told: Tensor, untold: Tensor) -> tuple[Tensor, list[float], list[tuple[float, float]]]:
+    """Kept variance by pixel (h, w), by band, and the bands, of samples (images, S, 3, h, w) with and without."""
+    height, width = told.shape[-2:]
+    by_pixel = 1 - told.var(1).mean((0, 1)) / untold.var(1).mean((0, 1)).clamp_min(1e-12)
+    spread, free = (cosine_transform(t).var(1).mean((0, 1)) for t in (told, untold))
+    frequency = torch.hypot(torch.arange(height)[:, None] / 2, torch.arange(width)[None] / 2)
+    by_band, bands = [], []
+    for low, high in band_edges(height, width):
+        inside = (frequency >= low) & (frequency < high)
+        if inside.any():
+            by_band.append(float(1 - spread[inside].sum() / free[inside].sum().clamp_min(1e-12)))
+            bands.append((low, high))
+    return by_pixel, by_band, bands
+
+
+def agreement(logits: Tensor, answers: int) -> float:
+    """The share of samples with the most frequent answer, averaged over images; logits (images, S, answers)."""
+    said = F.one_hot(logits.argmax(-1), answers).float().mean(1)
+    return float(said.max(-1).values.mean())
+
+
+def vary(
+    model: IJEPA, decoder: Decoder, split: Split, images: int = _IMAGES, samples: int = _SAMPLES, learn: int = _LEARN
+) -> Variation:
+    """Draw ``samples`` of each of ``images`` held-out holes with the prediction, and as many with nothing.
+
+    Drawn scenes get a hole over one part each, and their factors are read by a recogniser; photographs get the
+    hole in the middle.
+    """
+    drawn_scenes = split("test").name.startswith("menagerie")
+    if drawn_scenes:
+        learned, asked = blocks_asked(model, learn, seed=2001), blocks_asked(model, images, seed=2003)
+        seen = see(model, normalise(asked.images / 255), asked.masks)
+        block = shape_of(model)[0]
+    else:
+        hole = centre_hole(model)
+        seen = see(model, pictures(split("test"), model.config.image_size, max(images, 100))[:images], hole)
+        block = box_of(hole)
+    tokens, places = (t.repeat_interleave(samples, 0) for t in (seen.predicted, seen.places))
+    patch = model.config.patch_size
+    told, untold = (
+        as_images(draw(decoder, tokens, places, seed=seed, condition=condition), block, patch)
+        for seed, condition in ((0, "tokens"), (10**6, "null"))
+    )
+    shape = (images, samples, *told.shape[1:])
+    by_pixel, by_band, bands = measure(told.view(shape), untold.view(shape))
+    by_factor = {}
+    if drawn_scenes:
+        eye = learned_eye(model, learned)
+        says, guesses = read_out(eye, told), read_out(eye, untold)
+        for name in QUESTIONS:
+            pair = [x[name].view(images, samples, -1) for x in (says, guesses)]
+            by_factor[name] = (agreement(pair[0], pair[0].shape[-1]), agreement(pair[1], pair[1].shape[-1]))
+    return Variation(by_pixel, by_band, bands, by_factor)
+
+
+@INSTRUMENTS.register("variation")
+def variation(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
+    """Kept variance over 64 samples, by pixel (its mean), frequency band and factor."""
+    found = vary(model, decoder, split)
+    table: dict[str, Any] = {"images": _IMAGES, "samples": _SAMPLES, "kept_by_pixel": float(found.by_pixel.mean())}
+    for (low, high), kept in zip(found.bands, found.by_band, strict=True):
+        table[f"kept_{low:g}_to_{high:g}_cycles"] = kept
+    for name, (with_it, without) in found.by_factor.items():
+        table[f"agree_on_{name}"] = with_it
+        table[f"agree_on_{name}_null"] = without
+    return table

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, random_decoder
+
+from decoders import save_decoder
+from decoders.faithfulness import INSTRUMENTS, centre_hole, closed_form, draw, embed, leakage, rank, ranks, see
+from decoders.ground_truth import ground_truth
+from decoders.realism import kernel_distance, kernel_matrix, realism, two_sample_test
+from decoders.recogniser import Recogniser, as_images, read_out, train_recogniser
+from decoders.variation import agreement, band_edges, cosine_transform, measure, vary
+from ijepa_viz.cli import main
+from ijepa_viz.data.sources import arrays, open_source
+from ijepa_viz.data.transforms import denormalise, normalise
+from ijepa_viz.masks import Masks
+from ijepa_viz.model import IJEPA, patchify
+
+
+def scenes(count):
+    return lambda split: open_source(f"menagerie:count={count}", split)
+
+
+def test_ranks_equal_a_naive_sort():
+    torch.manual_seed(0)
+    truths = torch.randn(40, 6) * torch.tensor([1.0, 5, 1, 1, 9, 1]) + 3
+    guesses = truths + torch.randn(40, 6) * 3
+    mean, std = truths.mean(0), truths.std(0)
+    found = []
+    for i in range(40):
+        group = range(i // 10 * 10, i // 10 * 10 + 10)
+        cosines = [np.dot(g := ((guesses[i] - mean) / std).numpy(), t := ((truths[j] - mean) / std).numpy())
+                   / np.linalg.norm(g) / np.linalg.norm(t) for j in group]  # fmt: skip
+        found.append(1 + sum(c > cosines[i % 10] for c in cosines))
+    assert ranks(guesses, truths, 10).tolist() == found
+    assert ranks(truths, truths, 10).eq(1).all()
+
+
+def test_a_guess_that_says_nothing_ranks_in_the_middle():
+    truths = torch.randn(10, 6)
+    assert ranks(truths.mean(0).expand(10, 6), truths, 10).eq(5.5).all()
+
+
+def test_embedding_sees_the_blocks_own_patches_only(model):
+    images, hole = torch.randn(3, 3, 32, 32), centre_hole(model)
+    blocks = see(model, images, hole)
+    alone = embed(model, blocks.clean, blocks.places)
+    assert torch.allclose(alone, model.target_encoder(images, blocks.places), atol=1e-4)
+    outside = torch.where(
+        hole.hidden[0].repeat_interleave(8, 0).repeat_interleave(8, 1), images, torch.randn(3, 3, 32, 32)
+    )
+    assert torch.allclose(alone, model.target_encoder(outside, blocks.places), atol=1e-4)
+
+
+def test_see_and_draw_batch_without_a_trace(model, decoder):
+    images, hole = torch.randn(7, 3, 32, 32), centre_hole(model)
+    whole, parts = see(model, images, hole), see(model, images, hole.repeat(7), batch=2)
+    assert torch.allclose(whole.predicted, parts.predicted, atol=1e-5)
+    pixels = patchify(denormalise(images) * 2 - 1, 8)[:, [5, 6, 9, 10]]
+    assert torch.allclose(whole.clean, pixels, atol=1e-5)
+    a = draw(decoder, whole.predicted, whole.places, seed=3)
+    b = draw(decoder, whole.predicted, whole.places, seed=3, batch=2)
+    assert torch.allclose(a, b, atol=1e-5)
+    assert a.abs().max() <= 1
+
+
+def test_real_pixels_come_first_and_a_decoder_that_knows_nothing_does_not(model, decoder):
+    table = rank(model, decoder, scenes(200), count=200)
+    assert table["real_pixels"]["mean_reciprocal_rank"] == 1
+    assert table["null"]["mean_reciprocal_rank"] < 0.2
+    assert table["chance"]["mean_reciprocal_rank"] == pytest.approx(0.0519, abs=1e-3)
+    # Target tokens are nearly invertible, for random models most of all, even linearly.
+    hole = centre_hole(model)
+    pixels = torch.from_numpy(arrays(open_source("menagerie:count=400"), 32).copy()).permute(0, 3, 1, 2)
+    blocks = see(model, normalise(pixels / 255), hole)
+    ridge = closed_form(model, blocks)
+    drawn = draw(ridge, blocks.target[:100], blocks.places[:100], source="target")
+    found = ranks(
+        embed(model, drawn, blocks.places[:100]).flatten(1),
+        embed(model, blocks.clean[:100], blocks.places[:100]).flatten(1),
+    )
+    assert (1 / found).mean() > 0.5
+
+
+def test_too_few_pictures_are_refused(model, decoder):
+    with pytest.raises(ValueError, match="at least 100"):
+        rank(model, decoder, scenes(30))
+
+
+def test_no_decoder_leaks(model, decoder):
+    assert leakage(model, decoder, scenes(100))["largest_difference"] == 0
+
+    class Leaky(type(decoder)):
+        def sample(self, prediction, *args, **options):
+            drawn = super().sample(prediction, *args, **options)
+            return type(drawn)(drawn.images + prediction.image.mean(), drawn.inside)
+
+    leaky = Leaky(decoder.network, decoder.config)
+    assert not leakage(model, leaky, scenes(100))["largest_difference"] <= 0
+
+
+def test_the_kernel_distance_equals_a_naive_sum():
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 4), torch.randn(7, 4) + 1
+    k = lambda a, b: (float(a @ b) / 4 + 1) ** 3  # noqa: E731
+    own = sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / 20
+    other = sum(k(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j) / 42
+    across = sum(k(a, b) for a in x for b in y) / 35
+    both = torch.cat([x, y])
+    assert float(kernel_distance(kernel_matrix(both, both), 5)) == pytest.approx(own + other - 2 * across, rel=1e-5)
+
+
+def test_the_two_sample_test_finds_a_difference_and_invents_none():
+    generator = torch.Generator().manual_seed(0)
+    draws = [torch.randn(60, 5, generator=generator) for _ in range(11)]
+    values = [two_sample_test(draws[0], other, 99)[1] for other in draws[1:]]
+    assert sum(p <= 0.05 for p in values) <= 2
+    assert two_sample_test(draws[0], draws[1] * 1.6, 99)[1] <= 0.02
+
+
+def test_the_cosine_transform_equals_scipys():
+    from scipy.fft import dctn
+
+    images = torch.randn(2, 3, 6, 9, dtype=torch.float64)
+    expected = dctn(images.numpy(), axes=(-2, -1), norm="ortho")
+    assert np.allclose(cosine_transform(images.float()).numpy(), expected, atol=1e-4)
+
+
+def test_kept_variance_finds_what_was_planted():
+    """The condition settles the average entirely, the left half by three quarters, and nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    free = torch.randn(6, 400, 3, 8, 8, generator=generator)
+    told = torch.randn(6, 400, 3, 8, 8, generator=generator)
+    told[..., :4] *= 0.5
+    by_pixel = measure(told, free)[0]
+    assert by_pixel[:, :4].mean() == pytest.approx(0.75, abs=0.02)
+    assert by_pixel[:, 4:].mean() == pytest.approx(0, abs=0.04)
+    level = torch.randn(6, 400, 1, 1, 1, generator=generator)
+    same = torch.randn(6, 400, 3, 8, 8, generator=generator)
+    _, by_band, bands = measure(same - same.mean((-1, -2), keepdim=True), same + 3 * level)
+    assert by_band[0] == pytest.approx(1, abs=1e-4)
+    assert bands[0] == (0.0, 0.25)
+    assert np.abs(by_band[1:]).max() < 0.06
+
+
+def test_bands_cover_every_frequency_once():
+    edges = band_edges(32, 24)
+    assert all(a[1] == b[0] for a, b in pairwise(edges))
+    assert edges[-1][1] > np.hypot(31 / 2, 23 / 2)
+
+
+def test_agreement_is_the_share_of_the_most_frequent_answer():
+    logits = torch.nn.functional.one_hot(torch.tensor([[0, 0, 1, 0], [2, 1, 2, 0]]), 3).float()
+    assert agreement(logits, 3) == pytest.approx((3 / 4 + 2 / 4) / 2)
+
+
+def test_the_recogniser_learns_and_is_kept(monkeypatch):
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (384,))
+    images = torch.randn(384, 3, 16, 16) * 0.3
+    images[torch.arange(384), labels] += 0.7
+    asked = {"colour": labels}
+    eye = train_recogniser(images, asked, {"colour": 3}, epochs=12)
+    answers = read_out(eye, images)["colour"].argmax(1)
+    assert (answers == labels).float().mean() > 0.9
+    monkeypatch.setattr("decoders.recogniser._fit", lambda *_: pytest.fail("it was in the cache"))
+    again = train_recogniser(images, asked, {"colour": 3}, epochs=12)
+    assert torch.equal(read_out(again, images)["colour"], read_out(eye, images)["colour"])
+
+
+def test_features_keep_where_things_are():
+    eye = Recogniser({"a": 2}).eval()
+    left = torch.zeros(1, 3, 24, 24)
+    left[..., :8] = 1
+    assert not torch.allclose(eye.features(left), eye.features(left.flip(-1)), atol=1e-3)
+
+
+def test_blocks_as_pictures_are_the_pictures_blocks(model):
+    images = torch.rand(2, 3, 32, 32)
+    masks = Masks.from_block((4, 4), 1, 0, 2, 3)
+    patches = patchify(images, 8)[:, masks.targets[0, 0]]
+    assert torch.equal(as_images(patches, (2, 3), 8), images[:, :, 8:24, 0:24])
+
+
+@pytest.fixture
+def larger():
+    """A model for scenes of 64 px, where a block can hide a head, and a decoder for it."""
+    torch.manual_seed(0)
+    model = IJEPA(replace(TINY, image_size=64)).eval()
+    return model, random_decoder(model)
+
+
+def test_ground_truth_reads_real_pixels_and_its_controls(larger):
+    model, decoder = larger
+    table = ground_truth(model, decoder, scenes(100), train=500, test=100, epochs=6)
+    assert table["real_pixels"]["colour"]["accuracy"] > table["most_frequent_answer"]["colour"]["accuracy"]
+    assert set(table) >= {"predicted_tokens", "another_image", "another_image_its_own_truth", "mean_prediction", "null"}
+    # The mean prediction is the same for all, the noise is not: nothing can be read from it.
+    low = table["mean_prediction"]["species"]["low"]
+    assert low <= table["most_frequent_answer"]["species"]["accuracy"] + 0.1
+    with pytest.raises(ValueError, match="menagerie"):
+        ground_truth(model, decoder, lambda split: type("S", (), {"name": "folder"})())
+
+
+def test_realism_and_variation_run_on_scenes(larger):
+    model, decoder = larger
+    table = realism(model, decoder, scenes(300), train=256, count=100)
+    assert table["predicted_tokens"]["p_value"] <= 0.02  # an untrained decoder fools nobody
+    assert table["real_pixels"]["p_value"] > 0.005
+    found = vary(model, decoder, scenes(100), images=2, samples=4, learn=150)
+    assert found.by_pixel.shape == (24, 24)
+    assert set(found.by_factor) == {"species", "part", "facing", "colour"}
+    assert len(found.by_band) == len(found.bands)
+
+
+def test_evaluate_a_decoder_from_the_shell(model, tmp_path, capsys):
+    model.save(tmp_path / "mine")
+    save_decoder(random_decoder(model), tmp_path / "mine" / "decoder")
+    out = tmp_path / "table.json"
+    command = ["evaluate", str(tmp_path / "mine"), "--decoder", "--data", "menagerie:count=100", "--json", str(out)]
+    assert main(command) == 0
+    assert json.loads(out.read_text())["largest_difference"] == 0
+    assert "largest_difference" in capsys.readouterr().out
+    assert main([*command, "--probe", "rang"]) == 1
+    assert "'rank'" in capsys.readouterr().err
+    assert set(INSTRUMENTS) == {"leakage", "rank", "ground-truth", "realism", "variation"}
