@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from decoders.config import DecoderTrainConfig
@@ -109,7 +110,7 @@ class BlockSource:
         return Blocks(**read_tensors(path)).to(self.ijepa.device)
 
     def _compute(self, step: int) -> Blocks:
-        return blocks_of(self.ijepa, *self.pictures(step))
+        return blocks_of(self.ijepa, *self.pictures(step), self.config.data.patch_size)
 
     def measure(self, network: BlockNetwork, batches: int = 8) -> None:
         """Fill the network's standardisation, from the first batches."""
@@ -121,11 +122,18 @@ class BlockSource:
 
 
 @torch.no_grad()
-def blocks_of(ijepa: IJEPA, images: Tensor, masks: Masks) -> Blocks:
-    """The hidden blocks of normalised images (n, 3, H, W), n M of them, on the model's device."""
+def blocks_of(ijepa: IJEPA, images: Tensor, masks: Masks, patch_size: int | None = None) -> Blocks:
+    """The hidden blocks of normalised images (n, 3, H, W), n M of them, on the model's device.
+
+    ``patch_size`` is that of the pixels, which are resized from what the model sees; None is the model's own.
+    """
     images, masks = images.to(ijepa.device), masks.to(str(ijepa.device))
     predicted = ijepa.predict(ijepa.encode_context(images, masks), masks)
     target = ijepa.targets(images, masks)
-    pixels = patchify(denormalise(images) * 2 - 1, ijepa.config.patch_size)
-    parts = (cut(pixels, masks), masks.targets, predicted.float(), target.float())
+    pixels = denormalise(images) * 2 - 1
+    patch = patch_size or ijepa.config.patch_size
+    if patch != ijepa.config.patch_size:
+        side = [cells * patch for cells in ijepa.grid]
+        pixels = F.interpolate(pixels, side, mode="bilinear", antialias=True)
+    parts = (cut(patchify(pixels, patch), masks), masks.targets, predicted.float(), target.float())
     return Blocks(*(part.flatten(0, 1) for part in parts))

@@ -24,6 +24,8 @@ class DataConfig:
     Attributes:
         source: any string ``open_source`` takes; the pictures the I-JEPA was trained on or others.
         crop_scale, horizontal_flip: of the random crops.
+        patch_size: of the decoded pixels; None is the I-JEPA's own. With 8 an I-JEPA that sees 16x16 patches of
+            14 px is decoded at 128 px.
         cached_batches: 0 runs the I-JEPA in every step. n > 0 keeps the features of the first n batches on
             disk, in half precision, and goes through them again and again: for large I-JEPAs, whose
             forward passes would take most of the time.
@@ -32,6 +34,7 @@ class DataConfig:
     source: str = "menagerie"
     crop_scale: tuple[float, float] = (0.5, 1.0)
     horizontal_flip: bool = True
+    patch_size: int | None = None
     cached_batches: int = 0
 
 
@@ -48,6 +51,9 @@ class HoleConfig:
 class OptimizationConfig:
     """AdamW with a warm-up and a cosine to zero over ``steps``; an average of the weights is kept.
 
+    Noise levels are logit-normal around ``level`` (more noise above 0), but a share of ``uniform`` is spread evenly
+    and a share of ``pure`` is all noise: where sampling begins, and where the logit-normal never comes.
+
     A closed-form decoder takes in ``steps`` batches and is solved; of the rest it reads the batch size only.
     """
 
@@ -59,6 +65,9 @@ class OptimizationConfig:
     ema: float = 0.998
     clip_grad: float = 1.0
     min_sigma: float = 0.05
+    level: float = 0.0
+    uniform: float = 0.2
+    pure: float = 0.05
 
 
 @dataclass(frozen=True)

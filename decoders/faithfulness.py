@@ -1,11 +1,13 @@
 """Instruments of truth: what a decoder's pictures may be believed to say. Nothing is downloaded.
 
 An instrument of ``ijepa-viz evaluate NAME --decoder`` is ``f(model, decoder, split) -> {name: value or section}``,
-registered under its name; ``split("train")`` and ``split("test")`` open the pictures.
+registered under its name; ``split("train")`` and ``split("test")`` open the pictures. A Figure under the key
+"figure" is not printed; ``--figure FILE`` writes it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -58,13 +60,13 @@ def pictures(source: Source, size: int, limit: int, seed: int = 0) -> Tensor:
     return normalise(torch.from_numpy(images[order.numpy()]).permute(0, 3, 1, 2) / 255)
 
 
-def see(model: IJEPA, images: Tensor, masks: Masks, batch: int = 100) -> Blocks:
+def see(model: IJEPA, images: Tensor, masks: Masks, batch: int = 100, patch_size: int | None = None) -> Blocks:
     """Every image's hidden block: pixels, prediction and target, on the CPU. ``masks`` are for all, or one for each."""
     parts = []
     for start in range(0, len(images), batch):
         some = images[start : start + batch]
         theirs = masks.repeat(len(some)) if len(masks) == 1 else masks[start : start + batch]
-        parts.append(blocks_of(model, some, theirs).to("cpu"))
+        parts.append(blocks_of(model, some, theirs, patch_size).to("cpu"))
     names = ("clean", "places", "predicted", "target")
     return Blocks(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
@@ -93,7 +95,7 @@ def draw(decoder: Decoder, tokens: Tensor, places: Tensor, seed: int = 0, batch:
 def closed_form(model: IJEPA, blocks: Blocks) -> Decoder:
     """A ridge decoder fitted on ``blocks``: seconds, for any model, so that models can be compared."""
     sizes = model.config
-    network = Ridge(sizes.grid, sizes.patch_size, sizes.width)
+    network = Ridge(sizes.grid, math.isqrt(blocks.clean.shape[-1] // 3), sizes.width)
     for kind, tokens in ((PREDICTED, blocks.predicted), (TARGET, blocks.target)):
         network.feature_mean[kind] = tokens.flatten(0, 1).mean(0)
         network.feature_std[kind] = tokens.flatten(0, 1).std(0).clamp_min(1e-4)
@@ -134,7 +136,13 @@ def embed(model: IJEPA, pixels: Tensor, places: Tensor, batch: int = 100) -> Ten
         own, where = (t[start : start + batch].to(model.device) for t in (pixels, places))
         canvas = own.new_zeros(len(own), model.grid[0] * model.grid[1], own.shape[-1])
         canvas = canvas.scatter(1, where[..., None].expand_as(own), own)
-        images = normalise(unpatchify(canvas, model.grid, model.config.patch_size) / 2 + 0.5)
+        patch = math.isqrt(own.shape[-1] // 3)
+        drawn = unpatchify(canvas, model.grid, patch) / 2 + 0.5
+        if patch != model.config.patch_size:
+            # Patch by patch, so that no resampling mixes a patch with what is not drawn.
+            drawn = drawn.repeat_interleave(model.config.patch_size, 2).repeat_interleave(model.config.patch_size, 3)
+            drawn = F.avg_pool2d(drawn, patch)
+        images = normalise(drawn)
         parts.append(model.target_encoder(images, where).float().cpu())
     return torch.cat(parts)
 
@@ -180,9 +188,9 @@ def rank(model: IJEPA, decoder: Decoder, split: Split, count: int = 400) -> dict
     train = pictures(split("train"), size, _FIT, seed=1)
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
-    seen, blind = see(model, test, hole), see(untrained, test, hole)
-    ridge = closed_form(model, see(model, train, hole))
-    random_ridge = closed_form(untrained, see(untrained, train, hole))
+    patch = decoder.network.config.patch_size
+    seen, blind = (see(m, test, hole, patch_size=patch) for m in (model, untrained))
+    ridge, random_ridge = (closed_form(m, see(m, train, hole, patch_size=patch)) for m in (model, untrained))
     tokens, places = seen.predicted, seen.places
     decoded = {
         "real_pixels": seen.clean,
@@ -205,4 +213,4 @@ def rank(model: IJEPA, decoder: Decoder, split: Split, count: int = 400) -> dict
 
 
 # They register themselves; they build on the names above.
-from decoders import ground_truth, realism, variation  # noqa: E402, F401
+from decoders import few_steps, ground_truth, realism, variation  # noqa: E402, F401

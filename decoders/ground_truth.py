@@ -18,24 +18,20 @@ from ijepa_viz.probes.factors import Questions, ask, wilson
 QUESTIONS = ("species", "part", "facing", "colour")
 # Which hidden parts make up the three cases that the announcement shows.
 CASES = {"head": ("head",), "legs": ("leg",), "building": ("wall", "roof")}
-_BLOCK = 3
+SHAPE = (3, 3)
 
 
 def blocks_asked(model: IJEPA, count: int, seed: int) -> Questions:
     """Drawn scenes with a block over one part of the nearest thing, at the model's size."""
-    return ask(count, model.config.image_size, model.grid, _BLOCK, seed)
+    return ask(count, model.config.image_size, model.grid, SHAPE[0], seed)
 
 
-def learned_eye(model: IJEPA, questions: Questions, epochs: int = 12) -> Recogniser:
-    """A recogniser of what ``questions`` hide, trained on the hidden pixels themselves."""
-    real = as_images(see(model, normalise(questions.images / 255), questions.masks).clean, *shape_of(model))
+def learned_eye(model: IJEPA, questions: Questions, patch_size: int, epochs: int = 12) -> Recogniser:
+    """A recogniser of what ``questions`` hide, trained on the hidden pixels themselves at the decoder's resolution."""
+    blocks = see(model, normalise(questions.images / 255), questions.masks, patch_size=patch_size)
+    real = as_images(blocks.clean, SHAPE)
     labels = {name: questions.labels[name] for name in QUESTIONS}
     return train_recogniser(real, labels, {name: len(questions.classes[name]) for name in QUESTIONS}, epochs)
-
-
-def shape_of(model: IJEPA) -> tuple[tuple[int, int], int]:
-    """The asked block's (rows, cols) in patches, and the patch size."""
-    return (_BLOCK, _BLOCK), model.config.patch_size
 
 
 def relabelled(questions: Questions, known: Questions, name: str) -> Tensor:
@@ -61,14 +57,15 @@ def ground_truth(
         raise ValueError("Only drawn scenes have a known truth: use --data menagerie.")
     # Seeds far from those that training draws from.
     learned, asked = blocks_asked(model, train, seed=2001), blocks_asked(model, test, seed=2002)
-    eye = learned_eye(model, learned, epochs)
-    seen = see(model, normalise(asked.images / 255), asked.masks)
+    patch = decoder.network.config.patch_size
+    eye = learned_eye(model, learned, patch, epochs)
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
     fit_on = normalise(learned.images[:4000] / 255)
-    ridge = closed_form(model, see(model, fit_on, learned.masks[:4000]))
-    random_ridge = closed_form(untrained, see(untrained, fit_on, learned.masks[:4000]))
-    blind = see(untrained, normalise(asked.images / 255), asked.masks)
+    seen, blind = (see(m, normalise(asked.images / 255), asked.masks, patch_size=patch) for m in (model, untrained))
+    ridge, random_ridge = (
+        closed_form(m, see(m, fit_on, learned.masks[:4000], patch_size=patch)) for m in (model, untrained)
+    )
     tokens, places = seen.predicted, seen.places
     other = draw(decoder, tokens.roll(-1, 0), places)
     decoded = {
@@ -90,7 +87,7 @@ def ground_truth(
     cases = {case: there for case, there in cases.items() if there.any()}
     table = {}
     for row, pixels in decoded.items():
-        answers = {name: x.argmax(1) for name, x in read_out(eye, as_images(pixels, *shape_of(model))).items()}
+        answers = {name: x.argmax(1) for name, x in read_out(eye, as_images(pixels, SHAPE)).items()}
         theirs = {n: t.roll(-1) for n, t in truth.items()} if row.endswith("own_truth") else truth
         right = {name: answers[name] == theirs[name] for name in QUESTIONS}
         table[row] = {name: _share(right[name]) for name in QUESTIONS}

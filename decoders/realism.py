@@ -65,14 +65,14 @@ def realism(model: IJEPA, decoder: Decoder, split: Split, train: int = 12000, co
     ``real_pixels`` is the floor: other real blocks. Real and decoded blocks are never of the same images.
     """
     size, hole = model.config.image_size, centre_hole(model)
-    block, patch = box_of(hole), model.config.patch_size
+    block, patch = box_of(hole), decoder.network.config.patch_size
     images, labels = labelled(split("train"), size, train)
-    real = as_images(see(model, normalise(images / 255), hole).clean, block, patch)
+    real = as_images(see(model, normalise(images / 255), hole, patch_size=patch).clean, block)
     eye = train_recogniser(real, {"label": labels}, {"label": int(labels.max()) + 1}, epochs=6)
     test = pictures(split("test"), size, 3 * count)
-    seen = see(model, test, hole)
+    seen = see(model, test, hole, patch_size=patch)
     third = len(test) // 3
-    reference = features_of(eye, as_images(seen.clean[:third], block, patch))
+    reference = features_of(eye, as_images(seen.clean[:third], block))
     tokens, places = seen.predicted[third:], seen.places[third:]
     own, other = slice(0, third), slice(third, 2 * third)
     decoded = {
@@ -85,6 +85,6 @@ def realism(model: IJEPA, decoder: Decoder, split: Split, train: int = 12000, co
     }
     table: dict[str, Any] = {}
     for name, pixels in decoded.items():
-        distance, p = two_sample_test(reference, features_of(eye, as_images(pixels, block, patch)))
+        distance, p = two_sample_test(reference, features_of(eye, as_images(pixels, block)))
         table[name] = {"distance_x_1000": 1000 * distance, "p_value": p}
     return table

@@ -6,6 +6,7 @@ It is trained here, on real blocks' own pixels, knows nothing of any I-JEPA, and
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,9 +51,9 @@ class Recogniser(nn.Module):
         return {name: head(found) for name, head in self.heads.items()}
 
 
-def as_images(pixels: Tensor, block: tuple[int, int], patch_size: int) -> Tensor:
-    """A rectangular block's patches (n, T, 3 p p) as pictures (n, 3, h, w)."""
-    return unpatchify(pixels, block, patch_size)
+def as_images(pixels: Tensor, block: tuple[int, int]) -> Tensor:
+    """A rectangular block's patches (n, T, 3 p p) as pictures (n, 3, h, w); ``block`` is its (rows, cols)."""
+    return unpatchify(pixels, block, math.isqrt(pixels.shape[-1] // 3))
 
 
 def train_recogniser(

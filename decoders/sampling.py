@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from decoders.family import KINDS, MODES, BlockNetwork, Conditioning
@@ -53,10 +54,20 @@ class Samples:
     inside: Tensor
 
     def on(self, image: Tensor) -> Tensor:
-        """The samples drawn into their hole on ``image`` (3, H, W): (S, 3, H, W)."""
-        if image.shape != self.images.shape[1:]:
-            raise ValueError(f"The image must be {tuple(self.images.shape[1:])}, got {tuple(image.shape)}.")
-        return torch.where(self.inside, self.images, image.to(self.images))
+        """The samples drawn into their hole on ``image`` (3, H, W): (S, 3, H, W).
+
+        A decoder may draw at another resolution than its model sees; then the samples are resized.
+        """
+        own, wanted = self.images.shape[-2:], image.shape[-2:]
+        if image.ndim != 3 or image.shape[0] != 3 or own[0] * wanted[1] != own[1] * wanted[0]:
+            raise ValueError(
+                f"The image must be {tuple(self.images.shape[1:])} or in proportion, got {tuple(image.shape)}."
+            )
+        images, inside = self.images, self.inside
+        if own != wanted:
+            images = F.interpolate(images, wanted, mode="bilinear", antialias=True)
+            inside = F.interpolate(inside[None, None].float(), wanted, mode="nearest-exact")[0, 0] > 0.5
+        return torch.where(inside, images, image.to(images))
 
 
 class Decoder:

@@ -48,7 +48,11 @@ class DecoderTrainer:
         torch.manual_seed(config.run.seed)
         sizes = self.ijepa.config
         self.bare = build_network(
-            config.network.name, sizes.grid, sizes.patch_size, sizes.width, config.network.options
+            config.network.name,
+            sizes.grid,
+            config.data.patch_size or sizes.patch_size,
+            sizes.width,
+            config.network.options,
         ).to(self.accelerator.device)
         self.told = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.condition
@@ -124,12 +128,20 @@ class DecoderTrainer:
             guess = self.network(clean, clean.new_ones(len(clean)), blocks.places, condition, mode, kind)
             return (guess.float() - clean).square().mean((1, 2))
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        sigma = torch.sigmoid(torch.randn(len(clean), generator=generator)).to(clean.device)
+        sigma = self._noise_levels(len(clean), generator).to(clean.device)
         blend = sigma[:, None, None]
         noisy = (1 - blend) * clean + blend * noise
         guess = self.network(noisy, sigma, blocks.places, condition, mode, kind)
         weight = sigma.clamp_min(self.config.optimization.min_sigma) ** -2
         return weight * (guess.float() - clean).square().mean((1, 2))
+
+    def _noise_levels(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count,) in (0, 1], drawn by the shares of the config."""
+        o = self.config.optimization
+        sigma = torch.sigmoid(torch.randn(count, generator=generator) + o.level)
+        even, which = torch.rand(2, count, generator=generator)
+        sigma = torch.where(which < o.uniform + o.pure, even.clamp_min(1e-3), sigma)
+        return torch.where(which < o.pure, 1.0, sigma)
 
     def _rate(self, step: int) -> float:
         o = self.config.optimization

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from decoders.faithfulness import INSTRUMENTS, box_of, centre_hole, draw, pictures, see
-from decoders.ground_truth import QUESTIONS, blocks_asked, learned_eye, shape_of
+from decoders.ground_truth import QUESTIONS, SHAPE, blocks_asked, learned_eye
 from decoders.recogniser import as_images, read_out
 from decoders.sampling import Decoder
 from ijepa_viz.data.transforms import normalise
+from ijepa_viz.figures import variation_figure
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import Split
 
@@ -32,12 +35,17 @@ class Variation:
         by_band: the same of cosine coefficients, from coarse to fine; bands: their edges, in cycles a block.
         by_factor: question -> (share of samples that give the most frequent answer, the same with no condition),
             empty where nothing is known of the pictures.
+        blocks, told, untold: (images, 3, h, w) and (images, S, 3, h, w) in [-1, 1]: the real blocks, the samples
+            with the prediction, and those with nothing.
     """
 
     by_pixel: Tensor
     by_band: list[float]
     bands: list[tuple[float, float]]
     by_factor: dict[str, tuple[float, float]]
+    blocks: Tensor
+    told: Tensor
+    untold: Tensor
 
 
 def cosine_transform(images: Tensor) -> Tensor:
@@ -88,31 +96,48 @@ def vary(
     Drawn scenes get a hole over one part each, and their factors are read by a recogniser; photographs get the
     hole in the middle.
     """
+    patch = decoder.network.config.patch_size
     drawn_scenes = split("test").name.startswith("menagerie")
     if drawn_scenes:
         learned, asked = blocks_asked(model, learn, seed=2001), blocks_asked(model, images, seed=2003)
-        seen = see(model, normalise(asked.images / 255), asked.masks)
-        block = shape_of(model)[0]
+        seen = see(model, normalise(asked.images / 255), asked.masks, patch_size=patch)
+        block = SHAPE
     else:
         hole = centre_hole(model)
-        seen = see(model, pictures(split("test"), model.config.image_size, max(images, 100))[:images], hole)
+        seen = see(
+            model, pictures(split("test"), model.config.image_size, max(images, 100))[:images], hole, patch_size=patch
+        )
         block = box_of(hole)
     tokens, places = (t.repeat_interleave(samples, 0) for t in (seen.predicted, seen.places))
-    patch = model.config.patch_size
     told, untold = (
-        as_images(draw(decoder, tokens, places, seed=seed, condition=condition), block, patch)
+        as_images(draw(decoder, tokens, places, seed=seed, condition=condition), block)
         for seed, condition in ((0, "tokens"), (10**6, "null"))
     )
     shape = (images, samples, *told.shape[1:])
     by_pixel, by_band, bands = measure(told.view(shape), untold.view(shape))
     by_factor = {}
     if drawn_scenes:
-        eye = learned_eye(model, learned)
+        eye = learned_eye(model, learned, patch)
         says, guesses = read_out(eye, told), read_out(eye, untold)
         for name in QUESTIONS:
             pair = [x[name].view(images, samples, -1) for x in (says, guesses)]
             by_factor[name] = (agreement(pair[0], pair[0].shape[-1]), agreement(pair[1], pair[1].shape[-1]))
-    return Variation(by_pixel, by_band, bands, by_factor)
+    blocks = as_images(seen.clean, block)
+    return Variation(by_pixel, by_band, bands, by_factor, blocks, told.view(shape), untold.view(shape))
+
+
+def picture(found: Variation, rows: int = 4, samples: int = 6) -> Figure:
+    """A :class:`Variation` as one picture, its first ``rows`` images with the first ``samples`` of each."""
+
+    def shown(images: Tensor) -> np.ndarray:
+        return (images / 2 + 0.5).movedim(-3, -1).numpy()
+
+    spread, free = ((t[:rows] / 2).std(1).mean(1).numpy() for t in (found.told, found.untold))
+    bands = [(f"{low:g}-{high:g}", kept) for (low, high), kept in zip(found.bands, found.by_band, strict=True)]
+    bands[0] = ("mean", bands[0][1])
+    return variation_figure(
+        shown(found.blocks[:rows]), shown(found.told[:rows, :samples]), spread, free, bands, found.by_factor
+    )
 
 
 @INSTRUMENTS.register("variation")
@@ -125,4 +150,4 @@ def variation(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     for name, (with_it, without) in found.by_factor.items():
         table[f"agree_on_{name}"] = with_it
         table[f"agree_on_{name}_null"] = without
-    return table
+    return {**table, "figure": picture(found)}

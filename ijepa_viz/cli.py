@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--probe",
         metavar="NAME",
         help="knn (the default), linear, pixels or factors; with --decoder leakage (the default), rank, "
-        "ground-truth, variation or realism",
+        "ground-truth, variation, realism, few-steps or hole-size",
     )
     evaluate.add_argument(
         "--decoder",
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", required=True, help="pictures; for kNN and linear labelled, to learn from")
     evaluate.add_argument("--test-data", help="pictures to test on (default: --data's test split)")
     evaluate.add_argument("--json", type=Path, help="write the table here as well")
+    evaluate.add_argument("--figure", type=Path, help="write the picture of it here, .png, where there is one")
     evaluate.set_defaults(run=_evaluate)
 
     info = commands.add_parser("info", help="sizes and model card of a model")
@@ -121,6 +122,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz import checkpoints
     from ijepa_viz.data.sources import open_source
     from ijepa_viz.demo import check_pair
+    from ijepa_viz.figures import png
     from ijepa_viz.probes import PROBES
 
     probe = PROBES[options.probe or "knn"] if options.decoder is None else None
@@ -139,9 +141,14 @@ def _evaluate(options: argparse.Namespace) -> int:
         decoder = load_decoder(options.decoder or _decoder_of(options.model))
         check_pair(model, decoder)
         table = instrument(model, decoder, split)
+    figure = table.pop("figure", None)
     print(_as_text(table))
     if options.json:
         checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+    if options.figure:
+        if figure is None:
+            raise ValueError("This one draws no picture: leave --figure out.")
+        checkpoints.write_file(options.figure, png(figure))
     return 0
 
 

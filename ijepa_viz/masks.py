@@ -60,6 +60,8 @@ class Masks:
                 f"got {tuple(self.context_valid.shape)}."
             )
         for name, index in (("context", self.context), ("targets", self.targets)):
+            if index.is_meta:  # shapes without values, for planning
+                continue
             low, high = (int(v) for v in index.aminmax())
             if low < 0 or high >= rows * cols:
                 raise ValueError(

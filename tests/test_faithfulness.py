@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import TINY, random_decoder
 
-from decoders import save_decoder
+from decoders import Decoder, DecoderConfig, save_decoder
 from decoders.faithfulness import INSTRUMENTS, centre_hole, closed_form, draw, embed, leakage, rank, ranks, see
+from decoders.family import build_network
 from decoders.ground_truth import ground_truth
 from decoders.realism import kernel_distance, kernel_matrix, realism, two_sample_test
 from decoders.recogniser import Recogniser, as_images, read_out, train_recogniser
@@ -20,6 +21,7 @@ from ijepa_viz.data.sources import arrays, open_source
 from ijepa_viz.data.transforms import denormalise, normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, patchify
+from ijepa_viz.prediction import predict
 
 
 def scenes(count):
@@ -85,6 +87,29 @@ def test_real_pixels_come_first_and_a_decoder_that_knows_nothing_does_not(model,
         embed(model, blocks.clean[:100], blocks.places[:100]).flatten(1),
     )
     assert (1 / found).mean() > 0.5
+
+
+def test_a_decoder_may_draw_at_another_resolution(model, picture):
+    """Patches of 4 px for a model that sees 8: half the size everywhere, and re-encoded at the model's."""
+    images, hole = torch.rand(100, 3, 32, 32), centre_hole(model)
+    smooth = torch.nn.functional.interpolate(images[..., ::8, ::8], 32, mode="nearest")  # flat patches
+    full, half = (see(model, normalise(smooth), hole, patch_size=p) for p in (8, 4))
+    assert half.clean.shape == (100, 4, 48)
+    # In the patches' middles, where no neighbour is mixed in, the two agree.
+    whole, small = (as_images(b.clean, (2, 2)) for b in (full, half))
+    assert torch.allclose(small[:, :, 1:3, 1:3], whole[:, :, 2:6:2, 2:6:2], atol=1e-4)
+    flat = half.clean.unflatten(-1, (3, -1)).mean(-1, keepdim=True).expand(-1, -1, -1, 16).flatten(2)
+    same = flat.unflatten(-1, (3, 16)).repeat_interleave(4, -1).flatten(2)
+    assert torch.allclose(embed(model, flat, half.places), embed(model, same, half.places), atol=1e-4)
+    network = build_network("block-vit", model.grid, 4, 32, {"width": 32, "depth": 1, "heads": 2})
+    drawn = Decoder(network, DecoderConfig(steps=2)).sample(predict(model, picture, hole), 2)
+    assert drawn.images.shape == (2, 3, 16, 16)
+    on = drawn.on(torch.zeros(3, 32, 32))
+    assert on.shape == (2, 3, 32, 32)
+    assert on[:, :, 8:24, 8:24].abs().min() > 0
+    assert on[:, :, :8].abs().max() == 0
+    with pytest.raises(ValueError, match="in proportion"):
+        drawn.on(torch.zeros(3, 32, 40))
 
 
 def test_too_few_pictures_are_refused(model, decoder):
@@ -184,7 +209,7 @@ def test_blocks_as_pictures_are_the_pictures_blocks(model):
     images = torch.rand(2, 3, 32, 32)
     masks = Masks.from_block((4, 4), 1, 0, 2, 3)
     patches = patchify(images, 8)[:, masks.targets[0, 0]]
-    assert torch.equal(as_images(patches, (2, 3), 8), images[:, :, 8:24, 0:24])
+    assert torch.equal(as_images(patches, (2, 3)), images[:, :, 8:24, 0:24])
 
 
 @pytest.fixture

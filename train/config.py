@@ -10,13 +10,18 @@ from ijepa_viz.run_folder import RunConfig
 
 @dataclass(frozen=True)
 class DataConfig:
-    """source: any string ``open_source`` takes. eval_source: pictures never trained on, for kNN."""
+    """source: any string ``open_source`` takes. eval_source: pictures never trained on, for kNN.
+
+    crop_scale and crop_ratio: share of the area and width / height of random crops; [1, 1] for both is the whole
+    picture.
+    """
 
     source: str = "menagerie"
     eval_source: str | None = None
     eval_train: int = 8000
     eval_test: int = 2000
     crop_scale: tuple[float, float] = (0.3, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     horizontal_flip: bool = False
 
 

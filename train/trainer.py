@@ -90,6 +90,7 @@ class Trainer:
             config.model.image_size,
             generator,
             scale=config.data.crop_scale,
+            ratio=config.data.crop_ratio,
             flip=config.data.horizontal_flip,
         )
         masks = mask_samplers.sample(
