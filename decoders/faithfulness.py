@@ -213,4 +213,4 @@ def rank(model: IJEPA, decoder: Decoder, split: Split, count: int = 400) -> dict
 
 
 # They register themselves; they build on the names above.
-from decoders import few_steps, ground_truth, realism, variation  # noqa: E402, F401
+from decoders import few_steps, ground_truth, realism, sheet, variation  # noqa: E402, F401

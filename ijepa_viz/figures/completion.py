@@ -13,7 +13,7 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.prediction import DrawnSamples, Prediction
 
 # Okabe-Ito: told apart by people with any colour vision.
-BOX = {"predicted": "#009E73", "control": "#D55E00"}
+BOX = {"predicted": "#009E73", "control": "#D55E00", "target": "#0072B2"}
 _HIDDEN = 0.82
 
 
@@ -67,9 +67,9 @@ def completion_grid(
             drawn += [(s, "control") for s in row[2].on(prediction.image)[:extra]]
         original = prediction.image.permute(1, 2, 0).numpy()
         for axis, picture in zip(line, [original, context_image(prediction)], strict=False):
-            _show(axis, picture)
+            show(axis, picture)
         for axis, (picture, kind) in zip(line[2:], drawn, strict=True):
-            _show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
+            show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
             outline(axis, prediction.masks, prediction.patch_size, BOX[kind])
     axes[0, 0].set_title("original", fontsize=9)
     axes[0, 1].set_title("context", fontsize=9)
@@ -90,7 +90,8 @@ def _pixels(masks: Masks, patch_size: int) -> np.ndarray:
     return hidden.repeat(patch_size, 0).repeat(patch_size, 1)
 
 
-def _show(axis: Axes, picture: np.ndarray) -> None:
+def show(axis: Axes, picture: np.ndarray) -> None:
+    """A picture (H, W, 3) without ticks or frame."""
     axis.imshow(picture, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])

@@ -1,0 +1,43 @@
+"""Many completions at once, each with everything it has to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.prediction import Prediction
+
+
+def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor]]]]) -> Figure:
+    """One row an image: original, context, then one picture a column, its box in the colour of its kind.
+
+    Args:
+        rows: (prediction, column title -> (a key of ``BOX``, picture (3, H, W) in [0, 1])); the same columns in all.
+
+    Raises:
+        ValueError: no rows, or rows of different columns.
+    """
+    if not rows:
+        raise ValueError("A sheet needs at least one row.")
+    titles = list(rows[0][1])
+    if any(list(columns) != titles for _, columns in rows):
+        raise ValueError("All rows of a sheet need the same columns.")
+    figure = Figure(figsize=(0.95 * (2 + len(titles)), 0.98 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), 2 + len(titles), squeeze=False)
+    for line, (prediction, columns) in zip(axes, rows, strict=True):
+        show(line[0], prediction.image.permute(1, 2, 0).numpy())
+        show(line[1], context_image(prediction))
+        for axis, (kind, picture) in zip(line[2:], columns.values(), strict=True):
+            show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
+            outline(axis, prediction.masks, prediction.patch_size, BOX[kind], width=1.2)
+    for axis, title in zip(axes[0], ["original", "context", *titles], strict=True):
+        axis.set_title(title, fontsize=7)
+    kinds = dict.fromkeys(kind for kind, _ in rows[0][1].values())
+    words = {"predicted": "decoded from the prediction", "control": "control", "target": "from the target encoder"}
+    handles = [Patch(edgecolor=BOX[kind], fill=False, linewidth=2, label=words[kind]) for kind in kinds]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
+    return figure
