@@ -58,7 +58,9 @@ def build(kind: type[T], data: Any, where: str) -> T:
     values = {}
     for key, value in data.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            if not isinstance(key, str):
+                raise ValueError(f'{where}: YAML reads a key as {key!r}; put it in quotes, as in "null": 0.1.')
+            near = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}."
             raise ValueError(f"{where}: unknown key {key!r}.{hint}")
         values[key] = _convert(hints[key], value, f"{where}: {key}")

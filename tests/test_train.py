@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import bundled_names, load_model
+from ijepa_viz.checkpoints import PUBLISHED, bundled_names, load_model
 from train import schedules
 from train.__main__ import main
 from train.config import OptimizationConfig, TrainConfig
@@ -232,10 +232,21 @@ def test_shipped_configs_can_be_built_and_name_themselves(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "decoders" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
-def test_shipped_decoder_configs_name_a_bundled_model(path):
+def test_shipped_decoder_configs_name_a_model_that_can_be_had(path):
+    from decoders.config import DecoderTrainConfig
+    from decoders.family import NETWORKS
+
+    config = strict_config.load(DecoderTrainConfig, path)
+    assert config.ijepa in bundled_names() or config.ijepa in PUBLISHED
+    assert config.network.name in NETWORKS
+
+
+def test_a_bare_null_as_a_key_is_named(tmp_path):
     from decoders.config import DecoderTrainConfig
 
-    assert strict_config.load(DecoderTrainConfig, path).ijepa in bundled_names()
+    (tmp_path / "c.yaml").write_text("condition:\n  null: 0.1\n")
+    with pytest.raises(ValueError, match="condition: YAML reads a key as None; put it in quotes"):
+        strict_config.load(DecoderTrainConfig, tmp_path / "c.yaml")
 
 
 def test_batches_differ_between_steps_and_epochs(tmp_path):
