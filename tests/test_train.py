@@ -73,6 +73,21 @@ def test_resuming_equals_not_stopping(tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_run_goes_on_from_another_runs_weights(tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    fixed = ["--fname", config_file(tmp_path), "data.eval_source=null"]
+    assert main([*fixed, f"run.folder={first}"]) == 0
+    start = f"start_from={first / 'step-00000012'}"
+    # No step is taken at a rate of nothing: what is saved is what was given.
+    still = [f"optimization.{name}=0.0" for name in ("lr", "start_lr", "final_lr")]
+    assert main([*fixed, f"run.folder={second}", start, *still, "optimization.ema=[1.0, 1.0]"]) == 0
+    a, b = (load_model(f / "step-00000012").state_dict() for f in (first, second))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert main([*fixed, f"run.folder={tmp_path / 'third'}", start, "model.width=64"]) == 1
+    assert "other sizes" in capsys.readouterr().err
+    assert not (tmp_path / "third").exists()
+
+
 def test_training_lowers_the_loss(tmp_path):
     # The paper's own objective, on one batch over and over with the teacher standing still.
     text = CONFIG.replace("steps: 12", "steps: 80").replace("ema: [0.9, 0.99]", "ema: [1.0, 1.0]")

@@ -92,8 +92,13 @@ class PretrainRunConfig(RunConfig):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """One training run.
 
+    start_from: any string ``load_model`` takes: the weights to go on from, with new schedules and a new optimizer.
+        None starts at random. (A run that was interrupted is continued with ``--resume`` instead.)
+    """
+
+    start_from: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     data: DataConfig = field(default_factory=DataConfig)

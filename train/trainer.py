@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz import strict_config
+from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data import transforms
 from ijepa_viz.data.sources import arrays, open_source
 from ijepa_viz.model import Encoder
@@ -61,6 +62,8 @@ class Trainer:
             )
         if found:
             self.net.load(found)
+        elif config.start_from:
+            self.net.adopt(load_model(config.start_from), config.start_from)
         self.net.to(self.accelerator.device)
         optimizer = torch.optim.AdamW(_groups(self.net), lr=config.optimization.lr)
         self.step, self.seconds, self.best = 0, 0.0, -1.0

@@ -49,10 +49,17 @@ class Objective(nn.Module):
         Raises:
             FileNotFoundError, ValueError: as :func:`ijepa_viz.load_model`.
         """
-        saved = load_folder(folder)
+        self.adopt(load_folder(folder), folder)
+
+    def adopt(self, saved: IJEPA, name: object) -> None:
+        """Take over the weights of ``saved``, which ``name`` names in errors.
+
+        Raises:
+            ValueError: a model of other sizes.
+        """
         if saved.config != self.model.config:
             raise ValueError(
-                f"{folder} holds a model of other sizes ({saved.config}) than the config's ({self.model.config})."
+                f"{name} holds a model of other sizes ({saved.config}) than the config's ({self.model.config})."
             )
         self.model.load_state_dict(saved.state_dict())
 
