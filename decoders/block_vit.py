@@ -12,6 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from decoders.family import NETWORKS, NULL, TOKENS, BlockNetwork
+from ijepa_viz.attention import attend
 from ijepa_viz.masks import Grid
 from ijepa_viz.model import sincos_positions
 
@@ -36,7 +37,7 @@ class _Layer(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = (shared + self.modulation)[:, :, None].unbind(1)
         h = self.norm1(x) * (1 + scale1) + shift1
         q, k, v = self.qkv(h).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width)
+        h = attend(q, k, v).transpose(1, 2).reshape(batch, length, width)
         x = x + gate1 * self.proj(h)
         h = self.norm2(x) * (1 + scale2) + shift2
         return x + gate2 * self.fc2(F.gelu(self.fc1(h), approximate="tanh"))

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from ijepa_viz.attention import key_mask
 from ijepa_viz.masks import Grid, Masks
 
 # name: (width, depth, heads, MLP ratio).
@@ -122,12 +123,6 @@ def _initialise(module: nn.Module, blocks: nn.ModuleList) -> None:
             layer.mlp.fc2.weight /= math.sqrt(2 * i)  # type: ignore[union-attr,operator]
 
 
-def _attention_mask(valid: Tensor, extra: int) -> Tensor:
-    """(B, K) -> (B, 1, 1, K + extra): which keys may be attended to; ``extra`` keys always."""
-    keep = F.pad(valid, (0, extra), value=True)
-    return keep[:, None, None, :]
-
-
 class _Patchify(nn.Module):
     """Holds the patch projection under the reference's name ``patch_embed.proj``."""
 
@@ -198,7 +193,7 @@ class Encoder(nn.Module):
             patches = patches.gather(1, context[..., None].expand(-1, -1, patches.shape[-1]))
             positions = positions[0, context]
         x = self.patch_embed(patches) + positions
-        mask = None if valid is None else _attention_mask(valid, 0)
+        mask = None if valid is None else key_mask(valid, 0)
         kept = []
         for i, layer in enumerate(self.blocks):
             x = layer(x, attn_mask=mask)
@@ -238,7 +233,7 @@ class Predictor(nn.Module):
         )  # (B M, K + T, P)
         mask = None
         if masks.context_valid is not None:
-            mask = _attention_mask(masks.context_valid, patches).repeat_interleave(blocks, dim=0)
+            mask = key_mask(masks.context_valid, patches).repeat_interleave(blocks, dim=0)
         for layer in self.predictor_blocks:
             x = layer(x, attn_mask=mask)
         x = self.predictor_proj(self.predictor_norm(x[:, kept:]))

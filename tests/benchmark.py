@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from decoders import Decoder, load_decoder
 from decoders.sampling import Cancelled
 from ijepa_viz import Masks, load_model, predict
 from ijepa_viz import masks as mask_samplers
+from ijepa_viz.attention import plain
 from ijepa_viz.data import examples, menagerie
 from ijepa_viz.prediction import Prediction
 from ijepa_viz.probes.knn import knn_accuracy
@@ -42,6 +44,14 @@ def first_preview(decoder: Decoder, prediction: Prediction) -> None:
     """Six samples, cancelled as soon as the first step is there to be seen."""
     with contextlib.suppress(Cancelled):
         decoder.sample(prediction, 6, callback=lambda step: True)
+
+
+def attention(fused: bool, dtype: torch.dtype) -> None:
+    """Forward and backward through 512 sequences of 36 tokens: a small predictor's batch."""
+    kernel = F.scaled_dot_product_attention if fused else plain
+    queries, keys, values = (torch.randn(512, 2, 36, 32, dtype=dtype, requires_grad=True) for _ in range(3))
+    out = kernel(queries, keys, values)
+    out.backward(torch.ones_like(out))
 
 
 def main() -> None:
@@ -84,6 +94,10 @@ def main() -> None:
                 model.encode_target(pictures)
 
         rows.append((f"encode 32 pictures of 64 px in {kind}", median_ms(encode, 5, 2), "ms"))
+        for fused in (True, False):
+            dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+            took = median_ms(lambda f=fused, d=dtype: attention(f, d), 5, 2)
+            rows.append((f"attention and its gradient in {kind}, {'fused' if fused else 'plain'}", took, "ms"))
     for width in (128, 512):  # the last layer, and the last four, of the bundled models
         # Class centres in noise: about as hard to separate as the photographs are.
         y, t = torch.arange(40_000) % 96, torch.arange(4_800) % 96

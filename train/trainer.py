@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz import strict_config
+from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data import transforms
 from ijepa_viz.data.sources import arrays, open_source
@@ -65,6 +66,7 @@ class Trainer:
         elif config.start_from:
             self.net.adopt(load_model(config.start_from), config.start_from)
         self.net.to(self.accelerator.device)
+        choose_kernels(self.net, self.accelerator.device, torch.bfloat16 if precision == "bf16" else torch.float32)
         optimizer = torch.optim.AdamW(_groups(self.net), lr=config.optimization.lr)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.baselines: dict[str, float] = {}

@@ -1,0 +1,54 @@
+"""Which kernel computes attention: torch's fused one, or the two matrix products it replaces.
+
+On a CPU in bfloat16 the fused kernel's backward pass was measured 5 to 11 times slower than plain products, for the
+lengths a small I-JEPA has (``make benchmark``); everywhere else the fused kernel is the better one.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from torch import Tensor, nn
+
+
+def fused_pays(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the fused kernel is the faster one."""
+    return not (device.type == "cpu" and dtype == torch.bfloat16)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Softmax attention by the faster kernel, each (B, heads, T, d)."""
+    if fused_pays(queries.device, queries.dtype):
+        return F.scaled_dot_product_attention(queries, keys, values)
+    return plain(queries, keys, values)
+
+
+def plain(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Softmax attention as two matrix products, each (B, heads, T, d)."""
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
+    return scores.softmax(-1) @ values
+
+
+def choose_kernels(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Set timm's attention layers in ``module`` to the faster kernel for training on ``device`` in ``dtype``."""
+    for layer in module.modules():
+        if isinstance(layer, Attention):
+            layer.fused_attn = fused_pays(device, dtype)
+
+
+def key_mask(valid: Tensor, extra: int) -> Tensor:
+    """What is added to attention scores: 0 where a key may be attended to, minus infinity where not.
+
+    Args:
+        valid: (B, K) bool, at least one True a row.
+        extra: further keys behind them that always count.
+
+    Returns:
+        (B, 1, 1, K + extra) in the number format that attention is computed in; timm's plain path adds it, so a
+        bool mask would do nothing there.
+    """
+    kind = valid.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.get_default_dtype()
+    keep = F.pad(valid, (0, extra), value=True)[:, None, None, :]
+    return torch.zeros(keep.shape, dtype=dtype, device=valid.device).masked_fill_(~keep, float("-inf"))
