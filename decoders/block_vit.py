@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from decoders.family import NETWORKS, NULL, TOKENS, BlockNetwork
 from ijepa_viz.attention import attend
 from ijepa_viz.masks import Grid
-from ijepa_viz.model import sincos_positions
+from ijepa_viz.model import patchify, sincos_positions, unpatchify
 
 
 class _Layer(nn.Module):
@@ -43,6 +43,40 @@ class _Layer(nn.Module):
         return x + gate2 * self.fc2(F.gelu(self.fc1(h), approximate="tanh"))
 
 
+class _Refine(nn.Module):
+    """Convolutions over the hole as one picture, so that patches agree across their borders.
+
+    The picture is the hole's bounding box, black outside the hole: its cost grows with the hole.
+    """
+
+    def __init__(self, columns: int, patch_size: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.columns, self.patch_size = columns, patch_size
+        self.first = nn.Conv2d(7, channels, 3, padding=1)  # guess, noisy pixels, and which are in the hole
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.last = nn.Conv2d(channels, 3, 3, padding=1)
+        self.modulate = nn.Linear(width, 2 * channels)
+        for parameter in (*self.last.parameters(), *self.modulate.parameters()):  # it begins by changing nothing
+            nn.init.zeros_(parameter)
+
+    def forward(self, guess: Tensor, noisy: Tensor, places: Tensor, vector: Tensor) -> Tensor:
+        """What to add to ``guess``: (B, T, 3 p p) twice, (B, T), (B, W) -> (B, T, 3 p p)."""
+        row, col = places // self.columns, places % self.columns
+        row, col = row - row.amin(1, keepdim=True), col - col.amin(1, keepdim=True)
+        # Where only shapes are asked for (decoders.plan), a strip of T patches costs what a rectangle of them does.
+        box = (1, places.shape[1]) if places.is_meta else (int(row.max()) + 1, int(col.max()) + 1)
+        index = row * box[1] + col
+        inside = torch.ones_like(noisy[..., : self.patch_size**2])
+        parts = torch.cat([guess.to(noisy), noisy, inside], dim=-1)  # (B, T, 7 p p)
+        canvas = parts.new_zeros(len(parts), box[0] * box[1], parts.shape[-1])
+        canvas = canvas.scatter(1, index[..., None].expand_as(parts), parts)
+        image = unpatchify(canvas, box, self.patch_size).contiguous(memory_format=torch.channels_last)
+        scale, shift = self.modulate(vector)[:, :, None, None].chunk(2, dim=1)
+        h = F.silu(self.first(image) * (1 + scale) + shift)
+        drawn = patchify(self.last(F.silu(self.second(h))), self.patch_size)
+        return drawn.gather(1, index[..., None].expand(-1, -1, drawn.shape[-1]))
+
+
 @NETWORKS.register("block-vit")
 class BlockViT(BlockNetwork):
     """The primary decoder: predicts the clean pixels of hidden patches from noisy ones, holes of any shape.
@@ -50,11 +84,19 @@ class BlockViT(BlockNetwork):
     Args:
         grid: (rows, cols), patch_size: in pixels, feature_width: D, of the I-JEPA it reads.
         width, depth, heads: the denoiser's ViT.
+        refine: channels of the convolutions that smooth the borders between patches; 0 leaves them out.
     """
 
     @register_to_config
     def __init__(
-        self, grid: Grid, patch_size: int, feature_width: int, width: int = 192, depth: int = 6, heads: int = 4
+        self,
+        grid: Grid,
+        patch_size: int,
+        feature_width: int,
+        width: int = 192,
+        depth: int = 6,
+        heads: int = 4,
+        refine: int = 32,
     ) -> None:
         super().__init__(feature_width)
         pixels = 3 * patch_size**2
@@ -74,6 +116,7 @@ class BlockViT(BlockNetwork):
         for module in (self.modulate, self.last, self.pixels_out):  # AdaLN-Zero
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
+        self.smooth = _Refine(grid[1], patch_size, width, refine) if refine else None
         nn.init.normal_(self.mode.weight, std=0.02)
         nn.init.normal_(self.kind.weight, std=0.02)
 
@@ -92,7 +135,8 @@ class BlockViT(BlockNetwork):
         for layer in self.layers:
             x = layer(x, shared)
         shift, scale = self.last(vector)[:, None].chunk(2, dim=-1)
-        return self.pixels_out(self.norm(x) * (1 + scale) + shift)
+        guess = self.pixels_out(self.norm(x) * (1 + scale) + shift)
+        return guess if self.smooth is None else guess + self.smooth(guess, noisy, places, vector)
 
 
 @NETWORKS.register("squared-error")

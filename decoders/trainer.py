@@ -19,11 +19,12 @@ from decoders.family import NULL, POOLED, PREDICTED, TARGET, TOKENS, ClosedForm,
 from decoders.loading import save_decoder
 from decoders.sampling import Decoder, DecoderConfig
 from ijepa_viz import strict_config
+from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import fingerprint, load_model, write_file
 from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.masks import Masks
-from ijepa_viz.precision import choose_precision
+from ijepa_viz.precision import choose_precision, number_format
 from ijepa_viz.prediction import predict
 from ijepa_viz.run_folder import RunFolder
 
@@ -44,6 +45,7 @@ class DecoderTrainer:
         precision = choose_precision(config.run.precision)
         self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
         self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
+        choose_kernels(self.ijepa, self.accelerator.device, number_format(precision))
         self.source = BlockSource(config, self.ijepa, self.folder.path)
         torch.manual_seed(config.run.seed)
         sizes = self.ijepa.config
@@ -85,7 +87,8 @@ class DecoderTrainer:
     def update(self, step: int) -> dict[str, float]:
         """One optimizer step; returns what the log shows."""
         config = self.config
-        blocks = self.source.blocks(step)
+        with self.accelerator.autocast():
+            blocks = self.source.blocks(step)
         # Another stream than the one that drew the crops and holes.
         generator = self.source.generator(step + 500_000_000)
         mode, kind = self._conditions(len(blocks.clean), generator)

@@ -34,7 +34,7 @@ def choose_kernels(module: nn.Module, device: torch.device, dtype: torch.dtype) 
     """Set timm's attention layers in ``module`` to the faster kernel for training on ``device`` in ``dtype``."""
     for layer in module.modules():
         if isinstance(layer, Attention):
-            layer.fused_attn = fused_pays(device, dtype)
+            layer.fused_attn = fused_pays(device, dtype)  # type: ignore[misc]  # final for TorchScript only
 
 
 def key_mask(valid: Tensor, extra: int) -> Tensor:
@@ -49,6 +49,7 @@ def key_mask(valid: Tensor, extra: int) -> Tensor:
         bool mask would do nothing there.
     """
     kind = valid.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.get_default_dtype()
+    lowered = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    dtype = torch.get_autocast_dtype(kind) if lowered else torch.get_default_dtype()
     keep = F.pad(valid, (0, extra), value=True)[:, None, None, :]
     return torch.zeros(keep.shape, dtype=dtype, device=valid.device).masked_fill_(~keep, float("-inf"))

@@ -21,3 +21,8 @@ def choose_precision(wish: str = "auto") -> str:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def number_format(precision: str) -> torch.dtype:
+    """What "bf16" and "fp32" are called in torch."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32

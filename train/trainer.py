@@ -24,7 +24,7 @@ from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data import transforms
 from ijepa_viz.data.sources import arrays, open_source
 from ijepa_viz.model import Encoder
-from ijepa_viz.precision import choose_precision
+from ijepa_viz.precision import choose_precision, number_format
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.run_folder import RunFolder, batch_indices
@@ -66,7 +66,7 @@ class Trainer:
         elif config.start_from:
             self.net.adopt(load_model(config.start_from), config.start_from)
         self.net.to(self.accelerator.device)
-        choose_kernels(self.net, self.accelerator.device, torch.bfloat16 if precision == "bf16" else torch.float32)
+        choose_kernels(self.net, self.accelerator.device, number_format(precision))
         optimizer = torch.optim.AdamW(_groups(self.net), lr=config.optimization.lr)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.baselines: dict[str, float] = {}

@@ -181,7 +181,7 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def factor_table(model: IJEPA, train: int = 6000, test: int = 2000, block: int = 3) -> dict[str, dict[str, Any]]:
+def factor_table(model: IJEPA, train: int = 16000, test: int = 2000, block: int = 3) -> dict[str, dict[str, Any]]:
     """Accuracy of every factor from every representation; ``chance`` is the most frequent class.
 
     Args:
@@ -216,4 +216,4 @@ def _evaluate(model: IJEPA, split: Split) -> dict[str, Any]:
     sources = split("train"), split("test")
     if not all(source.name.startswith("menagerie") for source in sources):
         raise ValueError("The factor probe knows the truth about drawn scenes only: use --data menagerie.")
-    return factor_table(model, min(6000, len(sources[0])), min(2000, len(sources[1])))
+    return factor_table(model, min(16000, len(sources[0])), min(2000, len(sources[1])))
