@@ -12,6 +12,7 @@ from conftest import TINY, random_decoder
 from decoders import Decoder, DecoderConfig, save_decoder
 from decoders.faithfulness import INSTRUMENTS, centre_hole, closed_form, draw, embed, leakage, rank, ranks, see
 from decoders.family import build_network
+from decoders.few_steps import hole_size, on_larger_grid
 from decoders.ground_truth import ground_truth
 from decoders.realism import kernel_distance, kernel_matrix, realism, two_sample_test
 from decoders.recogniser import Recogniser, as_images, read_out, train_recogniser
@@ -241,6 +242,18 @@ def test_realism_and_variation_run_on_scenes(larger):
     assert found.by_pixel.shape == (24, 24)
     assert set(found.by_factor) == {"species", "part", "facing", "colour"}
     assert len(found.by_band) == len(found.bands)
+
+
+def test_hole_size_measures_every_square_in_two_images(model, decoder):
+    table = hole_size(model, decoder, scenes(100))
+    figure = table.pop("figure")
+    assert list(table) == ["1x1 patches", "2x2 patches", "3x3 patches"]
+    for line, key in zip(figure.axes[0].lines, ("ms", "ms_wider_image", "ms_first_preview"), strict=True):
+        assert list(line.get_xdata()) == [1, 4, 9]
+        assert list(line.get_ydata()) == [row[key] for row in table.values()]
+    wide = on_larger_grid(decoder.network, 2)
+    assert wide.grid == (8, 8)
+    assert sum(p.numel() for p in wide.parameters()) == sum(p.numel() for p in decoder.network.parameters())
 
 
 def test_evaluate_a_decoder_from_the_shell(model, tmp_path, capsys):

@@ -1,10 +1,18 @@
 """Figures: functions from results to a matplotlib Figure; none touches pyplot's global state."""
 
 from ijepa_viz.figures.completion import completion_grid
-from ijepa_viz.figures.few_steps import few_steps_figure
+from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.files import png
 from ijepa_viz.figures.masks import mask_figure
 from ijepa_viz.figures.sheet import sheet_figure
 from ijepa_viz.figures.variation import variation_figure
 
-__all__ = ["completion_grid", "few_steps_figure", "mask_figure", "png", "sheet_figure", "variation_figure"]
+__all__ = [
+    "completion_grid",
+    "few_steps_figure",
+    "hole_size_figure",
+    "mask_figure",
+    "png",
+    "sheet_figure",
+    "variation_figure",
+]

@@ -1,4 +1,4 @@
-"""Quality of samples against what they cost: steps and milliseconds."""
+"""What samples cost: their quality against steps and milliseconds, and milliseconds against the hole's size."""
 
 from __future__ import annotations
 
@@ -45,4 +45,31 @@ def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, floa
     handles, labels = axes[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=len(unique), frameon=False)
+    return figure
+
+
+def hole_size_figure(table: Mapping[str, Mapping[str, float]], image_size: int) -> Figure:
+    """Time against the side of a square hole, in an image and in one four times as large.
+
+    Args:
+        table: "2x2 patches" and the like, ascending -> ``ms``, ``ms_wider_image`` and ``ms_first_preview``.
+        image_size: in pixels, of the smaller image.
+    """
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    sides = [int(name.partition("x")[0]) for name in table]
+    for number, (key, label) in enumerate(
+        {
+            "ms": f"six samples, image of {image_size} px",
+            "ms_wider_image": f"six samples, image of {2 * image_size} px",
+            "ms_first_preview": "first preview",
+        }.items()
+    ):
+        style = "o--" if key == "ms_wider_image" else "o-"
+        axes.plot([s * s for s in sides], [row[key] for row in table.values()], style, color=f"C{number}", label=label)
+    axes.set_xticks([s * s for s in sides])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("patches in the hole")
+    axes.set_ylabel("ms")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
