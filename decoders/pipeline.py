@@ -38,6 +38,11 @@ def _dpm() -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
 
 
+# The knee of quality against milliseconds for the bundled decoders, by
+# ``ijepa-viz evaluate NAME --decoder --probe few-steps``.
+DEFAULT_SOLVER, DEFAULT_STEPS = "dpm++", 12
+
+
 @dataclass
 class Drawn(BaseOutput):
     """``pixels``: (B, T, 3 p p) in [-1, 1], or beyond where the network overshoots."""
@@ -101,7 +106,7 @@ class BlockPipeline(DiffusionPipeline):
         source: str = "predicted",
         generator: list[torch.Generator] | None = None,
         latents: Tensor | None = None,
-        num_inference_steps: int = 16,
+        num_inference_steps: int = DEFAULT_STEPS,
         guidance_scale: float = 1.0,
         callback_on_step_end: Callable[[BlockPipeline, int, Any, dict[str, Tensor]], Any] | None = None,
     ) -> Drawn:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from decoders.family import KINDS, MODES, BlockNetwork, Conditioning
-from decoders.pipeline import SOLVERS, BlockPipeline
+from decoders.pipeline import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, BlockPipeline
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import unpatchify
 from ijepa_viz.prediction import Prediction
@@ -37,7 +37,7 @@ class DecoderConfig:
 
     ijepa: str = ""
     ijepa_sha256: str = ""
-    steps: int = 16
+    steps: int = DEFAULT_STEPS
     conditioning: Conditioning = field(default_factory=Conditioning)
 
 
@@ -76,12 +76,12 @@ class Decoder:
     Args:
         network: of the family.
         config: what it says of itself.
-        scheduler: of diffusers; None is Euler's.
+        scheduler: of diffusers; None is :data:`DEFAULT_SOLVER`.
     """
 
     def __init__(self, network: BlockNetwork, config: DecoderConfig, scheduler: Any = None) -> None:
         self.config = config
-        self.pipeline = BlockPipeline(network.eval(), scheduler or SOLVERS["euler"]())
+        self.pipeline = BlockPipeline(network.eval(), scheduler or SOLVERS[DEFAULT_SOLVER]())
 
     @property
     def network(self) -> BlockNetwork:

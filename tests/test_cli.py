@@ -161,8 +161,8 @@ def test_both_reference_models_are_bundled():
     assert bundled_names() == ["menagerie-tiny", "wild-tiny"]
 
 
-# Measured: 0.080 and 0.028 on average. The photographs' model is the weaker one, and its card says so.
-@pytest.mark.parametrize(("name", "gap"), [("menagerie-tiny", 0.05), ("wild-tiny", 0.02)])
+# Measured: 0.46 and 0.32 on average.
+@pytest.mark.parametrize(("name", "gap"), [("menagerie-tiny", 0.3), ("wild-tiny", 0.2)])
 def test_the_bundled_demo(name, gap, tmp_path, capsys):
     """Predictions know their picture: each is nearer to its own target than another image's prediction is."""
     assert main(["demo", "--model", name, "--out", str(tmp_path)]) == 0
