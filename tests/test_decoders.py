@@ -319,7 +319,7 @@ def test_a_pipeline_stops_between_steps(decoder, prediction):
         ("network/config.json", ('"depth"', '"dept"'), "unknown keys dept"),
         ("network/config.json", ('"BlockViT"', '"UNet"'), "'UNet'"),
         ("network/config.json", ('"width": 32', '"width": 64'), "does not fit"),
-        ("scheduler/scheduler_config.json", ('"FlowMatchEuler', '"NoSuch'), "no scheduler"),
+        ("scheduler/scheduler_config.json", ('"DPMSolverMultistep', '"NoSuch'), "no scheduler"),
         ("decoder.json", ('"steps"', '"step"'), "steps"),
     ],
 )
