@@ -83,6 +83,23 @@ def centre(page, row, col):
     return box["x"] + (col + 0.5) * box["width"] / 8, box["y"] + (row + 0.5) * box["height"] / 8
 
 
+def settle(page):
+    """Wait until the painter stays where it is: late outputs above it would move it away under the pen."""
+    page.evaluate(
+        """async () => {
+          const place = () => {
+            const box = document.querySelector('[data-testid=painter]').getBoundingClientRect();
+            return [box.x, box.y, box.width, box.height].join();
+          };
+          for (let still = 0, before = place(); still < 10; ) {
+            await new Promise((go) => setTimeout(go, 100));
+            still = place() === before ? still + 1 : 0;
+            before = place();
+          }
+        }"""
+    )
+
+
 def drag(page, start, *stops, steps=6):
     page.mouse.move(*centre(page, *start))
     page.mouse.down()
@@ -207,6 +224,7 @@ def test_run_all_paint_and_see_in_jupyterlab(chromium, tmp_path):
         )
         assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
         page.get_by_test_id("painter").scroll_into_view_if_needed()
+        settle(page)
         before = page.locator("[data-testid=samples] img").first.get_attribute("src")
         mask_before = json.loads((work / "record.json").read_text())["mask"] if (work / "record.json").exists() else ""
         drag(page, (6, 0), (7, 3))
