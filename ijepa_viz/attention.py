@@ -1,7 +1,7 @@
 """Which kernel computes attention: torch's fused one, or the two matrix products it replaces.
 
-On a CPU in bfloat16 the fused kernel's backward pass was measured 5 to 11 times slower than plain products, for the
-lengths a small I-JEPA has (``make benchmark``); everywhere else the fused kernel is the better one.
+On a CPU in bfloat16 the fused kernel with its gradient was measured 4 to 9 times slower than plain products, for the
+lengths a small I-JEPA has; in float32 the two were about alike (``make benchmark``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def fused_pays(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the fused kernel is the faster one."""
+    """Whether to use the fused kernel: always, but where it is known to be slow."""
     return not (device.type == "cpu" and dtype == torch.bfloat16)
 
 
