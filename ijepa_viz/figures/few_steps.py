@@ -24,7 +24,7 @@ def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, floa
             axes[panel].plot(x, y, "o-", color=f"C{number}", markersize=4, label=name)
             if name == knee[0]:
                 at = steps.index(knee[1])
-                axes[panel].plot(x[at], y[at], "o", markersize=12, markerfacecolor="none", color="k", label="default")
+                axes[panel].plot(x[at], y[at], "o", markersize=12, markerfacecolor="none", color="k", label="knee")
     for panel, label in (
         (0, "evaluations of the network"),
         (1, "ms for six samples"),
