@@ -46,7 +46,8 @@ class _Layer(nn.Module):
 class _Refine(nn.Module):
     """Convolutions over the hole as one picture, so that patches agree across their borders.
 
-    The picture is the hole's bounding box, black outside the hole: its cost grows with the hole.
+    The picture is the hole's bounding box, and its cost grows with the hole. Outside the hole every layer is zero, so
+    a hole is drawn alike whatever its shape and whatever else is in the batch.
     """
 
     def __init__(self, columns: int, patch_size: int, width: int, channels: int) -> None:
@@ -72,8 +73,10 @@ class _Refine(nn.Module):
         canvas = canvas.scatter(1, index[..., None].expand_as(parts), parts)
         image = unpatchify(canvas, box, self.patch_size).contiguous(memory_format=torch.channels_last)
         scale, shift = self.modulate(vector)[:, :, None, None].chunk(2, dim=1)
-        h = F.silu(self.first(image) * (1 + scale) + shift)
-        drawn = patchify(self.last(F.silu(self.second(h))), self.patch_size)
+        hole = image[:, 6:]
+        h = F.silu(self.first(image) * (1 + scale) + shift) * hole
+        h = F.silu(self.second(h)) * hole
+        drawn = patchify(self.last(h), self.patch_size)
         return drawn.gather(1, index[..., None].expand(-1, -1, drawn.shape[-1]))
 
 

@@ -1,7 +1,7 @@
 """Which kernel computes attention: torch's fused one, or the two matrix products it replaces.
 
-On a CPU in bfloat16 the fused kernel with its gradient was measured 4 to 9 times slower than plain products, for the
-lengths a small I-JEPA has; in float32 the two were about alike (``make benchmark``).
+On a CPU in bfloat16 the fused kernel with its gradient was measured more than 4 times slower than plain products, for
+the lengths a small I-JEPA has; in float32 the two were about alike (``make benchmark``).
 """
 
 from __future__ import annotations

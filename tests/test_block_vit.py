@@ -29,7 +29,7 @@ def inputs(shape, down=0, right=0):
 
 
 def test_it_is_a_convolution_over_the_hole_as_a_picture(refine):
-    """Against the picture painted pixel by pixel."""
+    """Against the picture painted pixel by pixel, every layer blank outside the hole."""
     guess, noisy, places, vector = inputs(CROSS, down=1, right=1)
     picture = torch.zeros(1, 7, 3 * PATCH, 3 * PATCH)
     for t, (row, col) in enumerate(CROSS):
@@ -42,7 +42,8 @@ def test_it_is_a_convolution_over_the_hole_as_a_picture(refine):
                 spot[6] = 1
     scale, shift = (refine.modulate.weight @ vector[0] + refine.modulate.bias).view(2, 4, 1, 1)
     h = F.silu(F.conv2d(picture, refine.first.weight, refine.first.bias, padding=1) * (1 + scale) + shift)
-    h = F.silu(F.conv2d(h, refine.second.weight, refine.second.bias, padding=1))
+    h = h * picture[:, 6:]
+    h = F.silu(F.conv2d(h, refine.second.weight, refine.second.bias, padding=1)) * picture[:, 6:]
     drawn = F.conv2d(h, refine.last.weight, refine.last.bias, padding=1)
     found = refine(guess, noisy, places, vector)
     for t, (row, col) in enumerate(CROSS):
@@ -63,6 +64,14 @@ def test_a_patch_hears_of_its_neighbour_and_of_no_other_hole(refine):
     after = refine(changed, noisy, places, vector)
     assert (after - before)[0, 0].abs().max() > 1e-3
     assert torch.equal(after[1], before[1])
+
+
+def test_a_hole_does_not_depend_on_the_shapes_beside_it(refine):
+    """The batch's box is the largest: what lies beyond a smaller hole must not reach it."""
+    line, cross = inputs([(0, c) for c in range(5)]), inputs(CROSS)
+    both = refine(*(torch.cat(pair) for pair in zip(line, cross, strict=True)))
+    torch.testing.assert_close(both[:1], refine(*line))
+    torch.testing.assert_close(both[1:], refine(*cross))
 
 
 def test_it_begins_by_changing_nothing():

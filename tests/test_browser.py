@@ -91,7 +91,8 @@ def settle(page):
             const box = document.querySelector('[data-testid=painter]').getBoundingClientRect();
             return [box.x, box.y, box.width, box.height].join();
           };
-          for (let still = 0, before = place(); still < 10; ) {
+          for (let still = 0, looks = 0, before = place(); still < 10; looks += 1) {
+            if (looks === 300) throw new Error('the painter does not come to rest within 30 s');
             await new Promise((go) => setTimeout(go, 100));
             still = place() === before ? still + 1 : 0;
             before = place();
