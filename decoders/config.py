@@ -72,9 +72,15 @@ class OptimizationConfig:
 
 @dataclass(frozen=True)
 class DecoderTrainConfig:
-    """One decoder's training. ``ijepa``: any string ``load_model`` takes."""
+    """One decoder's training.
+
+    ijepa: any string ``load_model`` takes.
+    start_from: any string ``load_decoder`` takes: the weights to go on from, with a new schedule and optimizer, also
+        where they were learned on another I-JEPA. None starts at random. (``--resume`` continues an interrupted run.)
+    """
 
     ijepa: str = "menagerie-tiny"
+    start_from: str | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     hole: HoleConfig = field(default_factory=HoleConfig)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from decoders.blocks import Blocks, BlockSource
 from decoders.config import DecoderTrainConfig
 from decoders.family import NULL, POOLED, PREDICTED, TARGET, TOKENS, ClosedForm, build_network
-from decoders.loading import save_decoder
+from decoders.loading import load_decoder, save_decoder
 from decoders.sampling import Decoder, DecoderConfig
 from ijepa_viz import strict_config
 from ijepa_viz.attention import choose_kernels
@@ -35,7 +35,8 @@ class DecoderTrainer:
     """One run: build it, then :meth:`run` it.
 
     Raises:
-        ValueError: an unknown decoder or option, or an I-JEPA without a predictor.
+        ValueError: an unknown decoder or option, an I-JEPA without a predictor, or a decoder of other sizes to
+            start from.
         OSError: as ``RunFolder`` and ``load_model``.
     """
 
@@ -78,9 +79,27 @@ class DecoderTrainer:
             optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
         else:
+            if config.start_from:
+                self._adopt(config.start_from)
             self.source.measure(self.bare)
         self.ema.to(self.accelerator.device)
         self.network, self.optimizer = self.accelerator.prepare(self.bare, optimizer)
+
+    def _adopt(self, name: str) -> None:
+        """Take over the weights of another decoder; the scale of the tokens is measured anew.
+
+        Raises:
+            ValueError: a decoder of another kind or of other sizes.
+        """
+        saved = load_decoder(name).network
+        sizes = {key: value for key, value in self.bare.config.items() if not key.startswith("_")}
+        theirs = {key: value for key, value in saved.config.items() if not key.startswith("_")}
+        if type(saved) is not type(self.bare) or theirs != sizes:
+            raise ValueError(
+                f"{name} holds another decoder ({type(saved).__name__} {theirs}) than the config's "
+                f"({type(self.bare).__name__} {sizes})."
+            )
+        self.bare.load_state_dict(saved.state_dict())
 
     # ------------------------------------------------------------------ one step
 

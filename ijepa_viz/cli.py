@@ -69,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("model")
     info.set_defaults(run=_info)
 
+    export = commands.add_parser("export", help="write a trained model, and its decoder, as one folder to share")
+    export.add_argument("model", help="whatever load_model takes, such as RUN/step-00008000")
+    export.add_argument("folder", type=Path, help="the folder to write; it must not exist, unless it is empty")
+    export.add_argument("--decoder", metavar="FOLDER", help="a decoder trained on this very model")
+    export.add_argument("--half", action="store_true", help="float16: half the size. Train the decoder on the result")
+    export.set_defaults(run=_export)
+
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
     lab.add_argument("--no-browser", action="store_true")
     lab.set_defaults(run=_lab)
@@ -187,6 +194,29 @@ def _info(options: argparse.Namespace) -> int:
     if options.model in checkpoints.bundled_names():
         print()
         print((checkpoints.find_bundled(options.model) / checkpoints.CARD).read_text())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    import torch
+
+    from decoders.loading import load_decoder, save_decoder
+    from ijepa_viz import checkpoints
+    from ijepa_viz.demo import check_pair
+
+    if options.folder.exists() and (not options.folder.is_dir() or any(options.folder.iterdir())):
+        raise FileExistsError(f"{options.folder} is not empty: name a new folder.")
+    dtype = torch.float16 if options.half else None
+    model = checkpoints.load_model(options.model)
+    decoder = load_decoder(options.decoder) if options.decoder else None
+    if decoder:
+        # Halving rounds the weights: the decoder must have learned from what will be read back.
+        check_pair(model.to(dtype).float() if dtype else model, decoder)
+    checkpoints.save_folder(model, options.folder, dtype)
+    if decoder:
+        save_decoder(decoder, options.folder / "decoder", dtype)
+    for path in sorted(p for p in options.folder.rglob("*") if p.is_file()):
+        print(f"{path}  {path.stat().st_size / 2**20:.2f} MiB")
     return 0
 
 

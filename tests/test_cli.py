@@ -9,8 +9,8 @@ import torch
 from conftest import random_decoder
 from PIL import Image
 
-from decoders.loading import save_decoder
-from ijepa_viz.checkpoints import bundled_names
+from decoders.loading import load_decoder, save_decoder
+from ijepa_viz.checkpoints import bundled_names, fingerprint, load_model
 from ijepa_viz.cli import main
 
 
@@ -226,3 +226,21 @@ def test_wild_tiny_beats_its_baselines(photos):
     table = knn_table(load_model("wild-tiny"), lambda split: open_source(str(photos / shards[split])))
     assert table["target_encoder"] > table["random_init"]
     assert table["target_encoder"] > table["colour_thumbnail_8x8"]
+
+
+def test_export_halves_a_model_and_keeps_its_decoder_with_it(folder, tmp_path, capsys):
+    half, whole = tmp_path / "half", tmp_path / "whole"
+    assert main(["export", folder, str(whole), "--decoder", f"{folder}/decoder"]) == 0
+    assert fingerprint(load_model(whole)) == fingerprint(load_model(folder))
+    assert load_decoder(whole / "decoder").config.ijepa_sha256 == fingerprint(load_model(whole))
+    # Rounded, it is another model than the decoder learned from.
+    assert main(["export", folder, str(half), "--half", "--decoder", f"{folder}/decoder"]) == 1
+    assert "trained on other weights" in capsys.readouterr().err
+    assert not half.exists()
+    assert main(["export", folder, str(half), "--half"]) == 0
+    sizes = [(path / "model.safetensors").stat().st_size for path in (half, whole)]
+    assert sizes[0] < 0.6 * sizes[1]
+    near = zip(load_model(half).parameters(), load_model(folder).parameters(), strict=True)
+    assert all(torch.equal(a, b.half().float()) for a, b in near)
+    assert main(["export", folder, str(half)]) == 1  # nothing is overwritten
+    assert "not empty" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from decoders.__main__ import main
 from decoders.family import NETWORKS, PREDICTED, TARGET, TOKENS, build_network
 from decoders.pipeline import SOLVERS
 from decoders.sampling import Cancelled
+from ijepa_viz.checkpoints import fingerprint
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
 from ijepa_viz.prediction import predict
@@ -386,9 +387,34 @@ def test_training_a_decoder_from_a_folder(model, tmp_path):
     a, b = (load_decoder(f / "step-00000004").network.state_dict() for f in (run, whole))
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert (run / "sheets" / "step-00000004.png").stat().st_size > 1000
-    from ijepa_viz.checkpoints import fingerprint
-
     assert load_decoder(whole / "step-00000004").config.ijepa_sha256 == fingerprint(model)
+
+
+def test_training_goes_on_from_another_decoder(model, tmp_path, capsys):
+    model.save(tmp_path / "ijepa")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"ijepa: {tmp_path / 'ijepa'}\n"
+        "network: {name: block-vit, options: {width: 32, depth: 1, heads: 2}}\n"
+        'data: {source: "menagerie:count=64"}\n'
+        "optimization: {steps: 40, batch_size: 8, warmup: 1, lr: 3e-3}\n"
+        "run: {precision: fp32, log_every: 1}\n"
+    )
+    first = tmp_path / "first" / "step-00000040"
+    assert main(["--fname", str(config), f"run.folder={tmp_path / 'first'}"]) == 0
+    # Other weights of the I-JEPA, so another scale of tokens: the weights are kept, the scale is measured.
+    for parameter in model.predictor.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save(tmp_path / "ijepa")
+    again = ["--fname", str(config), f"start_from={first}", "optimization.steps=1", "optimization.lr=1e-12"]
+    assert main([*again, f"run.folder={tmp_path / 'again'}"]) == 0
+    old, new = (load_decoder(f) for f in (first, tmp_path / "again" / "step-00000001"))
+    weights = zip(old.network.parameters(), new.network.parameters(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in weights)
+    assert not torch.allclose(old.network.feature_std, new.network.feature_std, rtol=0.1)
+    assert new.config.ijepa_sha256 == fingerprint(model) != old.config.ijepa_sha256
+    assert main([*again, f"run.folder={tmp_path / 'no'}", "network.options={width: 48, depth: 1, heads: 2}"]) == 1
+    assert "another decoder" in capsys.readouterr().err
 
 
 def test_training_learns_what_the_tokens_say(model, tmp_path):
