@@ -65,6 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--figure", type=Path, help="write the picture of it here, .png, where there is one")
     evaluate.set_defaults(run=_evaluate)
 
+    look = commands.add_parser("look", help="look inside one prediction: a figure and its numbers")
+    look.add_argument("model")
+    look.add_argument("image", help="a picture, or scene:INDEX for a drawn scene")
+    look.add_argument("--block", nargs=4, type=int, required=True, metavar=("ROW", "COL", "HEIGHT", "WIDTH"))
+    look.add_argument("--probe", required=True, metavar="NAME", help="maps, retrieval, components, position, ablation")
+    look.add_argument("--data", help="other pictures: controls, and what is searched (default: drawn scenes)")
+    look.add_argument("--limit", type=int, default=2000, help="use at most so many of them")
+    look.add_argument("--out", type=Path, required=True, help="the figure to write, .png")
+    look.set_defaults(run=_look)
+
     info = commands.add_parser("info", help="sizes and model card of a model")
     info.add_argument("model")
     info.set_defaults(run=_info)
@@ -122,6 +132,37 @@ def _predict(options: argparse.Namespace) -> int:
     samples = decoder.sample(prediction, options.samples, seed=options.seed)
     checkpoints.write_file(options.out, png(completion_grid([(prediction, samples)])))
     print(f"{options.out.resolve()}  (mean cosine of predicted and target tokens {prediction.cosine.mean():.3f})")
+    return 0
+
+
+def _look(options: argparse.Namespace) -> int:
+    import torch
+
+    from ijepa_viz import checkpoints
+    from ijepa_viz.data import menagerie
+    from ijepa_viz.data.sources import arrays, open_source
+    from ijepa_viz.data.transforms import read_image, to_tensor
+    from ijepa_viz.figures import png
+    from ijepa_viz.figures.looks import LOOKS, Question
+    from ijepa_viz.masks import Masks
+
+    look = LOOKS[options.probe]
+    model = checkpoints.load_model(options.model).eval()
+    size = model.config.image_size
+    if options.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {options.limit}.")
+    scheme, _, index = options.image.partition(":")
+    if scheme == "scene" and index.isdigit():
+        # Of the seed whose scenes are never trained on.
+        image = torch.from_numpy(menagerie.scene(int(index), size, seed=1).image).permute(2, 0, 1).float() / 255
+    else:
+        image = to_tensor(read_image(Path(options.image)), size)
+    others = arrays(open_source(options.data or f"menagerie:count={options.limit}"), size)[: options.limit]
+    pictures = torch.from_numpy(others.copy()).permute(0, 3, 1, 2)
+    table = look(Question(model, image, Masks.from_block(model.grid, *options.block), pictures))
+    checkpoints.write_file(options.out, png(table.pop("figure")))
+    print(_as_text(table))
+    print(options.out.resolve())
     return 0
 
 

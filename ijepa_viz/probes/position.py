@@ -1,0 +1,130 @@
+"""What a prediction does with place: asked everywhere, with its context moved, and where a part is expected.
+
+The predictor is told *where* to predict by position tokens alone (section 3, "Prediction"). So one may ask it, with
+the same context, about every place of the grid; and move the context as a whole, to see whether the answer moves along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ijepa_viz.data import menagerie
+from ijepa_viz.data.creatures import PART
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.masks import Masks
+from ijepa_viz.model import IJEPA
+from ijepa_viz.probes.factors import REGIONS
+from ijepa_viz.probes.features import standardise
+from ijepa_viz.probes.linear import fit_linear
+
+# 0 is background; the regions of the factor probe follow.
+PART_NAMES = ("background", *REGIONS)
+
+
+@torch.no_grad()
+def everywhere(model: IJEPA, image: Tensor, masks: Masks) -> Tensor:
+    """The prediction for every patch of the grid, visible ones too, from one image's context: (N, D).
+
+    Each patch is asked on its own, as a block of one, so that no question sees another's place.
+
+    Args:
+        image: (3, H, W) in [0, 1].
+        masks: of one image; only the context is used.
+    """
+    pixels = normalise(image.to(model.device).float())[None]
+    context = masks.context.to(model.device)
+    valid = None if masks.context_valid is None else masks.context_valid.to(model.device)
+    places = torch.arange(masks.num_patches, device=model.device)[None, :, None]
+    ask = Masks(context, places, masks.grid, valid)
+    return model.predict(model.encode_context(pixels, ask), ask)[0, :, 0].float().cpu()
+
+
+@torch.no_grad()
+def moved(model: IJEPA, image: Tensor, masks: Masks, shifts: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """Does the prediction move when everything moves? Cosine of predictions before and after, by shift.
+
+    The pixels of the context and the hole are shifted together by whole patches; patches that leave the grid are
+    left out of the context, before as well as after, so that both see the same content.
+
+    Args:
+        image: (3, H, W) in [0, 1].
+        masks: of one image, one block.
+        shifts: (rows down, columns right), such that the hole stays in the grid and some context too.
+
+    Returns:
+        shift -> mean cosine of predicted tokens, 1 where what is predicted moves along exactly.
+
+    Raises:
+        ValueError: a shift that moves the hole, or all of the context, out of the grid.
+    """
+    rows, cols = masks.grid
+    size = model.config.patch_size
+    pixels = normalise(image.to(model.device).float())[None]
+    context, target = masks.context[0], masks.targets[:1, :1]
+    found = {}
+    for down, right in shifts:
+        after = [(index // cols + down, index % cols + right) for index in (context, target)]
+        stays = [(r >= 0) & (r < rows) & (c >= 0) & (c < cols) for r, c in after]
+        if not bool(stays[1].all()) or not bool(stays[0].any()):
+            raise ValueError(f"A shift by {(down, right)} moves the hole, or all of the context, out of the grid.")
+        (r, c), (tr, tc) = after
+        old = Masks(context[stays[0]][None], target, masks.grid).to(str(model.device))
+        new = Masks((r * cols + c)[stays[0]][None], tr * cols + tc, masks.grid).to(str(model.device))
+        there = pixels.roll((down * size, right * size), (2, 3))
+        before = model.predict(model.encode_context(pixels, old), old)
+        moved_along = model.predict(model.encode_context(there, new), new)
+        found[(down, right)] = float(F.cosine_similarity(before, moved_along, dim=-1).mean())
+    return found
+
+
+class PartReader:
+    """Names the part of a drawn creature that a token stands for: multinomial regression on target tokens.
+
+    Args:
+        tokens: (n, D), of the target encoder after the loss's LayerNorm.
+        labels: (n,) int64, into :data:`PART_NAMES`.
+    """
+
+    def __init__(self, tokens: Tensor, labels: Tensor, penalty: float = 1e-3) -> None:
+        self.mean, self.std = tokens.mean(0), tokens.std(0).clamp_min(1e-6)
+        train, _ = standardise(tokens, tokens[:1])
+        self.weights, self.bias = fit_linear(train, labels, penalty, iterations=60)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """(..., D) -> (..., parts) probabilities, in the order of :data:`PART_NAMES`."""
+        logits = (tokens.float() - self.mean) / self.std @ self.weights + self.bias
+        return F.pad(logits, (0, len(PART_NAMES) - logits.shape[-1]), value=-torch.inf).softmax(-1)
+
+
+def patch_parts(scene: menagerie.Scene, grid: tuple[int, int]) -> Tensor:
+    """(N,) int64: the part of the nearest thing that fills most of each patch, where it fills a quarter; else 0."""
+    own = scene.owners == scene.count
+    side = scene.parts.shape[0] // grid[0]
+    shares = [np.full(grid, 0.25)]
+    for names in REGIONS.values():
+        there = own & np.isin(scene.parts, [PART[n] for n in names])
+        shares.append(there.reshape(grid[0], side, grid[1], side).mean((1, 3)))
+    return torch.from_numpy(np.stack(shares).argmax(0).flatten())
+
+
+@torch.no_grad()
+def part_reader(model: IJEPA, scenes: int = 1500, seed: int = 1003, batch: int = 64) -> PartReader:
+    """A :class:`PartReader` for this model, from drawn scenes at its image size."""
+    tokens, labels = [], []
+    for start in range(0, scenes, batch):
+        drawn = [menagerie.scene(i, model.config.image_size, seed) for i in range(start, min(start + batch, scenes))]
+        images = torch.from_numpy(np.stack([s.image for s in drawn])).permute(0, 3, 1, 2).to(model.device)
+        found = model.encode_target(normalise(images.float() / 255))
+        tokens.append(F.layer_norm(found, found.shape[-1:]).float().cpu().flatten(0, 1))
+        labels += [patch_parts(s, model.grid) for s in drawn]
+    return PartReader(torch.cat(tokens), torch.cat(labels))
+
+
+def uncertainty(probabilities: Tensor) -> Tensor:
+    """Entropy in bits of (..., parts) probabilities: how undecided the model is about what is at each place."""
+    return -(probabilities * probabilities.clamp_min(1e-12).log2()).sum(-1)
