@@ -45,12 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     evaluate = commands.add_parser("evaluate", help="what a model's features hold, beside baselines")
-    evaluate.add_argument("model")
+    evaluate.add_argument("models", nargs="+", metavar="MODEL", help="one, or several to compare")
     evaluate.add_argument(
         "--probe",
         metavar="NAME",
-        help="knn (the default), linear, pixels or factors; with --decoder leakage (the default), rank, "
-        "ground-truth, variation, realism, few-steps, hole-size or sheet",
+        help="knn (the default), linear, low-shot, count, distance, all, pixels or factors; with --decoder leakage "
+        "(the default), rank, ground-truth, variation, realism, few-steps, hole-size or sheet",
     )
     evaluate.add_argument(
         "--decoder",
@@ -62,7 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", required=True, help="pictures; for kNN and linear labelled, to learn from")
     evaluate.add_argument("--test-data", help="pictures to test on (default: --data's test split)")
     evaluate.add_argument("--json", type=Path, help="write the table here as well")
-    evaluate.add_argument("--figure", type=Path, help="write the picture of it here, .png, where there is one")
+    evaluate.add_argument(
+        "--figure",
+        type=Path,
+        help="write the picture of it here, .png; of features: accuracy against the training's cost",
+    )
     evaluate.set_defaults(run=_evaluate)
 
     look = commands.add_parser("look", help="look inside one prediction: a figure and its numbers")
@@ -168,29 +172,39 @@ def _look(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz import checkpoints
+    from ijepa_viz.costs import training_of
     from ijepa_viz.data.sources import open_source
     from ijepa_viz.demo import check_pair
-    from ijepa_viz.figures import png
+    from ijepa_viz.figures import cost_figure, png
     from ijepa_viz.probes import PROBES
 
     probe = PROBES[options.probe or "knn"] if options.decoder is None else None
-    model = checkpoints.load_model(options.model)
+    if options.decoder and len(options.models) > 1:
+        raise ValueError("A decoder belongs to one model: name one.")
 
     def split(name: str):  # type: ignore[no-untyped-def]  # Source is imported late
         return open_source(options.test_data if name == "test" and options.test_data else options.data, name)
 
-    if probe:
-        table = probe(model, split)
-    else:
+    tables = {}
+    for name in options.models:
+        model = checkpoints.load_model(name)
+        if probe:
+            tables[name] = probe(model, split)
+            continue
         from decoders import load_decoder
         from decoders.faithfulness import INSTRUMENTS
 
         instrument = INSTRUMENTS[options.probe or "leakage"]
-        decoder = load_decoder(options.decoder or _decoder_of(options.model))
+        decoder = load_decoder(options.decoder or _decoder_of(name))
         check_pair(model, decoder)
-        table = instrument(model, decoder, split)
-    figure = table.pop("figure", None)
-    print(_as_text(table))
+        tables[name] = instrument(model, decoder, split)
+    figure = next(iter(tables.values())).pop("figure", None)
+    if options.figure and probe:
+        costs = {name: training_of(name) for name in tables}
+        figure = figure or cost_figure(tables, costs, options.probe or "knn")
+    table = tables if len(tables) > 1 else next(iter(tables.values()))
+    for name, one in tables.items():
+        print(f"{name}\n{_as_text(one)}\n" if len(tables) > 1 else _as_text(one))
     if options.json:
         checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
     if options.figure:
@@ -205,9 +219,11 @@ def _as_text(table: dict[str, Any]) -> str:
     sections = {name: value for name, value in table.items() if isinstance(value, dict)}
     lines = [f"{name:34} {_cell(value)}" for name, value in table.items() if name not in sections]
     if sections:
-        columns = list(next(iter(sections.values())))
-        lines.append(" ".join([f"{'':18}", *(f"{c:>22}" for c in columns)]))
-        lines += [" ".join([f"{n:18}", *(f"{_cell(row[c]):>22}" for c in columns)]) for n, row in sections.items()]
+        columns = list(dict.fromkeys(column for row in sections.values() for column in row))
+        wide = max(22, *map(len, columns))
+        lines.append(" ".join([f"{'':18}", *(f"{c:>{wide}}" for c in columns)]))
+        for name, row in sections.items():
+            lines.append(" ".join([f"{name:18}", *(f"{_cell(row.get(c, '')):>{wide}}" for c in columns)]).rstrip())
     return "\n".join(lines)
 
 
@@ -243,6 +259,7 @@ def _export(options: argparse.Namespace) -> int:
 
     from decoders.loading import load_decoder, save_decoder
     from ijepa_viz import checkpoints
+    from ijepa_viz.costs import training_of, write_training
     from ijepa_viz.demo import check_pair
 
     if options.folder.exists() and (not options.folder.is_dir() or any(options.folder.iterdir())):
@@ -254,6 +271,9 @@ def _export(options: argparse.Namespace) -> int:
         # Halving rounds the weights: the decoder must have learned from what will be read back.
         check_pair(model.to(dtype).float() if dtype else model, decoder)
     checkpoints.save_folder(model, options.folder, dtype)
+    cost = training_of(options.model)
+    if cost:
+        write_training(options.folder, cost)
     if decoder:
         save_decoder(decoder, options.folder / "decoder", dtype)
     for path in sorted(p for p in options.folder.rglob("*") if p.is_file()):

@@ -12,6 +12,7 @@ from PIL import Image
 from decoders.loading import load_decoder, save_decoder
 from ijepa_viz.checkpoints import bundled_names, fingerprint, load_model
 from ijepa_viz.cli import main
+from ijepa_viz.costs import Training, training_of, write_training
 
 
 @pytest.fixture
@@ -226,6 +227,27 @@ def test_wild_tiny_beats_its_baselines(photos):
     table = knn_table(load_model("wild-tiny"), lambda split: open_source(str(photos / shards[split])))
     assert table["target_encoder"] > table["random_init"]
     assert table["target_encoder"] > table["colour_thumbnail_8x8"]
+
+
+def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
+    out = tmp_path / "cost.png"
+    twin = tmp_path / "twin"
+    assert main(["export", folder, str(twin)]) == 0
+    command = ["evaluate", folder, str(twin), "--probe", "linear", "--data", "menagerie:count=60"]
+    assert main([*command, "--figure", str(out)]) == 1
+    assert "no training.json" in capsys.readouterr().err
+    write_training(twin, Training("ijepa", 1000, 0.5, 1e12, "a test"))
+    table = tmp_path / "table.json"
+    assert main([*command, "--figure", str(out), "--json", str(table)]) == 0
+    assert out.stat().st_size > 5000
+    rows = json.loads(table.read_text())
+    assert set(rows) == {folder, str(twin)}
+    assert rows[folder] == rows[str(twin)]  # the same weights
+    again = tmp_path / "again"
+    assert main(["export", str(twin), str(again)]) == 0
+    assert training_of(again) == Training("ijepa", 1000, 0.5, 1e12, "a test")  # the record travels
+    assert main(["evaluate", folder, str(twin), "--decoder", "x", "--data", "menagerie:count=60"]) == 1
+    assert "name one" in capsys.readouterr().err
 
 
 def test_export_halves_a_model_and_keeps_its_decoder_with_it(folder, tmp_path, capsys):

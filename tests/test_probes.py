@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ijepa_viz.probes.features import accuracy_table, pooled_features, standardise, thumbnail_features
+from ijepa_viz.probes.features import FeatureBank, pooled_features, standardise, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import fit_linear, linear_accuracy
 
@@ -44,17 +44,13 @@ def test_linear_against_scikit_learn():
 def test_tables_read_the_last_and_the_last_four_layers(model):
     from ijepa_viz.data.sources import open_source
 
-    table = accuracy_table(model, lambda name: open_source("menagerie:count=60", name), knn_accuracy, limit=50)
+    bank = FeatureBank(model, lambda name: open_source("menagerie:count=60", name), limit=50)
+    table = bank.table(knn_accuracy)
     assert (table["train_images"], table["test_images"]) == (50, 50)
     assert set(table) >= {"chance", "colour_thumbnail_8x8", "random_init", "target_encoder"}
     assert set(table) >= {"random_init_last_2_layers", "target_encoder_last_2_layers"}  # this model has two
     seen = []
-    accuracy_table(
-        model,
-        lambda name: open_source("menagerie:count=60", name),
-        lambda x, y, a, b: seen.append((x.shape[1], a.shape[1])) or 0.0,
-        limit=30,
-    )
+    bank.table(lambda x, y, a, b: seen.append((x.shape[1], a.shape[1])) or 0.0)
     assert seen == [(192, 192), (32, 32), (64, 64), (32, 32), (64, 64)]
 
 
@@ -204,3 +200,108 @@ def test_representations_for_factors_see_what_they_say(model):
     same = [(i, j) for i in range(12) for j in range(i) if corner[i] == corner[j]]
     assert same
     assert all(torch.allclose(found["position_only"][i], found["position_only"][j], atol=1e-5) for i, j in same)
+
+
+# --------------------------------------------------------------------------- few labels, count, distance
+
+
+def test_low_shot_agrees_with_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    from ijepa_viz.probes.low_shot import draw_labels, interval, low_shot_accuracy
+
+    torch.manual_seed(0)
+    centres = 1.5 * torch.randn(6, 10)
+    y, t = torch.arange(600) % 6, torch.arange(400) % 6
+    train, test = centres[y] + 1.5 * torch.randn(600, 10), centres[t] + 1.5 * torch.randn(400, 10)
+    ours = low_shot_accuracy(train, y, test, t, per_class=5, draws=5, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    x, z = standardise(train, test)
+    theirs = []
+    for _ in range(5):
+        some = draw_labels(y, 5, generator)
+        assert torch.equal(y[some].bincount(), torch.full((6,), 5))
+        fitted = LogisticRegression(tol=1e-8, max_iter=5000).fit(x[some].numpy(), y[some].numpy())
+        theirs.append(fitted.score(z.numpy(), t.numpy()))
+    assert ours == pytest.approx(theirs, abs=0.005)
+    found = interval(ours)
+    from scipy import stats
+
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(ours), scale=stats.sem(ours))
+    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_labels_are_drawn_by_share_or_number():
+    from ijepa_viz.probes.low_shot import draw_labels
+
+    labels = torch.tensor([0] * 300 + [1] * 20)
+    some = draw_labels(labels, 0.01, torch.Generator().manual_seed(0))
+    assert labels[some].tolist() == [0, 0, 0, 1]
+    assert len(set(some.tolist())) == 4
+    with pytest.raises(ValueError, match="class 1 has 20"):
+        draw_labels(labels, 21, torch.Generator())
+
+
+def test_scenes_know_how_many_and_how_far():
+    from ijepa_viz.data import menagerie
+    from ijepa_viz.data.sources import open_source
+
+    source = open_source("menagerie:count=50", "test")
+    counts, far = source.truths["count"](), source.truths["distance"]()
+    for i in range(50):
+        things = menagerie.scene(i, 32, seed=1).things
+        assert counts[i] == len(things) - 1
+        nearest = min(thing.depth for thing in things)
+        assert far[i] == sum(nearest > edge for edge in menagerie.DISTANCES)
+
+
+def test_a_clevr_folder_is_labelled_as_vtab_does(tmp_path):
+    import json
+
+    from PIL import Image
+
+    from ijepa_viz.data.sources import open_source
+
+    scenes = []
+    for i, depths in enumerate([[7.9, 9.0, 11], [8.0, 8.7, 9.1, 12], [9.5] * 10, [10.0, 10.2, 14]]):
+        name = f"CLEVR_val_{i:06d}.png"
+        (tmp_path / "images" / "val").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 32), (i * 40, 0, 0)).save(tmp_path / "images" / "val" / name)
+        things = [{"pixel_coords": [10, 20, depth]} for depth in depths]
+        scenes.append({"image_filename": name, "objects": things})
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "CLEVR_val_scenes.json").write_text(json.dumps({"scenes": scenes}))
+    source = open_source(f"clevr:{tmp_path}", "test")
+    assert len(source) == 4
+    assert source[2].getpixel((0, 0)) == (80, 0, 0)
+    assert source.truths["count"]().tolist() == [0, 1, 7, 0]
+    # VTAB: class c holds edges[c] <= distance < edges[c + 1] of 0, 8, 8.5, 9, 9.5, 10, 100.
+    assert source.truths["distance"]().tolist() == [0, 1, 4, 5]
+    with pytest.raises(FileNotFoundError, match="CLEVR_train_scenes"):
+        open_source(f"clevr:{tmp_path}", "train")
+    (tmp_path / "scenes" / "CLEVR_val_scenes.json").write_text('{"scenes": [{}]}')
+    with pytest.raises(ValueError, match="not a CLEVR scene file"):
+        open_source(f"clevr:{tmp_path}", "test")
+
+
+def test_all_probes_at_once_are_those_one_by_one(model):
+    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.probes.knn import knn_table
+    from ijepa_viz.probes.low_shot import all_tables, count_table, distance_table, low_shot_table
+
+    def split(name):
+        return open_source("menagerie:count=120", name)
+
+    table = all_tables(model, split)
+    assert (table["train_images"], table["test_images"]) == (120, 120)
+    for name, alone in (("knn", knn_table), ("count", count_table), ("distance", distance_table)):
+        expected = alone(model, split)
+        assert {k: v for k, v in expected.items() if k not in ("train_images", "test_images")} == table[name]
+    assert table["1 % of the labels"] == low_shot_table(model, split)["1 % of the labels"]
+    source = open_source("menagerie:count=30")
+    source.truths = {}
+    with pytest.raises(ValueError, match=r"labels of 'count'.*it knows class"):
+        count_table(model, lambda name: source)
+    source.labels = None
+    with pytest.raises(ValueError, match="nothing to probe"):
+        all_tables(model, lambda name: source)

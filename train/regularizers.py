@@ -78,6 +78,8 @@ def regularize(config: RegularizerConfig, tokens: Tensor, valid: Tensor, generat
     Raises:
         ValueError: an unknown ``level``.
     """
+    if REGULARIZERS[config.name] is none:
+        return {}
     tokens = tokens.float()
     if config.level == "tokens":
         features = tokens[valid]

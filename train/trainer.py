@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ijepa_viz import masks as mask_samplers
 from ijepa_viz import strict_config
 from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import load_model
+from ijepa_viz.costs import Training, write_training
 from ijepa_viz.data import transforms
 from ijepa_viz.data.sources import arrays, open_source
 from ijepa_viz.model import Encoder
@@ -30,6 +32,7 @@ from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.run_folder import RunFolder, batch_indices
 from train import monitor, objectives, schedules
 from train.config import TrainConfig
+from train.cost import flops_an_image, hardware
 
 _COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s"]
 _KNN = ["knn", "knn_random_init", "knn_thumbnail"]
@@ -218,10 +221,22 @@ class Trainer:
     def save_best(self) -> None:
         """Keep the model as it is now as ``best``: the one of the highest kNN so far."""
         if self.accelerator.is_main_process:
-            self.folder.keep("best", self.net.save)
+            self.folder.keep("best", self._write_model)
+
+    @cached_property
+    def _flops_an_image(self) -> float:
+        return flops_an_image(self.config)
+
+    def _write_model(self, folder: Path) -> None:
+        """The model and what it has cost so far; of a run with ``start_from``, this run's share only."""
+        self.net.save(folder)
+        images = self.step * self.config.optimization.batch_size
+        hours = self.seconds / 3600 * self.accelerator.num_processes
+        flops = self._flops_an_image * images
+        write_training(folder, Training(self.config.objective.name, images, hours, flops, hardware()))
 
     def _write(self, folder: Path) -> None:
-        self.net.save(folder)
+        self._write_model(folder)
         state = {
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,

@@ -2,7 +2,7 @@
 
 ``open_source("menagerie")``, ``("menagerie:seed=3,count=2000")``, ``("photos/")``,
 ``("shards/train-0000[0-8]*.parquet")``, ``("zh-plus/tiny-imagenet")``, ``("cifar10")``, ``("stl10")``,
-``("imagenette")``.
+``("imagenette")``, ``("clevr:CLEVR_v1.0")``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Source:
         count: number of pictures.
         labels: (count,) int64, or None where the data set has none.
         classes: names of the labels.
+        truths: what else is known of every picture, by name ("count", "distance"): functions to (count,) int64.
         stamp: what the cache depends on (files, sizes, dates, seeds).
         render: for drawn data: (start, stop, size) -> (stop - start, size, size, 3) uint8.
     """
@@ -48,6 +49,7 @@ class Source:
     count: int
     labels: np.ndarray | None = None
     classes: Sequence[str] = ()
+    truths: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     stamp: list[Any] = field(default_factory=list)
     render: Callable[[int, int, int], np.ndarray] | None = None
 
@@ -77,7 +79,7 @@ def open_source(spec: str, split: str = "train") -> Source:
         FileNotFoundError: nothing of that name; the message names the nearest registered one.
         ValueError: there, but not pictures.
     """
-    from ijepa_viz.data import menagerie, torchvision_sets  # noqa: F401  (they register themselves)
+    from ijepa_viz.data import clevr, menagerie, torchvision_sets  # noqa: F401  (they register themselves)
 
     name, _, options = spec.partition(":")
     if name in SOURCES:

@@ -18,4 +18,4 @@ Probe = Callable[[IJEPA, Split], dict[str, Any]]
 PROBES: Registry[Probe] = Registry("probe")
 
 # They register themselves; they build on the names above.
-from ijepa_viz.probes import factors, knn, linear, pixels  # noqa: E402, F401
+from ijepa_viz.probes import factors, knn, linear, low_shot, pixels  # noqa: E402, F401

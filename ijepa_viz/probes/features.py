@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -54,34 +55,78 @@ def labelled(source: Source, size: int, limit: int | None = None) -> tuple[Tenso
     """
     if source.labels is None:
         raise ValueError(f"This probe needs labels, and {source.name} has none.")
-    known = np.flatnonzero(source.labels >= 0)
-    count = min(limit or len(known), len(known))
-    index = known[np.unique(np.linspace(0, len(known) - 1, count).astype(int))]
+    index = _chosen(source, limit)
     pixels = torch.from_numpy(arrays(source, size)[index]).permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(source.labels[index])
 
 
-def accuracy_table(model: IJEPA, split: Split, accuracy: Accuracy, limit: int | None = None) -> dict[str, float | int]:
-    """``accuracy`` of the target encoder, of its random init, and of the colour thumbnail, on the same pictures.
+class FeatureBank:
+    """Features of a model and of its baselines for the same pictures, computed once, whatever is asked of them.
+
+    Attributes:
+        sources: "train" and "test".
 
     Args:
         model: whose target encoder is probed, average-pooled: its last layer, and its last four.
-        split: opens "train" and "test"; both labelled.
+        split: opens "train" and "test".
         limit: at most so many pictures of each, evenly spaced.
-
-    Raises:
-        ValueError: pictures without labels, or too few.
     """
-    (x, y), (a, b) = (labelled(split(name), model.config.image_size, limit) for name in ("train", "test"))
-    torch.manual_seed(0)
-    random_init = Encoder(model.config).to(model.device)
-    table: dict[str, float | int] = {"train_images": len(x), "test_images": len(a)}
-    table["chance"] = 1 / (int(y.max()) + 1)
-    table["colour_thumbnail_8x8"] = accuracy(thumbnail_features(x), y, thumbnail_features(a), b)
-    last = min(LAST, model.config.depth)
-    for name, encoder in (("random_init", random_init), ("target_encoder", model.target_encoder)):
-        train, test = (pooled_features(encoder, images, layers=last) for images in (x, a))
-        width = model.config.width
-        table[name] = accuracy(train[:, -width:], y, test[:, -width:], b)
-        table[f"{name}_last_{last}_layers"] = accuracy(train, y, test, b)
-    return table
+
+    def __init__(self, model: IJEPA, split: Split, limit: int | None = None) -> None:
+        self.model = model
+        self.sources = {name: split(name) for name in ("train", "test")}
+        self._index = {name: _chosen(source, limit) for name, source in self.sources.items()}
+
+    def labels(self, truth: str = "class") -> tuple[Tensor, Tensor]:
+        """(n,) and (m,) int64: what is to be told, "class" or one of the sources' ``truths``.
+
+        Raises:
+            ValueError: a data set that does not know it.
+        """
+        found = []
+        for name, source in self.sources.items():
+            known = list(source.truths) if source.labels is None else ["class", *source.truths]
+            if truth not in known:
+                what = f"it knows {', '.join(known)}" if known else "it has none at all"
+                raise ValueError(f"This probe needs labels of {truth!r}, and {source.name} has none: {what}.")
+            labels = source.labels if truth == "class" else source.truths[truth]()
+            assert labels is not None
+            found.append(torch.from_numpy(labels[self._index[name]]))
+        return found[0], found[1]
+
+    @cached_property
+    def features(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name -> (n, F) and (m, F): the thumbnail, and last and last four layers of random init and the model."""
+        size = self.model.config.image_size
+        x, a = (
+            torch.from_numpy(arrays(source, size)[self._index[name]]).permute(0, 3, 1, 2)
+            for name, source in self.sources.items()
+        )
+        found = {"colour_thumbnail_8x8": (thumbnail_features(x), thumbnail_features(a))}
+        torch.manual_seed(0)
+        random_init = Encoder(self.model.config).to(self.model.device)
+        last, width = min(LAST, self.model.config.depth), self.model.config.width
+        for name, encoder in (("random_init", random_init), ("target_encoder", self.model.target_encoder)):
+            train, test = (pooled_features(encoder, images, layers=last) for images in (x, a))
+            found[name] = (train[:, -width:], test[:, -width:])
+            found[f"{name}_last_{last}_layers"] = (train, test)
+        return found
+
+    def table(self, accuracy: Accuracy, truth: str = "class") -> dict[str, float | int]:
+        """``accuracy`` of each of :attr:`features`, and of knowing nothing.
+
+        Raises:
+            ValueError: pictures without such labels, or too few.
+        """
+        y, b = self.labels(truth)
+        table: dict[str, float | int] = {"train_images": len(y), "test_images": len(b)}
+        table["chance"] = 1 / (int(y.max()) + 1)
+        table["most_frequent"] = float((b == y.mode().values).float().mean())
+        return {**table, **{name: accuracy(train, y, test, b) for name, (train, test) in self.features.items()}}
+
+
+def _chosen(source: Source, limit: int | None) -> np.ndarray:
+    """Indices of at most ``limit`` pictures, evenly spaced among those with a label (-1 is none)."""
+    known = np.arange(len(source)) if source.labels is None else np.flatnonzero(source.labels >= 0)
+    count = min(limit or len(known), len(known))
+    return known[np.unique(np.linspace(0, len(known) - 1, count).astype(int))]

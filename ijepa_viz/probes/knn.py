@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import PROBES, Split
-from ijepa_viz.probes.features import accuracy_table, standardise
+from ijepa_viz.probes.features import FeatureBank, standardise
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, k: int = 20) -> float:
@@ -35,5 +35,5 @@ def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
 
 @PROBES.register("knn")
 def knn_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
-    """kNN-20 by :func:`ijepa_viz.probes.features.accuracy_table`; raises as it does."""
-    return accuracy_table(model, split, knn_accuracy, limit)
+    """kNN-20 of a :class:`~ijepa_viz.probes.features.FeatureBank`; raises as its table does."""
+    return FeatureBank(model, split, limit).table(knn_accuracy)

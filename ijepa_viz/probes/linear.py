@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import PROBES, Split
-from ijepa_viz.probes.features import accuracy_table, standardise
+from ijepa_viz.probes.features import FeatureBank, standardise
 
 # On 43 200 photographs with 128 to 512 features the penalty hardly matters below 1e-3.
 PENALTY = 1e-4
@@ -59,5 +59,5 @@ def linear_accuracy(
 
 @PROBES.register("linear")
 def linear_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
-    """Linear accuracy by :func:`ijepa_viz.probes.features.accuracy_table`; raises as it does."""
-    return accuracy_table(model, split, linear_accuracy, limit)
+    """Linear accuracy of a :class:`~ijepa_viz.probes.features.FeatureBank`; raises as its table does."""
+    return FeatureBank(model, split, limit).table(linear_accuracy)

@@ -1,0 +1,57 @@
+"""What a model's training cost: pictures, hours and arithmetic, as ``training.json`` beside its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ijepa_viz import strict_config
+from ijepa_viz.checkpoints import bundled_names, find_bundled, read_json, write_file
+
+FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model's training.
+
+    Attributes:
+        objective: what it minimised.
+        images: pictures seen, each as often as it was seen.
+        hours: device-hours, of ``hardware``; 0 is not known.
+        flops: floating point operations in all, forward and backward, of the networks' matrix products.
+        hardware: what the hours are of.
+    """
+
+    objective: str
+    images: int
+    hours: float
+    flops: float
+    hardware: str
+
+
+# The paper: "less than 1200 GPU hours" for ViT-H/14, 300 epochs of 1 281 167 pictures. The operations are those of
+# `python -m train.cost --fname train/configs/imagenet1k-vith14.yaml`, an image.
+_EPOCHS_OF_IMAGENET = 300 * 1_281_167
+KNOWN = {
+    "ijepa-vith14-in1k": Training("ijepa", _EPOCHS_OF_IMAGENET, 1200.0, 6.786e11 * _EPOCHS_OF_IMAGENET, "A100 80 GB")
+}
+
+
+def write_training(folder: Path, training: Training) -> None:
+    """Write ``training.json``; raises OSError as :func:`ijepa_viz.checkpoints.write_file`."""
+    write_file(folder / FILE, (json.dumps(asdict(training), indent=2) + "\n").encode())
+
+
+def training_of(source: str | Path) -> Training | None:
+    """What the training of ``source`` (as ``load_model`` takes it) cost, or None where nobody wrote it down.
+
+    Raises:
+        ValueError: a damaged ``training.json``.
+    """
+    if str(source) in KNOWN:
+        return KNOWN[str(source)]
+    folder = find_bundled(str(source)) if str(source) in bundled_names() else Path(source)
+    path = folder / FILE
+    return strict_config.build(Training, read_json(path), str(path)) if path.is_file() else None

@@ -1,0 +1,122 @@
+"""Low-shot and scene probes of the paper's evaluation: few labels, object counting and distance (tables 2 and 4)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ijepa_viz.model import IJEPA
+from ijepa_viz.probes import PROBES, Split
+from ijepa_viz.probes.features import FeatureBank, standardise
+from ijepa_viz.probes.knn import knn_accuracy
+from ijepa_viz.probes.linear import fit_linear, linear_accuracy
+
+SHOTS = (1, 2, 5, 12)
+DRAWS = 5
+_T = 2.776  # Student's 97.5 % point for DRAWS - 1 degrees of freedom
+
+
+def draw_labels(labels: Tensor, per_class: int | float, generator: torch.Generator) -> Tensor:
+    """Indices of labelled examples: so many a class, or (below 1) such a share of each class, at least one.
+
+    Raises:
+        ValueError: a class with fewer examples.
+    """
+    chosen = []
+    for c in labels.unique():
+        members = (labels == c).nonzero().flatten()
+        wanted = max(1, round(per_class * len(members))) if per_class < 1 else int(per_class)
+        if wanted > len(members):
+            raise ValueError(f"{wanted} labels a class were asked for, but class {int(c)} has {len(members)} pictures.")
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:wanted]])
+    return torch.cat(chosen)
+
+
+def low_shot_accuracy(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    per_class: int | float,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[float]:
+    """Top-1 accuracy of logistic regression on few labels, once a draw.
+
+    Features are standardised by all of ``train``, whose pictures are there without their labels too. The penalty on
+    the weights is 1 / n for n labels, scikit-learn's default (C = 1).
+
+    Args:
+        train, test: (n, D) and (m, D). train_labels, test_labels: (n,) and (m,) int64.
+        per_class: as :func:`draw_labels`.
+    """
+    train, test = standardise(train, test)
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(draws):
+        some = draw_labels(train_labels, per_class, generator)
+        weights, bias = fit_linear(train[some], train_labels[some], penalty=1 / len(some))
+        found.append(float(((test @ weights + bias).argmax(1) == test_labels).float().mean()))
+    return found
+
+
+def interval(values: list[float]) -> dict[str, float]:
+    """Mean over draws and the ends of its 95 % interval (Student's t)."""
+    numbers = torch.tensor(values, dtype=torch.float64)
+    half = _T * float(numbers.std()) / math.sqrt(len(values))
+    mean = float(numbers.mean())
+    return {"accuracy": mean, "low": mean - half, "high": mean + half}
+
+
+def low_shot_sections(bank: FeatureBank) -> dict[str, dict[str, dict[str, float]]]:
+    """A section for 1 % of the labels and for each of :data:`SHOTS`: features -> mean accuracy and interval."""
+    y, b = bank.labels()
+    smallest = int(y.bincount()[y.unique()].min())
+    shots = {"1 % of the labels": 0.01} | {f"{n} a class": n for n in SHOTS if n <= smallest}
+    return {
+        title: {
+            name: interval(low_shot_accuracy(train, y, test, b, shot)) for name, (train, test) in bank.features.items()
+        }
+        for title, shot in shots.items()
+    }
+
+
+@PROBES.register("low-shot")
+def low_shot_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, Any]:
+    """Accuracy with few labels, mean and 95 % interval over five draws."""
+    return low_shot_sections(FeatureBank(model, split, limit))
+
+
+@PROBES.register("count")
+def count_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
+    """How many things there are, linearly: on the menagerie, or on a CLEVR folder as in the paper's table 4."""
+    return FeatureBank(model, split, limit).table(linear_accuracy, "count")
+
+
+@PROBES.register("distance")
+def distance_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
+    """How far the nearest thing is, in six classes, linearly: as :func:`count_table`."""
+    return FeatureBank(model, split, limit).table(linear_accuracy, "distance")
+
+
+@PROBES.register("all")
+def all_tables(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, Any]:
+    """kNN, linear and low-shot, and count and distance where the data knows them; features are computed once."""
+    bank = FeatureBank(model, split, limit)
+    tables: dict[str, Any] = {}
+    if bank.sources["train"].labels is not None:
+        tables["knn"] = bank.table(knn_accuracy)
+        tables["linear"] = bank.table(linear_accuracy)
+    for truth in bank.sources["train"].truths:
+        tables[truth] = bank.table(linear_accuracy, truth)
+    if not tables:
+        raise ValueError(f"{bank.sources['train'].name} has no labels: there is nothing to probe.")
+    counts = {name: next(iter(tables.values())).pop(name) for name in ("train_images", "test_images")}
+    for table in list(tables.values())[1:]:
+        del table["train_images"], table["test_images"]
+    if bank.sources["train"].labels is not None:
+        tables |= low_shot_sections(bank)
+    return {**counts, **tables}

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from ijepa_viz import strict_config
+from ijepa_viz.checkpoints import bundled_names
+from ijepa_viz.costs import training_of
+from train.__main__ import main as train
+from train.config import TrainConfig
+from train.cost import flops_an_image, main
+
+CONFIG = """
+model: {image_size: 32, patch_size: 8, width: 32, depth: 2, heads: 2, predictor_width: 16, predictor_depth: 3,
+        predictor_heads: 2}
+data: {source: "menagerie:count=64", crop_scale: [0.5, 1.0]}
+mask: {strategy: block, options: {scale: 0.5, aspect: [1.0, 1.0]}}
+optimization: {steps: 2, batch_size: 8, warmup: 1}
+regularizer: {name: variance-covariance, weight: 0.1}
+run: {precision: fp32}
+"""
+
+
+def vit(tokens: int, width: int, depth: int) -> float:
+    """Multiply-adds of a ViT's blocks: 4 D^2 of attention, 8 D^2 of the MLP, and two n D products a token."""
+    return depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
+
+
+def test_operations_are_those_one_counts_by_hand(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    config = strict_config.load(TrainConfig, path)
+    context, target, all_patches, pixels = 7, 9, 16, 3 * 64  # a 3x3 block of 16 patches
+    encoder = vit(context, 32, 2) + context * pixels * 32
+    teacher = vit(all_patches, 32, 2) + all_patches * pixels * 32
+    predictor = vit(all_patches, 16, 3) + context * 32 * 16 + target * 16 * 32
+    # Backward costs twice forward, save that no gradient of the pixels is computed.
+    expected = 2 * (3 * (encoder + predictor) - context * pixels * 32 + teacher)
+    assert flops_an_image(config) == pytest.approx(expected, rel=0.02)
+
+
+def test_a_run_writes_down_what_it_cost(tmp_path, capsys):
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    assert train(["--fname", str(path), f"run.folder={tmp_path / 'run'}"]) == 0
+    cost = training_of(tmp_path / "run" / "step-00000002")
+    assert (cost.objective, cost.images) == ("ijepa", 16)
+    assert cost.flops == pytest.approx(16 * flops_an_image(strict_config.load(TrainConfig, path)))
+    assert 0 < cost.hours < 0.1
+    assert cost.hardware
+    assert main(["--fname", str(path)]) == 0
+    assert "for 16 images" in capsys.readouterr().out
+    assert main(["--fname", str(tmp_path / "none.yaml")]) == 1
+    assert training_of(tmp_path) is None
+
+
+def test_bundled_models_say_what_they_cost():
+    for name in bundled_names():
+        cost = training_of(name)
+        assert cost is not None
+        assert cost.images > 0
+        assert cost.flops > 0
+    assert training_of("ijepa-vith14-in1k").hours <= 1200
