@@ -95,3 +95,29 @@ def test_parallel_drawing_draws_the_same(monkeypatch):
 def test_too_small_is_refused():
     with pytest.raises(ValueError, match="32 px"):
         menagerie.scene(0, 16)
+
+
+def test_a_variant_changes_one_thing_and_nothing_else():
+    for index in range(6):
+        scene = menagerie.scene(index, 64, seed=1)
+        own = scene.owners == scene.count
+        thing = scene.subject
+        assert np.array_equal(menagerie.variant(index, 64, 1), scene.image)
+        other = next(c for c in COLOURS[thing.species] if c != thing.colour)
+        painted = menagerie.variant(index, 64, 1, colour=other)
+        differs = (painted != scene.image).any(-1)
+        grown = np.zeros_like(own)  # a drawing is smoothed by a pixel at its edge
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                grown |= np.roll(own, (dy, dx), (0, 1))
+        assert differs[own].mean() > 0.3
+        assert not differs[~grown].any()
+        waved = menagerie.variant(index, 64, 1, texture_phase=scene.texture_phase + np.pi)
+        difference = waved.astype(int) - scene.image
+        assert 1 < np.abs(difference).max() <= 7  # twice the wave's three levels, rounded
+        swapped = menagerie.variant(index, 64, 1, species="cat" if thing.species != "cat" else "dog")
+        assert (swapped != scene.image).any(-1)[own].mean() > 0.3
+    with pytest.raises(ValueError, match="is brown"):
+        menagerie.variant(next(i for i in range(99) if menagerie.things(i)[-1].species == "dog"), colour="blue")
+    with pytest.raises(ValueError, match="not 'cow'"):
+        menagerie.variant(0, species="cow")

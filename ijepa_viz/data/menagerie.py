@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -113,6 +113,41 @@ def scene(index: int, size: int = 64, seed: int = 0) -> Scene:
     parts, owners = canvas.maps()
     placed, ground, sky, phase, speckle = plan
     return Scene(image, placed, parts, owners, ground, sky, phase, speckle)
+
+
+def variant(
+    index: int,
+    size: int = 64,
+    seed: int = 0,
+    *,
+    species: str | None = None,
+    colour: str | None = None,
+    texture_phase: float | None = None,
+) -> np.ndarray:
+    """The picture of scene ``index`` with one thing changed and all else as it was.
+
+    Args:
+        species: another kind in the nearest thing's place, as large and facing the same way, in its first pose and,
+            unless ``colour`` says otherwise, its first colour; it draws its own small variations and the speckle anew.
+        colour: the main colour of the nearest thing, one of its species' COLOURS.
+        texture_phase: of the faint wave over everything, radians.
+
+    Raises:
+        ValueError: no such species, or a colour that it does not have.
+    """
+    _check_size(size)
+    placed, ground, sky, phase, speckle = _plan(index, seed)
+    thing = placed[-1]
+    if species is not None:
+        if species not in NAMES:
+            raise ValueError(f"There are {', '.join(NAMES)}, not {species!r}.")
+        thing = replace(thing, species=species, pose=POSES[species][0], colour=next(iter(COLOURS[species])))
+    if colour is not None:
+        if colour not in COLOURS[thing.species]:
+            raise ValueError(f"A {thing.species} is {', '.join(COLOURS[thing.species])}, not {colour!r}.")
+        thing = replace(thing, colour=colour)
+    phase = phase if texture_phase is None else texture_phase
+    return _draw(Canvas(size, maps=False), ((*placed[:-1], thing), ground, sky, phase, speckle), index, seed)
 
 
 def scenes(start: int, stop: int, size: int = 64, seed: int = 0) -> np.ndarray:

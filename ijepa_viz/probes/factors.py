@@ -51,12 +51,15 @@ class Questions:
         images: (n, 3, H, W) uint8.
         masks: one target block an image, n images.
         labels: factor -> (n,) int64; classes: factor -> what the numbers mean.
+        scenes: (n,) int64, the index of each scene of the menagerie ``seed``.
     """
 
     images: Tensor
     masks: Masks
     labels: dict[str, Tensor]
     classes: dict[str, list[str]]
+    scenes: Tensor
+    seed: int
 
 
 def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Questions:
@@ -71,6 +74,7 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
     pictures: list[np.ndarray] = []
     places: list[tuple[int, int]] = []
     facts: list[dict[str, str]] = []
+    drawn: list[int] = []
     index = 0
     while len(pictures) < count:
         scene = menagerie.scene(index, size, seed)
@@ -81,6 +85,7 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
         place, part = found
         thing = scene.subject
         pictures.append(scene.image)
+        drawn.append(index - 1)
         places.append(place)
         facts.append(
             {
@@ -97,7 +102,7 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
     classes = {name: sorted({fact[name] for fact in facts}) for name in FACTORS}
     labels = {name: torch.tensor([classes[name].index(fact[name]) for fact in facts]) for name in FACTORS}
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return Questions(images, _masks(places, grid, block), labels, classes)
+    return Questions(images, _masks(places, grid, block), labels, classes, torch.tensor(drawn), seed)
 
 
 def _hide(

@@ -10,11 +10,31 @@ import torch
 from torch import Tensor, nn
 
 from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import load_folder
+from ijepa_viz.checkpoints import (
+    bundled_names,
+    find_bundled,
+    load_folder,
+    load_model,
+    read_into,
+    read_json,
+    write_config,
+    write_tensors,
+)
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA
+from ijepa_viz.model import IJEPA, ModelConfig
 from ijepa_viz.registry import Registry
-from train.config import TrainConfig
+from train.config import ObjectiveConfig, TrainConfig
+
+# Beside a model's own files, where an objective has more to keep.
+_CARD, _WEIGHTS = "objective.json", "objective.safetensors"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What ``objective.json`` records beside the digest of its weights."""
+
+    objective: ObjectiveConfig
+    model: ModelConfig
 
 
 class Objective(nn.Module):
@@ -25,14 +45,34 @@ class Objective(nn.Module):
     Attributes:
         Options: a dataclass of the objective's own settings, read strictly from ``objective.options``.
         columns: the names of what ``forward`` reports besides ``loss``.
+        extra: what the objective trains besides ``model`` and keeps beside it; None for I-JEPA, whose model is all.
+        told: the config it was built from.
     """
 
     Options: type
     columns: tuple[str, ...] = ()
     model: IJEPA
 
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.told = config
+        # Not a class attribute: that would hide the module of this name.
+        self.extra: nn.Module | None = None
+
     def forward(self, images: Tensor, masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised images -> ``loss`` (to minimise) and what the log shows, scalars."""
+        raise NotImplementedError
+
+    def energy(self, images: Tensor, masks: Masks, candidates: Tensor) -> Tensor:
+        """How badly candidates for the hidden blocks go with the visible patches, by this objective's own measure.
+
+        Args:
+            images: (B, 3, H, W) normalised; only the context is looked at.
+            masks: of them. candidates: (B, 3, H, W) normalised, the images with something in their hidden blocks.
+
+        Returns:
+            (B,), low for compatible pairs; comparable within one model only.
+        """
         raise NotImplementedError
 
     def after_step(self, momentum: float) -> None:
@@ -40,8 +80,11 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
-        """Write the model, and whatever else a resumed run needs, into ``folder``."""
+        """Write the model into ``folder``, and :attr:`extra` and what it is beside it."""
         self.model.save(folder)
+        if self.extra is not None:
+            digest = write_tensors(folder / _WEIGHTS, self.extra.state_dict())
+            write_config(folder / _CARD, _Told(self.told.objective, self.told.model), digest)
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote.
@@ -50,6 +93,8 @@ class Objective(nn.Module):
             FileNotFoundError, ValueError: as :func:`ijepa_viz.load_model`.
         """
         self.adopt(load_folder(folder), folder)
+        if self.extra is not None:
+            read_into(self.extra, folder / _WEIGHTS, str(read_json(folder / _CARD)["weights_sha256"]))
 
     def adopt(self, saved: IJEPA, name: object) -> None:
         """Take over the weights of ``saved``, which ``name`` names in errors.
@@ -78,10 +123,33 @@ def build(config: TrainConfig) -> Objective:
     return kind(config, strict_config.build(kind.Options, config.objective.options, where))
 
 
+def open_trained(source: str | Path) -> Objective:
+    """A trained objective, whichever it is, ready for :meth:`Objective.energy`.
+
+    Args:
+        source: a checkpoint's folder; or anything else that ``load_model`` takes, which is an I-JEPA.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_model``, or a damaged ``objective.json``.
+    """
+    folder = find_bundled(str(source)) if str(source) in bundled_names() else Path(source)
+    if (folder / _CARD).is_file():
+        data = read_json(folder / _CARD)
+        data.pop("weights_sha256", None)
+        told = strict_config.build(_Told, data, str(folder / _CARD))
+        objective = build(TrainConfig(model=told.model, objective=told.objective))
+        objective.load(folder)
+    else:
+        model = load_model(source)
+        objective = build(TrainConfig(model=model.config))
+        objective.adopt(model, source)
+    return objective.eval()
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """For objectives without settings of their own."""
 
 
 # They register themselves; they build on the names above.
-from train.objectives import ijepa, mae  # noqa: E402, F401
+from train.objectives import ijepa, invariance, mae  # noqa: E402, F401

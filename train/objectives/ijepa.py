@@ -71,7 +71,7 @@ class IJEPAObjective(Objective):
     columns = ("prediction_loss", "variance", "covariance", "sigreg", "cosine", "cosine_other")
 
     def __init__(self, config: TrainConfig, options: IJEPAOptions) -> None:
-        super().__init__()
+        super().__init__(config)
         if not config.model.predictor_width:
             raise ValueError("The objective 'ijepa' needs a predictor: set model.predictor_width.")
         if not 1 <= options.target_layers <= config.model.depth:
@@ -111,6 +111,12 @@ class IJEPAObjective(Objective):
             wrong = F.cosine_similarity(predicted, target.roll(1, 0), dim=-1).mean()
         report = {"prediction_loss": prediction, **terms, "cosine": right, "cosine_other": wrong}
         return {"loss": loss, **{name: value.detach() for name, value in report.items()}}
+
+    @torch.no_grad()
+    def energy(self, images: Tensor, masks: Masks, candidates: Tensor) -> Tensor:
+        """The loss of the prediction against the candidates' targets; as :meth:`Objective.energy`."""
+        predicted = self.model.predict(self.model.encode_context(images, masks), masks).float()
+        return F.smooth_l1_loss(predicted, self.targets(candidates, masks), reduction="none").mean((1, 2, 3))
 
     def after_step(self, momentum: float) -> None:
         """The exponential moving average: teacher += (1 - momentum) (student - teacher)."""

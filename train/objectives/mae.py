@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ijepa_viz.checkpoints import read_into, read_json, write_config, write_tensors
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, Predictor, cut, patchify
 from train.config import TrainConfig
@@ -21,13 +19,6 @@ class MAEOptions:
     """normalise_pixels: each patch's pixels to mean 0 and variance 1, the better target in MAE's table 1."""
 
     normalise_pixels: bool = True
-
-
-@dataclass(frozen=True)
-class _Extra:
-    """What ``decoder.json`` records beside the digest of the weights."""
-
-    objective: str = "mae"
 
 
 @OBJECTIVES.register("mae")
@@ -44,7 +35,7 @@ class MAEObjective(Objective):
     Options = MAEOptions
 
     def __init__(self, config: TrainConfig, options: MAEOptions) -> None:
-        super().__init__()
+        super().__init__(config)
         if not config.model.predictor_width:
             raise ValueError("The objective 'mae' needs a decoder: set model.predictor_width.")
         if config.regularizer.name != "none":
@@ -52,7 +43,7 @@ class MAEObjective(Objective):
         self.options = options
         self.model = IJEPA(replace(config.model, predictor_width=0))
         self.model.target_encoder.requires_grad_(False)
-        self.decoder = Predictor(config.model, output=3 * config.model.patch_size**2)
+        self.decoder = self.extra = Predictor(config.model, output=3 * config.model.patch_size**2)
 
     def targets(self, images: Tensor, masks: Masks) -> Tensor:
         """The hidden patches' pixels, (B, M, T, 3 p p)."""
@@ -67,18 +58,25 @@ class MAEObjective(Objective):
         drawn = self.decoder(self.model.encode_context(images, masks), masks).float()
         return {"loss": (drawn - self.targets(images, masks)).square().mean()}
 
+    @torch.no_grad()
+    def energy(self, images: Tensor, masks: Masks, candidates: Tensor) -> Tensor:
+        """The squared error of the drawn pixels; as :meth:`Objective.energy`."""
+        drawn = self.decoder(self.model.encode_context(images, masks), masks).float()
+        return (drawn - self.targets(candidates, masks)).square().mean((1, 2, 3))
+
+    @torch.no_grad()
+    def draw(self, images: Tensor, masks: Masks) -> Tensor:
+        """What it draws in the hidden blocks, (B, M, T, 3 p p), normalised as images are.
+
+        A decoder of normalised patches says nothing of a patch's mean and variance; they are then taken from
+        ``images``, as MAE's authors do for their pictures, so only the pattern inside each patch is its own.
+        """
+        drawn = self.decoder(self.model.encode_context(images, masks), masks).float()
+        if self.options.normalise_pixels:
+            patches = cut(patchify(images, self.model.config.patch_size), masks)
+            drawn = drawn * (patches.var(-1, keepdim=True) + 1e-6).sqrt() + patches.mean(-1, keepdim=True)
+        return drawn
+
     def after_step(self, momentum: float) -> None:
         """No teacher: the published copy is the encoder itself."""
         follow(self.model, 0.0)
-
-    def save(self, folder: Path) -> None:
-        """The encoder as a model folder, the pixel decoder beside it."""
-        super().save(folder)
-        digest = write_tensors(folder / "pixel_decoder.safetensors", self.decoder.state_dict())
-        write_config(folder / "pixel_decoder.json", _Extra(), digest)
-
-    def load(self, folder: Path) -> None:
-        """As :meth:`Objective.load`."""
-        super().load(folder)
-        digest = str(read_json(folder / "pixel_decoder.json")["weights_sha256"])
-        read_into(self.decoder, folder / "pixel_decoder.safetensors", digest)
