@@ -175,7 +175,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz.costs import training_of
     from ijepa_viz.data.sources import open_source
     from ijepa_viz.demo import check_pair
-    from ijepa_viz.figures import cost_figure, png
+    from ijepa_viz.figures import cost_figure, factor_figure, png
     from ijepa_viz.probes import PROBES
 
     probe = PROBES[options.probe or "knn"] if options.decoder is None else None
@@ -199,9 +199,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_pair(model, decoder)
         tables[name] = instrument(model, decoder, split)
     figure = next(iter(tables.values())).pop("figure", None)
-    if options.figure and probe:
+    if options.figure and options.probe == "factors":
+        if len(tables) > 1:
+            raise ValueError("The factors' picture is of one model: name one.")
+        figure = factor_figure(tables[options.models[0]], options.models[0])
+    elif options.figure and probe:
         costs = {name: training_of(name) for name in tables}
-        figure = figure or cost_figure(tables, costs, options.probe or "knn")
+        figure = cost_figure(tables, costs, options.probe or "knn")
     table = tables if len(tables) > 1 else next(iter(tables.values()))
     for name, one in tables.items():
         print(f"{name}\n{_as_text(one)}\n" if len(tables) > 1 else _as_text(one))

@@ -136,10 +136,11 @@ def test_factor_questions_hide_what_they_say(model):
     questions = ask(40, 64, (8, 8), block=3, seed=5)
     assert questions.masks.targets.shape == (40, 1, 9)
     assert questions.masks.context.shape == (40, 55)
-    found = {}
+    found, found_at = {}, []
     for index in range(400):
         scene = menagerie.scene(index, 64, 5)
         found[scene.image.tobytes()] = scene
+        found_at.append(scene.image.tobytes())
     for i in range(40):
         scene = found[questions.images[i].permute(1, 2, 0).numpy().tobytes()]
         species, part = questions.classes["species_and_part"][questions.labels["species_and_part"][i]].split()
@@ -153,6 +154,11 @@ def test_factor_questions_hide_what_they_say(model):
         there = own & np.isin(scene.parts, [PART[name] for name in REGIONS[part]])
         assert there[pixels].sum() >= 0.5 * there.sum() > 0
         assert own[pixels].sum() <= 0.65 * own.sum()
+        assert int(questions.scenes[i]) == next(k for k in range(400) if found_at[k] == scene.image.tobytes())
+        at = [(int(y * 64), int(x * 64)) for x, y in scene.details if x < 1 and y < 1]
+        seen = any(pixels[y, x] and scene.owners[y, x] == 0 for y, x in at)
+        answer = questions.classes["background_detail"][questions.labels["background_detail"][i]]
+        assert answer == ("one or more" if seen else "none")
 
 
 def test_factor_probes_know_what_is_there_and_not_what_is_not():
@@ -305,3 +311,23 @@ def test_all_probes_at_once_are_those_one_by_one(model):
     source.labels = None
     with pytest.raises(ValueError, match="nothing to probe"):
         all_tables(model, lambda name: source)
+
+
+def test_the_factors_picture_has_every_bar(model, tmp_path):
+    from ijepa_viz.cli import main
+    from ijepa_viz.figures import factor_figure
+    from ijepa_viz.probes.factors import FACTORS, factor_table
+
+    table = factor_table(model, train=60, test=30, block=2)
+    assert tuple(table) == FACTORS
+    axis = factor_figure(table, "a model").axes[0]
+    heights = sorted(bar.get_height() for bar in axis.patches)
+    assert heights == pytest.approx(
+        sorted(v["accuracy"] for r in table.values() for v in r.values() if isinstance(v, dict))
+    )
+    model.save(tmp_path / "m")
+    command = ["evaluate", str(tmp_path / "m"), "--probe", "factors", "--data", "menagerie:count=60"]
+    assert main([*command, "--figure", str(tmp_path / "f.png")]) == 0
+    assert (tmp_path / "f.png").stat().st_size > 10000
+    twice = ["evaluate", *[str(tmp_path / "m")] * 2, *command[2:]]
+    assert main([*twice, "--figure", str(tmp_path / "g.png")]) == 0  # the same name twice is one model

@@ -76,6 +76,8 @@ class Scene:
         things: far to near; owner ``i`` of the map is ``things[i - 1]``.
         parts: (size, size) uint8, index into ``creatures.PARTS``; 0 is background.
         owners: (size, size) uint8, 0 is background.
+        details: (x, y) of the tufts of grass or the stones on the ground, in image widths and heights; what stands
+            before them may hide them.
         ground, sky: names. texture_phase (radians), speckle (standard deviation, 0 to 1): nuisance
             factors that carry no meaning.
     """
@@ -88,6 +90,7 @@ class Scene:
     sky: str
     texture_phase: float
     speckle: float
+    details: tuple[tuple[float, float], ...] = ()
 
     @property
     def count(self) -> int:
@@ -109,10 +112,11 @@ def scene(index: int, size: int = 64, seed: int = 0) -> Scene:
     _check_size(size)
     plan = _plan(index, seed)
     canvas = Canvas(size, maps=True)
-    image = _draw(canvas, plan, index, seed)
+    details: list[tuple[float, float]] = []
+    image = _draw(canvas, plan, index, seed, details)
     parts, owners = canvas.maps()
     placed, ground, sky, phase, speckle = plan
-    return Scene(image, placed, parts, owners, ground, sky, phase, speckle)
+    return Scene(image, placed, parts, owners, ground, sky, phase, speckle, tuple(details))
 
 
 def variant(
@@ -250,10 +254,12 @@ def _apart(a: Thing, b: Thing) -> bool:
 # --------------------------------------------------------------------------- painting
 
 
-def _draw(canvas: Canvas, plan: _Plan, index: int, seed: int) -> np.ndarray:
+def _draw(
+    canvas: Canvas, plan: _Plan, index: int, seed: int, details: list[tuple[float, float]] | None = None
+) -> np.ndarray:
     placed, ground, sky, phase, speckle = plan
     rng = np.random.default_rng([seed, index, 1])
-    _landscape(canvas, ground, sky, rng)
+    _landscape(canvas, ground, sky, rng, [] if details is None else details)
     far, near = GROUNDS[ground]
     for owner, thing in enumerate(placed, start=1):
         canvas.owner = owner
@@ -267,8 +273,10 @@ def _draw(canvas: Canvas, plan: _Plan, index: int, seed: int) -> np.ndarray:
     return _texture(canvas.finish(), phase, speckle, rng)
 
 
-def _landscape(canvas: Canvas, ground: str, sky: str, rng: np.random.Generator) -> None:
-    """Sky, sun, clouds, hills and ground; x and y of the frame run from 0 to 1, y down."""
+def _landscape(
+    canvas: Canvas, ground: str, sky: str, rng: np.random.Generator, details: list[tuple[float, float]]
+) -> None:
+    """Sky, sun, clouds, hills and ground; x and y of the frame run from 0 to 1, y down. Fills ``details``."""
     canvas.owner, canvas.haze = 0, ((0, 0, 0), 0.0)
     low, high = SKIES[sky]
     far, near = GROUNDS[ground]
@@ -307,6 +315,7 @@ def _landscape(canvas: Canvas, ground: str, sky: str, rng: np.random.Generator) 
     for _ in range(int(rng.integers(5, 14))):
         y = rng.uniform(0.69 if ground == "shore" else horizon + 0.03, 1.0)
         x, s = rng.uniform(0, 1), 0.06 * (y - horizon + 0.1)
+        details.append((float(x), float(y)))
         tone = shade(mix(far, near, (y - horizon) / (1 - horizon)), 0.85 if rng.random() < 0.5 else 1.18)
         if ground == "grass":
             canvas.polygon(

@@ -2,6 +2,7 @@
 
 from ijepa_viz.figures.completion import completion_grid
 from ijepa_viz.figures.costs import cost_figure
+from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.files import png
 from ijepa_viz.figures.masks import mask_figure
@@ -11,6 +12,7 @@ from ijepa_viz.figures.variation import variation_figure
 __all__ = [
     "completion_grid",
     "cost_figure",
+    "factor_figure",
     "few_steps_figure",
     "hole_size_figure",
     "mask_figure",

@@ -36,7 +36,9 @@ REGIONS: dict[str, tuple[str, ...]] = {
     "roof": ("roof",),
 }
 COARSE = {"golden": "brown", "orange": "brown"}
-FACTORS = ("species_and_part", "species", "part", "facing", "colour", "pose", "texture_phase", "speckle")
+KEPT = ("species_and_part", "species", "part", "facing", "colour", "pose")
+DROPPED = ("texture_phase", "speckle", "background_detail")
+FACTORS = (*KEPT, *DROPPED)
 # At least so much of the part is hidden, and so much of its owner is to be seen.
 _HIDDEN, _SEEN = 0.5, 0.35
 # Stronger than the probes of whole images use: nine tokens side by side are many features.
@@ -97,6 +99,7 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
                 "pose": f"{thing.species} {thing.pose}",
                 "texture_phase": str(int(scene.texture_phase // (math.pi / 2))),
                 "speckle": "strong" if scene.speckle > 0.0175 else "weak",
+                "background_detail": _detail(scene, grid, block, place),
             }
         )
     classes = {name: sorted({fact[name] for fact in facts}) for name in FACTORS}
@@ -123,6 +126,17 @@ def _hide(
         if there[window].sum() >= _HIDDEN * there.sum() and own[window].sum() <= (1 - _SEEN) * own.sum():
             return (row, col), str(region)
     return None
+
+
+def _detail(scene: menagerie.Scene, grid: Grid, block: int, place: tuple[int, int]) -> str:
+    """Whether a tuft or stone on the ground, at a random place, is to be seen in the block: exact background."""
+    size = scene.owners.shape[0]
+    for x, y in scene.details:
+        row, col = (min(int(v * size), size - 1) for v in (y, x))
+        patch = row * grid[0] // size - place[0], col * grid[1] // size - place[1]
+        if all(0 <= p < block for p in patch) and scene.owners[row, col] == 0:
+            return "one or more"
+    return "none"
 
 
 def _masks(places: list[tuple[int, int]], grid: Grid, block: int) -> Masks:
