@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -24,7 +23,7 @@ from ijepa_viz.checkpoints import fingerprint, load_model, write_file
 from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.masks import Masks
-from ijepa_viz.precision import choose_precision, number_format
+from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.prediction import predict
 from ijepa_viz.run_folder import RunFolder
 
@@ -44,7 +43,7 @@ class DecoderTrainer:
         self.config = config
         self.folder = RunFolder(config.run.folder, _COLUMNS, resume)
         precision = choose_precision(config.run.precision)
-        self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+        self.accelerator = accelerator(precision)
         self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
         choose_kernels(self.ijepa, self.accelerator.device, number_format(precision))
         self.source = BlockSource(config, self.ijepa, self.folder.path)

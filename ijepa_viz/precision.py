@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def accelerator(precision: str) -> Accelerator:
+    """An Accelerator for "bf16" or "fp32", also where this process had one of the other format before.
+
+    Accelerate keeps one state a process and refuses a second format; a notebook that trains twice needs it.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    wish = "bf16" if precision == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != wish:
+        AcceleratorState._reset_state()  # processes and devices, which PartialState holds, stay as they are
+    return Accelerator(mixed_precision=wish)
 
 
 def choose_precision(wish: str = "auto") -> str:

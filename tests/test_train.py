@@ -187,6 +187,19 @@ def test_the_best_model_by_knn_is_kept(tmp_path, monkeypatch):
     assert any(not torch.equal(best[k], last[k]) for k in best)
 
 
+def test_one_process_trains_in_one_format_and_then_in_another(tmp_path):
+    """As a notebook does."""
+    for precision in ("fp32", "bf16", "fp32"):
+        run = tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}"
+        overrides = [f"run.folder={run}", f"run.precision={precision}", "optimization.steps=2"]
+        trainer = Trainer(strict_config.load(TrainConfig, config_file(tmp_path), overrides))
+        assert trainer.accelerator.mixed_precision == ("bf16" if precision == "bf16" else "no")
+        trainer.run()
+        with trainer.accelerator.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
 def test_a_run_is_not_overwritten(tmp_path, capsys):
     command = ["--fname", config_file(tmp_path), f"run.folder={tmp_path / 'run'}", "--max-minutes", "0"]
     assert main(command) == 0

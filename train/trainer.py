@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -26,7 +25,7 @@ from ijepa_viz.costs import Training, write_training
 from ijepa_viz.data import transforms
 from ijepa_viz.data.sources import arrays, open_source
 from ijepa_viz.model import Encoder
-from ijepa_viz.precision import choose_precision, number_format
+from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.run_folder import RunFolder, batch_indices
@@ -58,7 +57,7 @@ class Trainer:
         self.folder = RunFolder(config.run.folder, columns, resume)
         found = self.folder.resume_from
         precision = choose_precision(config.run.precision)
-        self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+        self.accelerator = accelerator(precision)
         if config.optimization.batch_size % self.accelerator.num_processes:
             raise ValueError(
                 f"optimization.batch_size {config.optimization.batch_size} does not divide among "
