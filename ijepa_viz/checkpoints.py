@@ -255,9 +255,11 @@ def load_reference(path: str | Path) -> IJEPA:
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a torch checkpoint, or is damaged: {error}") from error
     config, state = from_reference(data, str(path))
-    model = IJEPA(config)
+    # The weights stay where the file is mapped, and are read when they are used: no second 5 GB in memory.
+    with torch.device("meta"):
+        model = IJEPA(config)
     try:
-        model.load_state_dict(state, strict=True)
+        model.load_state_dict({name: value.float() for name, value in state.items()}, strict=True, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{path} is not an I-JEPA checkpoint: {error}") from error
     return model

@@ -253,10 +253,11 @@ def test_scenes_know_how_many_and_how_far():
     from ijepa_viz.data.sources import open_source
 
     source = open_source("menagerie:count=50", "test")
-    counts, far = source.truths["count"](), source.truths["distance"]()
+    counts, facing, far = (source.truths[name]() for name in ("count", "facing", "distance"))
     for i in range(50):
         things = menagerie.scene(i, 32, seed=1).things
         assert counts[i] == len(things) - 1
+        assert facing[i] == (min(things, key=lambda thing: thing.depth).facing == "right")
         nearest = min(thing.depth for thing in things)
         assert far[i] == sum(nearest > edge for edge in menagerie.DISTANCES)
 

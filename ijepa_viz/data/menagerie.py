@@ -356,6 +356,7 @@ def _open(options: str, split: str) -> Source:
         classes=list(NAMES),
         truths={
             "count": lambda: np.array([len(things(i, seed)) for i in range(count)], dtype=np.int64) - 1,
+            "facing": lambda: np.array([things(i, seed)[-1].facing == "right" for i in range(count)], dtype=np.int64),
             "distance": lambda: np.searchsorted(DISTANCES, [things(i, seed)[-1].depth for i in range(count)]),
         },
         stamp=["menagerie", VERSION, seed],

@@ -20,7 +20,7 @@ from ijepa_viz.data import menagerie
 from ijepa_viz.data.creatures import PART
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Grid, Masks
-from ijepa_viz.model import IJEPA
+from ijepa_viz.model import IJEPA, Encoder, Predictor
 from ijepa_viz.probes import PROBES, Split
 from ijepa_viz.probes.features import standardise
 from ijepa_viz.probes.linear import fit_linear
@@ -158,7 +158,8 @@ def representations(model: IJEPA, questions: Questions, batch: int = 200, seed: 
     encoder's tokens of the block; it has seen what is hidden.
     """
     torch.manual_seed(seed)
-    untrained = IJEPA(model.config).to(model.device)
+    # Not a whole IJEPA, whose target encoder would be a third copy of a giant's weights.
+    encoder, predictor = Encoder(model.config).to(model.device), Predictor(model.config).to(model.device)
     parts: dict[str, list[Tensor]] = {n: [] for n in ("predicted", "context_mean", "random_init", "target")}
     total, tokens = torch.zeros(model.config.width, device=model.device), 0
     for start in range(0, len(questions.images), batch):
@@ -170,7 +171,8 @@ def representations(model: IJEPA, questions: Questions, batch: int = 200, seed: 
         tokens += context.shape[0] * context.shape[1]
         parts["predicted"].append(model.predict(context, masks).flatten(1))
         parts["context_mean"].append(context.mean(1))
-        parts["random_init"].append(untrained.predict(untrained.encode_context(images, masks), masks).flatten(1))
+        untrained = predictor(encoder(images, masks.context, masks.context_valid), masks)
+        parts["random_init"].append(untrained.flatten(1))
         parts["target"].append(model.targets(images, masks).flatten(1))
     blind = []
     for start in range(0, len(questions.images), batch):

@@ -104,7 +104,7 @@ def distance_table(model: IJEPA, split: Split, limit: int | None = None) -> dict
 
 @PROBES.register("all")
 def all_tables(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, Any]:
-    """kNN, linear and low-shot, and count and distance where the data knows them; features are computed once."""
+    """kNN, linear and low-shot, and what else the data knows (count, facing, distance); features are computed once."""
     bank = FeatureBank(model, split, limit)
     tables: dict[str, Any] = {}
     if bank.sources["train"].labels is not None:
