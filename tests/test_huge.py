@@ -31,10 +31,10 @@ if what in ("knn", "factors"):
     from ijepa_viz.probes.knn import knn_accuracy
     from ijepa_viz.probes.features import FeatureBank
     if what == "knn":
-        bank = FeatureBank(model, lambda name: open_source("menagerie:count=8", name))
-        table = bank.table(lambda *arrays: knn_accuracy(*arrays, k=3))
+        bank = FeatureBank(model, lambda name: open_source("menagerie:count=4", name))
+        table = bank.table(lambda *arrays: knn_accuracy(*arrays, k=2))
     else:
-        table = factor_table(model, train=8, test=4)
+        table = factor_table(model, train=4, test=2)
 else:
     from ijepa_viz.figures.looks import LOOKS, Question
     from ijepa_viz.masks import Masks
