@@ -12,8 +12,7 @@ from train.config import TrainConfig
 
 SMALL = [
     "model.image_size=32", "model.width=32", "model.depth=2", "model.predictor_width=16", "mask.options={}",
-    "data.source=menagerie:count=256", "data.eval_source=menagerie:count=60", "data.eval_train=60",
-    "data.eval_test=60", "optimization.steps=150", "optimization.batch_size=32", "optimization.warmup=10",
+    "data.source=menagerie:count=256", "data.eval_source=null", "optimization.steps=150", "optimization.batch_size=32", "optimization.warmup=10",
     "run.monitor_every=10", "run.monitor_images=64", "run.precision=fp32",
 ]  # fmt: skip
 

@@ -114,6 +114,8 @@ def log(**columns):
         ("dimensional collapse", {"rankme": [20.0] * 5 + [1.2] * 5}),
         ("context ignored", {"cosine_other": 0.6}),
         ("diverging", {"loss": [0.5] * 9 + ["nan"]}),
+        ("learning nothing", {"knn": [""] * 9 + [0.05], "knn_random_init": [""] * 9 + [0.054]}),
+        ("healthy", {"knn": [""] * 9 + [0.08], "knn_random_init": [""] * 9 + [0.054]}),
     ],
 )
 def test_verdicts_on_logs(expected, columns):

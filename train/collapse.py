@@ -63,7 +63,8 @@ def run_switch(name: str, folder: Path, overrides: Sequence[str] = ()) -> tuple[
 def summary(rows: Sequence[Mapping[str, str]], judged: Verdict) -> dict[str, Any]:
     """The last numbers of a log, and the verdict."""
     first, last = rows[0], rows[-1]
-    numbers = {name: float(last[name]) for name in ("rankme", "knn", "knn_random_init", "cosine", "cosine_other")}
+    names = ("rankme", "knn", "knn_random_init", "cosine", "cosine_other")
+    numbers = {name: float(last[name]) for name in names if last.get(name)}  # kNN is not in every run
     spread = float(last["spread_images"]) / float(first["spread_images"])
     return {"verdict": judged.name, "spread_images_left": spread, **numbers}
 

@@ -113,6 +113,7 @@ MEANINGS = {
     "collapse to position": "tokens differ by their place but no longer between images",
     "dimensional collapse": "images differ along very few directions only",
     "nothing to predict": "predictions fit no target at all: the targets are noise",
+    "learning nothing": "features are apart, but no better for kNN than those of random init",
     "context ignored": "predictions fit their own image no better than another: the predictor uses positions only",
 }
 
@@ -123,6 +124,8 @@ _LEAP = 0.03
 # Of the width: an effective rank below it is a collapse of dimensions.
 _FLAT = 0.03
 _FEW = 4
+# Of kNN accuracy, above random init's: less is nothing learned.
+_BETTER = 0.005
 
 
 def verdict(rows: Sequence[Mapping[str, str | float]], width: int) -> Verdict:
@@ -160,6 +163,9 @@ def verdict(rows: Sequence[Mapping[str, str | float]], width: int) -> Verdict:
             return Verdict("nothing to predict", why)
         if own - other < 0.01 * (1 - other):
             return Verdict("context ignored", why)
+    good, untrained = _column(rows, "knn"), _column(rows, "knn_random_init")
+    if good and good[-1] <= untrained[-1] + _BETTER:
+        return Verdict("learning nothing", f"kNN {good[-1]:.3f}, random init {untrained[-1]:.3f}; {why}")
     if _rises(_column(rows, "prediction_loss") or loss):
         return Verdict("rising loss but learning", why)
     return Verdict("healthy", why)
