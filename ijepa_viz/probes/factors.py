@@ -149,18 +149,34 @@ def _masks(places: list[tuple[int, int]], grid: Grid, block: int) -> Masks:
 
 
 @torch.no_grad()
-def representations(model: IJEPA, questions: Questions, batch: int = 200, seed: int = 0) -> dict[str, Tensor]:
+def untrained_predictions(model: IJEPA, questions: Questions, batch: int = 200, seed: int = 0) -> Tensor:
+    """Predicted tokens of the hidden block side by side, (n, features), of an untrained model of these sizes."""
+    torch.manual_seed(seed)
+    # Not a whole IJEPA: its target encoder would be a third copy of a giant's weights.
+    encoder, predictor = Encoder(model.config).to(model.device), Predictor(model.config).to(model.device)
+    parts = []
+    for start in range(0, len(questions.images), batch):
+        some = slice(start, start + batch)
+        images = normalise(questions.images[some].to(model.device) / 255)
+        masks = questions.masks[some].to(model.device)
+        parts.append(predictor(encoder(images, masks.context, masks.context_valid), masks).flatten(1))
+    return torch.cat(parts).float().cpu()
+
+
+@torch.no_grad()
+def representations(
+    model: IJEPA, questions: Questions, batch: int = 200, seed: int = 0, random_init: Tensor | None = None
+) -> dict[str, Tensor]:
     """What is asked, (n, features) each.
 
     ``predicted``: the predicted tokens of the hidden block side by side. ``position_only``: predicted as well, but
     every context token replaced by the data's mean one, so that only places are known. ``context_mean``: the
-    average context token. ``random_init``: predicted by a model that never trained. ``target``: the target
+    average context token. ``random_init``: :func:`untrained_predictions`, unless given. ``target``: the target
     encoder's tokens of the block; it has seen what is hidden.
     """
-    torch.manual_seed(seed)
-    # Not a whole IJEPA, whose target encoder would be a third copy of a giant's weights.
-    encoder, predictor = Encoder(model.config).to(model.device), Predictor(model.config).to(model.device)
-    parts: dict[str, list[Tensor]] = {n: [] for n in ("predicted", "context_mean", "random_init", "target")}
+    if random_init is None:
+        random_init = untrained_predictions(model, questions, batch, seed)
+    parts: dict[str, list[Tensor]] = {n: [] for n in ("predicted", "context_mean", "target")}
     total, tokens = torch.zeros(model.config.width, device=model.device), 0
     for start in range(0, len(questions.images), batch):
         some = slice(start, start + batch)
@@ -171,14 +187,13 @@ def representations(model: IJEPA, questions: Questions, batch: int = 200, seed: 
         tokens += context.shape[0] * context.shape[1]
         parts["predicted"].append(model.predict(context, masks).flatten(1))
         parts["context_mean"].append(context.mean(1))
-        untrained = predictor(encoder(images, masks.context, masks.context_valid), masks)
-        parts["random_init"].append(untrained.flatten(1))
         parts["target"].append(model.targets(images, masks).flatten(1))
     blind = []
     for start in range(0, len(questions.images), batch):
         masks = questions.masks[start : start + batch].to(model.device)
         blind.append(model.predict((total / tokens).expand(*masks.context.shape, -1), masks).flatten(1))
-    return {name: torch.cat(p).float().cpu() for name, p in {**parts, "position_only": blind}.items()}
+    found = {name: torch.cat(p).float().cpu() for name, p in {**parts, "position_only": blind}.items()}
+    return {**found, "random_init": random_init}
 
 
 def probe_factor(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> tuple[float, float, float]:
@@ -216,7 +231,9 @@ def factor_table(model: IJEPA, train: int = 16000, test: int = 2000, block: int 
     size, grid = model.config.image_size, model.grid
     # Seeds far from those that train/ draws from.
     first, second = ask(train, size, grid, block, seed=1001), ask(test, size, grid, block, seed=1002)
-    x, z = representations(model, first), representations(model, second)
+    # The untrained ones first, so that a giant's weights, mapped from its file, are not yet in memory beside them.
+    untrained = [untrained_predictions(model, asked) for asked in (first, second)]
+    x, z = (representations(model, asked, random_init=r) for asked, r in zip((first, second), untrained, strict=True))
     table: dict[str, dict[str, Any]] = {}
     for factor in FACTORS:
         # A class of the test set that training never saw counts as wrong.
