@@ -199,6 +199,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_pair(model, decoder)
         tables[name] = instrument(model, decoder, split)
     figure = next(iter(tables.values())).pop("figure", None)
+    table = tables if len(tables) > 1 else next(iter(tables.values()))
+    # Numbers first: a figure that cannot be drawn must not cost what took minutes.
+    for name, one in tables.items():
+        print(f"{name}\n{_as_text(one)}\n" if len(tables) > 1 else _as_text(one))
+    if options.json:
+        checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
     if options.figure and options.probe == "factors":
         if len(tables) > 1:
             raise ValueError("The factors' picture is of one model: name one.")
@@ -206,11 +212,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     elif options.figure and probe:
         costs = {name: training_of(name) for name in tables}
         figure = cost_figure(tables, costs, options.probe or "knn")
-    table = tables if len(tables) > 1 else next(iter(tables.values()))
-    for name, one in tables.items():
-        print(f"{name}\n{_as_text(one)}\n" if len(tables) > 1 else _as_text(one))
-    if options.json:
-        checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
     if options.figure:
         if figure is None:
             raise ValueError("This one draws no picture: leave --figure out.")

@@ -234,8 +234,12 @@ def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
     twin = tmp_path / "twin"
     assert main(["export", folder, str(twin)]) == 0
     command = ["evaluate", folder, str(twin), "--probe", "linear", "--data", "menagerie:count=60"]
-    assert main([*command, "--figure", str(out)]) == 1
-    assert "no training.json" in capsys.readouterr().err
+    kept = tmp_path / "kept.json"
+    assert main([*command, "--figure", str(out), "--json", str(kept)]) == 1
+    said = capsys.readouterr()
+    assert "no training.json" in said.err
+    assert "target_encoder" in said.out  # the numbers are not lost with the figure
+    assert set(json.loads(kept.read_text())) == {folder, str(twin)}
     write_training(twin, Training("ijepa", 1000, 0.5, 1e12, "a test"))
     table = tmp_path / "table.json"
     assert main([*command, "--figure", str(out), "--json", str(table)]) == 0

@@ -1,4 +1,4 @@
-"""Accuracy against what training cost: arithmetic and hours, one point a model (as figure 5 of the paper)."""
+"""Accuracy against what training cost: arithmetic and hours, one point a model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which visible patches a prediction hangs on: by leaving each out, and by the gradient.
 
-Leaving out asks the model itself, at the price of one forward pass a patch. The gradient costs one forward and one
-backward pass, and answers only for small changes of the patches' pixels. Both say what the *model* uses, not what
+Leaving out asks the model itself, at the price of one forward pass a patch. The gradient costs one forward pass and a
+few backward ones, and answers only for small changes of the patches' pixels. Both say what the *model* uses, not what
 there is to be used.
 """
 
@@ -16,7 +16,6 @@ from torch import Tensor
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
-from ijepa_viz.probes.maps import repeat
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ def gradient(model: IJEPA, image: Tensor, masks: Masks, directions: int = 8, see
     size = model.config.patch_size
     masks = masks.to(str(model.device))
     pixels = normalise(image.to(model.device).float())[None].requires_grad_(True)
-    many = repeat(masks, 1)
-    predicted = model.predict(model.encode_context(pixels, many), many)
+    predicted = model.predict(model.encode_context(pixels, masks), masks)
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(masks.num_patches)
     for i in range(directions):

@@ -1,4 +1,4 @@
-"""Which real patches and blocks of a data set are nearest to what a model predicted (as figure 4 of RCDM, by search).
+"""Which real patches and blocks of a data set are nearest to what a model predicted.
 
 Retrieval shows only real pictures, so that, unlike a decoder, it cannot invent anything: what it finds is what the
 prediction is closest to among what there is.

@@ -19,7 +19,7 @@ from train.regularizers import variance_covariance
 
 @dataclass(frozen=True)
 class InvarianceOptions:
-    """The weights are the paper's (section 4.2).
+    """The weights are the paper's; the invariance term is averaged over features, where its equation sums them.
 
     Attributes:
         crop_scale: of the views, a share of the trainer's own crop.
