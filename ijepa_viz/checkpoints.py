@@ -5,11 +5,13 @@ No file is ever unpickled beyond plain tensors, and no state dict is loaded with
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from ijepa_viz.foreign_names import from_huggingface, from_reference, to_referen
 from ijepa_viz.model import IJEPA, ModelConfig
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+# What an objective of ``train/`` keeps beside its model, where it has more to keep.
+OBJECTIVE, OBJECTIVE_WEIGHTS = "objective.json", "objective.safetensors"
 BUNDLED = Path(__file__).parent / "weights"
 _REFERENCE_URL = "https://dl.fbaipublicfiles.com/ijepa/"
 PUBLISHED = {
@@ -168,10 +172,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: no such file. ValueError: truncated or damaged.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping: not iterable)
+
+
+def _names(path: Path) -> list[str]:
+    with _opened(path) as file:
+        return list(file.keys())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not a model folder: it has no {path.name}.")
     try:
-        return safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
 
@@ -184,15 +200,20 @@ def read_into(module: nn.Module, path: Path, digest: str | None) -> None:
         ValueError: truncated, not the file its config was written with, or of other names or shapes.
     """
     state = read_tensors(path)
-    if digest is not None and _sha256(path) != digest:
-        raise ValueError(
-            f"{path} is not the file that its config.json was written with (its sha256 differs): "
-            "damaged or tampered with. Fetch it again."
-        )
+    if digest is not None:
+        _check_digest(path, digest)
     try:
         module.load_state_dict({k: v.float() for k, v in state.items()}, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its config: {error}") from error
+
+
+def _check_digest(path: Path, digest: str) -> None:
+    if _sha256(path) != digest:
+        raise ValueError(
+            f"{path} is not the file that its config.json was written with (its sha256 differs): "
+            "damaged or tampered with. Fetch it again."
+        )
 
 
 def _sha256(path: Path) -> str:
@@ -215,13 +236,26 @@ def fingerprint(model: nn.Module) -> str:
 def save_folder(model: IJEPA, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors``; ``dtype`` float16 halves the file.
 
+    A model without a teacher of its own, whose two encoders are one, is written with one of them.
+
     Raises:
         OSError: the disk refuses; what the folder held before is intact.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    digest = write_tensors(folder / WEIGHTS, model.state_dict(), dtype)
+    whole = _one_encoder(model) if model.predictor is None and _has_no_teacher(model) else model
+    digest = write_tensors(folder / WEIGHTS, whole.state_dict(), dtype)
     write_config(folder / CONFIG, model.config, digest)
+
+
+def _one_encoder(model: IJEPA) -> nn.Module:
+    """The context encoder under the name it has in ``model``."""
+    return nn.ModuleDict({"encoder": model.encoder})
+
+
+def _has_no_teacher(model: IJEPA) -> bool:
+    pairs = zip(model.encoder.state_dict().values(), model.target_encoder.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def load_folder(folder: str | Path) -> IJEPA:
@@ -230,8 +264,36 @@ def load_folder(folder: str | Path) -> IJEPA:
     data = read_json(folder / CONFIG)
     digest = str(data.pop("weights_sha256", ""))
     model = IJEPA(strict_config.build(ModelConfig, data, str(folder / CONFIG)))
-    read_into(model, folder / WEIGHTS, digest)
+    if model.predictor is None and not any(n.startswith("target_encoder.") for n in _names(folder / WEIGHTS)):
+        read_into(_one_encoder(model), folder / WEIGHTS, digest)
+        model.target_encoder.load_state_dict(model.encoder.state_dict())
+    else:
+        read_into(model, folder / WEIGHTS, digest)
     return model
+
+
+def copy_objective(source: str | Path, folder: Path, dtype: torch.dtype | None = None) -> bool:
+    """Copy what training kept beside a model, such as the pixel decoder of a masked autoencoder, if there is any.
+
+    Args:
+        source: a model's folder, or anything else that :func:`load_model` takes, which has nothing beside it.
+        folder: that exists. dtype: float16 halves the file.
+
+    Returns:
+        Whether there was something to copy.
+
+    Raises:
+        OSError, ValueError: as :func:`load_folder` and :func:`save_folder`.
+    """
+    came = Path(source) if Path(source).is_dir() else BUNDLED / str(source)
+    if not (came / OBJECTIVE).is_file():
+        return False
+    card = read_json(came / OBJECTIVE)
+    tensors = read_tensors(came / OBJECTIVE_WEIGHTS)
+    _check_digest(came / OBJECTIVE_WEIGHTS, str(card.get("weights_sha256", "")))
+    card["weights_sha256"] = write_tensors(folder / OBJECTIVE_WEIGHTS, tensors, dtype)
+    write_file(folder / OBJECTIVE, (json.dumps(card, indent=2) + "\n").encode())
+    return True
 
 
 # --------------------------------------------------------------------------- other people's files

@@ -104,7 +104,8 @@ def _demo(options: argparse.Namespace) -> int:
     from ijepa_viz.data.transforms import read_image
     from ijepa_viz.demo import run_demo, write_demo
 
-    names = [options.model] if options.model else checkpoints.bundled_names()
+    decoded = [name for name in checkpoints.bundled_names() if (checkpoints.find_bundled(name) / "decoder").is_dir()]
+    names = [options.model] if options.model else decoded
     own = [examples.Example(path.stem, read_image(path), (2, 2, 4, 4), path.name) for path in options.image or []]
     demos = []
     for name in names:
@@ -276,6 +277,7 @@ def _export(options: argparse.Namespace) -> int:
         # Halving rounds the weights: the decoder must have learned from what will be read back.
         check_pair(model.to(dtype).float() if dtype else model, decoder)
     checkpoints.save_folder(model, options.folder, dtype)
+    checkpoints.copy_objective(options.model, options.folder, dtype)
     cost = training_of(options.model)
     if cost:
         write_training(options.folder, cost)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY
 
+from ijepa_viz.cli import main as export
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import patchify
@@ -240,3 +241,26 @@ def test_the_command_compares_trained_runs(tmp_path, capsys):
     assert "mirrored" in capsys.readouterr().out
     assert main([str(tmp_path / "nothing")]) == 1
     assert "train.energies" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_exported_objective_is_all_there_and_written_once(tmp_path, name):
+    torch.manual_seed(0)
+    net = build(TrainConfig(model=TINY, objective=ObjectiveConfig(name)))
+    (tmp_path / "run").mkdir()
+    net.save(tmp_path / "run")
+    assert export(["export", str(tmp_path / "run"), str(tmp_path / "half"), "--half"]) == 0
+    again = open_trained(tmp_path / "half")
+    assert type(again) is type(net)
+    kept = zip(net.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(a.half().float(), b) for a, b in kept)
+    # Two encoders only where there is a teacher.
+    wanted = sum(p.numel() for n, p in net.model.named_parameters() if name == "ijepa" or n.startswith("encoder."))
+    whole = (tmp_path / "run" / "model.safetensors").stat().st_size
+    assert 4 * wanted < whole < 4 * wanted + 20_000
+    if name != "ijepa":
+        weights = tmp_path / "half" / "objective.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-2] + b"zz")
+        with pytest.raises(ValueError, match="tampered"):
+            open_trained(tmp_path / "half")
+        assert export(["export", str(tmp_path / "half"), str(tmp_path / "twice")]) == 1

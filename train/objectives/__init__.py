@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import (
+    OBJECTIVE,
+    OBJECTIVE_WEIGHTS,
     bundled_names,
     find_bundled,
     load_folder,
@@ -24,9 +26,6 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, ModelConfig
 from ijepa_viz.registry import Registry
 from train.config import ObjectiveConfig, TrainConfig
-
-# Beside a model's own files, where an objective has more to keep.
-_CARD, _WEIGHTS = "objective.json", "objective.safetensors"
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ class Objective(nn.Module):
         """Write the model into ``folder``, and :attr:`extra` and what it is beside it."""
         self.model.save(folder)
         if self.extra is not None:
-            digest = write_tensors(folder / _WEIGHTS, self.extra.state_dict())
-            write_config(folder / _CARD, _Told(self.told.objective, self.told.model), digest)
+            digest = write_tensors(folder / OBJECTIVE_WEIGHTS, self.extra.state_dict())
+            write_config(folder / OBJECTIVE, _Told(self.told.objective, self.told.model), digest)
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote.
@@ -94,7 +93,7 @@ class Objective(nn.Module):
         """
         self.adopt(load_folder(folder), folder)
         if self.extra is not None:
-            read_into(self.extra, folder / _WEIGHTS, str(read_json(folder / _CARD)["weights_sha256"]))
+            read_into(self.extra, folder / OBJECTIVE_WEIGHTS, str(read_json(folder / OBJECTIVE)["weights_sha256"]))
 
     def adopt(self, saved: IJEPA, name: object) -> None:
         """Take over the weights of ``saved``, which ``name`` names in errors.
@@ -133,10 +132,10 @@ def open_trained(source: str | Path) -> Objective:
         FileNotFoundError, ValueError: as ``load_model``, or a damaged ``objective.json``.
     """
     folder = find_bundled(str(source)) if str(source) in bundled_names() else Path(source)
-    if (folder / _CARD).is_file():
-        data = read_json(folder / _CARD)
+    if (folder / OBJECTIVE).is_file():
+        data = read_json(folder / OBJECTIVE)
         data.pop("weights_sha256", None)
-        told = strict_config.build(_Told, data, str(folder / _CARD))
+        told = strict_config.build(_Told, data, str(folder / OBJECTIVE))
         objective = build(TrainConfig(model=told.model, objective=told.objective))
         objective.load(folder)
     else:
