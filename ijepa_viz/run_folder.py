@@ -51,6 +51,23 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarr
     return np.sort(order[place : place + batch_size])
 
 
+def read_log(run: str | Path) -> list[dict[str, str]]:
+    """The rows of a run's ``log.csv``.
+
+    Raises:
+        FileNotFoundError: not a run's folder.
+        ValueError: nothing was logged yet.
+    """
+    path = Path(run) / "log.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} is not a run's folder: it has no log.csv.")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ValueError(f"{path} has no rows yet.")
+    return rows
+
+
 class RunFolder:
     """Where one run lives.
 

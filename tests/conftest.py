@@ -80,3 +80,12 @@ def browser_path() -> str:
     if path is None:
         pytest.skip("no Chrome or Chromium is installed")
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium(browser_path):
+    pytest.importorskip("playwright")
+    from jupyter_lab import browser
+
+    with browser(browser_path) as found:
+        yield found

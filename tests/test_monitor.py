@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from ijepa_viz import strict_config
+from ijepa_viz.figures import run_figure
+from ijepa_viz.run_folder import read_log
 from train.__main__ import main
 from train.config import TrainConfig
 from train.monitor import MEANINGS, Monitor, rankme, spreads, verdict
-from train.report import draw_run, read_log
 from train.report import main as report
 from train.trainer import Trainer
 
@@ -149,7 +150,7 @@ def test_the_report_draws_the_run_and_says_its_verdict(tmp_path, capsys):
     picture = Image.open(tmp_path / "run" / "report.png")
     assert picture.width > 1000
     rows = read_log(tmp_path / "run")
-    figure = draw_run(rows, verdict(rows, 32), "a run")
+    figure = run_figure(rows, "a run")
     panels = figure.axes
     assert len(panels) == 6
     lines = {line.get_label(): line.get_ydata() for line in panels[1].lines}

@@ -1,15 +1,29 @@
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, random_decoder
+from PIL import Image
 
+from ijepa_viz import masks as mask_samplers
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
-from ijepa_viz.widgets import MaskPainter, PredictionExplorer
+from ijepa_viz.prediction import predict
+from ijepa_viz.widgets import (
+    ArchitectureDiagram,
+    MaskPainter,
+    MaskSampler,
+    PredictionExplorer,
+    RunMonitor,
+)
+from ijepa_viz.widgets.picture_widget import data_uri
+
+WIDGETS = [ArchitectureDiagram, MaskPainter, MaskSampler, PredictionExplorer, RunMonitor]
 
 
 def wait_for(condition, seconds=20.0):
@@ -49,12 +63,12 @@ def test_where_widgets_do_not_run_there_is_a_picture(picture):
     assert len(data["image/png"]) > 1000
 
 
-def test_the_script_loads_nothing_from_anywhere():
-    for widget in (MaskPainter, PredictionExplorer):
-        text = str(widget._esm)
-        assert "http://" not in text
-        assert "https://" not in text
-        assert "import " not in text
+@pytest.mark.parametrize("widget", WIDGETS, ids=lambda w: w.__name__)
+def test_the_script_loads_nothing_from_anywhere(widget):
+    text = str(widget._esm).replace("http://www.w3.org/2000/svg", "")  # a name, which nobody fetches
+    assert "http://" not in text
+    assert "https://" not in text
+    assert not re.search(r"\bimport\b", text)
 
 
 def test_the_explorer_answers_the_last_stroke(model, decoder, picture):
@@ -76,12 +90,12 @@ def test_the_controls_change_what_is_drawn(model, decoder, picture):
     explorer = PredictionExplorer(model, decoder, picture, samples=1)
     wait_for(lambda: explorer.result_seq == 0)
     drawn = {"predicted": explorer.pictures}
-    for show in ("pooled", "target", "null"):
+    for show in ("pooled", "target", "null", "other", "mean"):
         explorer.show = show
         explorer.seq += 1
         wait_for(lambda: explorer.result_seq == explorer.seq)
         drawn[show] = explorer.pictures
-    assert len({pictures[0] for pictures in drawn.values()}) == 4
+    assert len({pictures[0] for pictures in drawn.values()}) == 6
     explorer.close()
 
 
@@ -112,7 +126,7 @@ def test_a_new_stroke_cancels_the_old_one(model, decoder, picture):
             calls.append(cancelled)
             return cancelled
 
-        return whole(*args, callback=look, steps=20, **options)
+        return whole(*args, callback=look, **{**options, "steps": 20})
 
     decoder.sample = slow
     explorer = PredictionExplorer(model, decoder, picture, samples=1)
@@ -130,6 +144,158 @@ def test_closing_ends_the_worker(model, decoder, picture):
     explorer.close()
     worker.join(timeout=10)
     assert not worker.is_alive()
+
+
+def test_masks_are_saved_and_loaded(picture, tmp_path):
+    painter = MaskPainter(picture, (4, 4), np.eye(4, dtype=bool))
+    painter.save(tmp_path / "mask.npy")
+    painter.save(tmp_path / "mask.json")
+    assert (np.load(tmp_path / "mask.npy") == np.eye(4, dtype=bool)).all()
+    assert Masks.from_json((tmp_path / "mask.json").read_text()) == painter.masks
+    for name in ("mask.npy", "mask.json"):
+        other = MaskPainter(picture, (4, 4))
+        other.load(tmp_path / name)
+        assert (other.hidden == np.eye(4, dtype=bool)).all()
+        with pytest.raises(ValueError, match="4, 4"):
+            MaskPainter(picture, (5, 5)).load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"\.json or \.npy"):
+        painter.save(tmp_path / "mask.txt")
+    with pytest.raises(ValueError, match="empty"):
+        MaskPainter(picture, (4, 4)).save(tmp_path / "nothing.json")
+    assert not (tmp_path / "nothing.json").exists()
+    np.save(tmp_path / "code.npy", np.array([print]), allow_pickle=True)
+    with pytest.raises(ValueError, match="pickle"):
+        painter.load(tmp_path / "code.npy")
+
+
+def test_masks_of_pretraining_are_the_samplers_own(picture):
+    painter = MaskPainter(picture, (8, 8))
+    painter.mask = painter.paper_masks[3]
+    drawn = mask_samplers.sample(batch=1, grid=(8, 8), generator=torch.Generator().manual_seed(3))
+    assert (painter.hidden == drawn.hidden[0].numpy()).all()
+
+
+def test_an_own_picture_is_asked_about(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=1)
+    wait_for(lambda: explorer.result_seq == 0)
+    caption = explorer.caption
+    own = Image.radial_gradient("L").convert("RGB")
+    explorer.upload = data_uri(own)  # the page sets both at once
+    explorer.seq += 1
+    wait_for(lambda: explorer.result_seq == 1)
+    assert explorer.heard == 1
+    assert explorer.caption != caption
+    assert explorer.picture.size == (320, 320)
+    assert np.array(explorer.picture).std() > 20
+    for wrong in ("data:text/plain,hello", "data:image/png;base64,abcd", "data:image/png;base64,ä"):
+        explorer.upload = wrong
+        assert "cannot be used" in explorer.error
+        assert explorer.upload == ""
+    assert np.array(explorer.picture).std() > 20  # the picture before is still there
+    explorer.close()
+
+
+def test_steps_guidance_seed_and_another_model(model, decoder, picture):
+    torch.manual_seed(7)
+    twin = IJEPA(TINY).eval()
+    explorer = PredictionExplorer(
+        model, decoder, picture, samples=1, name="first", alternatives={"second": (twin, random_decoder(twin))}
+    )
+    wait_for(lambda: explorer.result_seq == 0)
+    found = [explorer.pictures[0]]
+    for name, value in (("steps", 1), ("guidance", 3.0), ("seed", 5), ("choice", "second")):
+        setattr(explorer, name, value)
+        explorer.seq += 1
+        wait_for(lambda: explorer.result_seq == explorer.seq)
+        found.append(explorer.pictures[0])
+    assert len(set(found)) == 5
+    assert "guidance 3" in explorer.caption
+    assert explorer.error == ""
+    by_hand = predict(twin, picture, explorer.masks)
+    around = np.array(explorer.cosines).reshape(4, 4)
+    assert around[explorer.hidden] == pytest.approx(by_hand.cosine[0].numpy(), abs=1e-5)
+    assert (around[~explorer.hidden] == -2).all()
+    _, words = explorer.still()
+    assert "1 samples" in words
+    explorer.close()
+    other = IJEPA(replace(TINY, image_size=48))
+    with pytest.raises(ValueError, match="cannot share one painter"):
+        PredictionExplorer(model, decoder, picture, alternatives={"x": (other, random_decoder(other))})
+
+
+def test_the_sampler_counts_as_a_person_would():
+    sampler = MaskSampler((6, 7), seed=2, mode="faithful")
+    masks = sampler.drawn
+    share, counts = np.zeros(42), np.zeros(43, int)
+    for i in range(len(masks)):
+        seen = set(masks.context[i][masks.valid[i]].tolist())
+        counts[len(seen)] += 1
+        for place in seen:
+            share[place] += 1 / len(masks)
+    assert sampler.context_share == pytest.approx(share.tolist(), abs=1e-5)
+    assert sampler.context_counts == counts.tolist()
+    first = sampler.masks[0]
+    context, targets = set(masks.context[0][masks.valid[0]].tolist()), set(masks.targets[0].flatten().tolist())
+    assert {i for i, c in enumerate(first) if c == "c"} == context - targets
+    assert {i for i, c in enumerate(first) if c == "x"} == context & targets  # the reference sampler's leak
+    assert context & targets
+    assert "the sampler leaks" in sampler.summary
+    assert {i for i, c in enumerate(first) if c.isdigit()} == targets - context
+    before = sampler.masks
+    sampler.scale_low = 0.5  # above the largest
+    sampler.seq += 1
+    assert "above the largest" in sampler.error
+    assert (sampler.masks, sampler.result_seq, sampler.heard) == (before, 1, 1)
+    sampler.strategy = "random"
+    sampler.seq += 1
+    assert sampler.error == ""
+    assert sampler.context_counts[42 - round(42 * 0.6)] == len(masks)
+    figure, words = sampler.still()
+    assert "random" in words
+    assert len(figure.axes) == 6
+
+
+def test_the_monitor_follows_a_run(tmp_path):
+    judged = []
+    monitor = RunMonitor(tmp_path / "run", lambda rows: judged.append(len(rows)) or f"{len(rows)} rows", every=0.02)
+    assert "Waiting" in monitor.status
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("optimization:\n  steps: 1000\n")
+    lines = [f"{i},{i * 8},{i / 60:.3f},{1 / i:.6f},{2 * i}" for i in range(1, 501)]
+    log = "step,images,minutes,loss,images_per_s\n"
+    (run / "log.csv").write_text(log + lines[0] + "\n")
+    wait_for(lambda: monitor.verdict == "1 rows")
+    (run / "log.csv").write_text(log + "\n".join(lines) + "\n")
+    wait_for(lambda: monitor.verdict == "500 rows")
+    assert monitor.progress == 0.5
+    assert monitor.status == "step 500 of 1000, 8.3 minutes, 1000 images a second"
+    (loss,) = (p for p in monitor.panels if p["title"] == "Loss")
+    points = loss["lines"][0]["points"]
+    assert points[0] == [8, 1.0]
+    assert points[-1] == [4000, 0.002]
+    assert len(points) == 200
+    figure, words = monitor.still()
+    assert "500 rows" in words
+    assert len(figure.axes) == 6
+    (run / "config.yaml").write_text("nothing: 0\n")
+    (run / "log.csv").write_text(log + lines[0] + "\n")
+    wait_for(lambda: "cannot be read" in monitor.error)
+    monitor.close()
+    monitor._watcher.join(timeout=10)
+    assert not monitor._watcher.is_alive()
+
+
+def test_the_diagram_checks_its_energies(picture):
+    candidates = {"true": (picture, "the truth"), "other": (picture, "not it")}
+    diagram = ArchitectureDiagram(picture, candidates, {"mae": [2.0, 3.0]})
+    _, words = diagram.still()
+    assert "Generative: true 1.00, other 1.50" in words
+    with pytest.raises(ValueError, match="2 candidates, but 1"):
+        ArchitectureDiagram(picture, candidates, {"mae": [2.0]})
+    with pytest.raises(ValueError, match="there are invariance"):
+        ArchitectureDiagram(picture, candidates, {"gan": [2.0, 3.0]})
+    assert ArchitectureDiagram().still()[1].startswith("Three architectures. Joint-embedding")
 
 
 def test_a_decoder_of_another_model_is_refused(decoder, picture):

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import write_file
 from ijepa_viz.figures import png
+from ijepa_viz.run_folder import read_log
 from train.config import TrainConfig
 from train.monitor import Verdict, verdict
-from train.report import read_log
 from train.trainer import Trainer
 
 _NO_REGULARIZER = "regularizer.name=none"

@@ -6,6 +6,7 @@ from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.files import png
 from ijepa_viz.figures.masks import mask_figure
+from ijepa_viz.figures.run import run_figure
 from ijepa_viz.figures.sheet import sheet_figure
 from ijepa_viz.figures.variation import variation_figure
 
@@ -17,6 +18,7 @@ __all__ = [
     "hole_size_figure",
     "mask_figure",
     "png",
+    "run_figure",
     "sheet_figure",
     "variation_figure",
 ]

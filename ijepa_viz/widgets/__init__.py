@@ -1,6 +1,17 @@
 """What people touch: anywidget widgets with plain JavaScript and no request to anywhere."""
 
+from ijepa_viz.widgets.architecture_diagram import ArchitectureDiagram
 from ijepa_viz.widgets.mask_painter import MaskPainter
+from ijepa_viz.widgets.mask_sampler import MaskSampler
+from ijepa_viz.widgets.offline import offline_page
 from ijepa_viz.widgets.prediction_explorer import PredictionExplorer
+from ijepa_viz.widgets.run_monitor import RunMonitor
 
-__all__ = ["MaskPainter", "PredictionExplorer"]
+__all__ = [
+    "ArchitectureDiagram",
+    "MaskPainter",
+    "MaskSampler",
+    "PredictionExplorer",
+    "RunMonitor",
+    "offline_page",
+]

@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import io
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
+import torch
 import traitlets
 from PIL import Image
 
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz.checkpoints import write_file
 from ijepa_viz.data.transforms import read_image, square
 from ijepa_viz.masks import Grid, Masks
+from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
 
-_HERE = Path(__file__).parent
-
-
-def javascript(name: str) -> str:
-    """A widget's ESM: the shared surface, then the widget's own file. Nothing is imported at run time."""
-    return (_HERE / "painter_surface.js").read_text() + "\n" + (_HERE / name).read_text()
+_SIDE = 320
+# How many of pretraining's masks a page can ask for; seeds 0 to 31.
+_PAPER_MASKS = 32
 
 
-def data_uri(image: Image.Image) -> str:
-    """A picture as a PNG ``data:`` URI."""
-    return "data:image/png;base64," + base64.b64encode(_png(image)).decode()
-
-
-def _png(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "png", compress_level=1)
-    return out.getvalue()
-
-
-class MaskPainter(anywidget.AnyWidget):
+class MaskPainter(PictureWidget):
     """Paint a mask over a picture.
 
-    Drag to hide patches; a drag that starts on a hidden patch shows them again. Arrow keys and space
-    work as well, and Ctrl+Z takes a stroke back.
+    Drag to hide patches; a drag that starts on a hidden patch shows them again. A brush of one to three patches, a
+    tool for whole blocks, pretraining's own masks by seed, undo and redo, and files in and out. Arrow keys and space
+    work as well, Shift and an arrow hides along the way, and Ctrl+Z takes a stroke back.
 
     Args:
         image: whatever ``data.transforms.read_image`` takes; its centred square is shown.
@@ -49,19 +40,27 @@ class MaskPainter(anywidget.AnyWidget):
         ValueError: a picture that cannot be used, or a mask of another grid.
     """
 
-    _esm = javascript("mask_painter.js")
+    _esm = javascript("painter_files.js", "painter_surface.js", "mask_painter.js")
 
     grid = traitlets.List(traitlets.Int()).tag(sync=True)
     image = traitlets.Unicode().tag(sync=True)
     mask = traitlets.Unicode().tag(sync=True)
+    paper_masks = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    # The number of the page's last request, and of the last that the kernel has heard of.
     seq = traitlets.Int(0).tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
+    heard = traitlets.Int(0).tag(sync=True)
+    # A picture of the user's own, as a data: URI.
+    upload = traitlets.Unicode("").tag(sync=True)
+    uploads = traitlets.Bool(True).tag(sync=True)
 
     def __init__(self, image: Any, grid: Grid, hidden: np.ndarray | None = None, **traits: Any) -> None:
         rows, cols = grid
-        self._picture = square(read_image(image), 320)
+        self._picture = square(read_image(image), _SIDE)
         start = np.zeros((rows, cols), bool) if hidden is None else hidden
-        super().__init__(grid=[rows, cols], image=data_uri(self._picture), mask=_to_text(start, (rows, cols)), **traits)
+        traits.setdefault("paper_masks", _paper_masks(grid))
+        super().__init__(grid=[rows, cols], image=data_uri(self._picture), mask=to_text(start, (rows, cols)), **traits)
+        self.observe(lambda _: self._on_upload(), "upload")
+        self.observe(lambda change: setattr(self, "heard", change["new"]), "seq")
 
     @property
     def hidden(self) -> np.ndarray:
@@ -70,7 +69,7 @@ class MaskPainter(anywidget.AnyWidget):
 
     @hidden.setter
     def hidden(self, value: np.ndarray) -> None:
-        text = _to_text(value, (self.grid[0], self.grid[1]))
+        text = to_text(value, (self.grid[0], self.grid[1]))
         with self.hold_sync():
             self.mask = text
             self.seq += 1
@@ -84,23 +83,83 @@ class MaskPainter(anywidget.AnyWidget):
         """
         return Masks.from_array(self.hidden)
 
-    def _still(self) -> Image.Image:
-        """The picture with its mask, for places where widgets do not run."""
-        overlay = Image.fromarray((self.hidden * 184).astype(np.uint8)).resize((320, 320), Image.Resampling.NEAREST)
-        return Image.composite(Image.new("RGB", (320, 320), "#D55E00"), self._picture, overlay)
+    @property
+    def picture(self) -> Image.Image:
+        """What is painted on, 320 pixels square; the user may have brought their own."""
+        return self._picture
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        if data is None:
-            return bundle
-        still = base64.b64encode(_png(self._still())).decode()
-        alt = f"A picture with {int(self.hidden.sum())} of {self.hidden.size} patches hidden"
-        html = f'<img alt="{alt}" src="data:image/png;base64,{still}">'
-        return {**data, "text/html": html, "image/png": still}, metadata
+    def save(self, path: str | Path) -> None:
+        """Write the mask: ``.npy`` for NumPy, (rows, cols) bool; ``.json`` for :meth:`ijepa_viz.Masks.from_json`.
+
+        Raises:
+            ValueError: another ending, or, for JSON, a mask that hides nothing or everything.
+            OSError: the disk refuses; a file that was there before is intact.
+        """
+        path = Path(path)
+        if path.suffix == ".npy":
+            out = io.BytesIO()
+            np.save(out, self.hidden, allow_pickle=False)
+            write_file(path, out.getvalue())
+        elif path.suffix == ".json":
+            write_file(path, self.masks.to_json().encode())
+        else:
+            raise ValueError(f"A mask is saved as .json or .npy, got {path.name!r}.")
+
+    def load(self, path: str | Path) -> None:
+        """Show the mask of a file that :meth:`save`, or the page's own menu, wrote.
+
+        Raises:
+            FileNotFoundError: no such file. ValueError: not a mask, or one of another grid.
+        """
+        path = Path(path)
+        if path.suffix == ".npy":
+            self.hidden = np.load(path, allow_pickle=False)
+            return
+        masks = Masks.from_json(path.read_text())
+        if masks.grid != tuple(self.grid):
+            raise ValueError(f"{path} is a mask of {masks.grid} patches, this picture has {tuple(self.grid)}.")
+        self.hidden = masks.hidden[0].numpy()
+
+    def still(self) -> tuple[Image.Image, str]:
+        """The picture with its mask."""
+        return self._painted(), f"A picture with {int(self.hidden.sum())} of {self.hidden.size} patches hidden"
+
+    def _painted(self) -> Image.Image:
+        overlay = (self.hidden * 184).astype(np.uint8)
+        mask = Image.fromarray(overlay).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+        return Image.composite(Image.new("RGB", (_SIDE, _SIDE), "#D55E00"), self._picture, mask)
+
+    def _on_upload(self) -> None:
+        if not self.upload:
+            return
+        try:
+            head, _, body = self.upload.partition(",")
+            if not head.startswith("data:image/"):
+                raise ValueError("What was sent is not an image.")
+            image = read_image(io.BytesIO(base64.b64decode(body, validate=True)))
+            self._take(image)
+        except (ValueError, binascii.Error) as error:
+            self.error = f"This picture cannot be used: {error}"
+        self.upload = ""
+
+    def _take(self, image: Image.Image) -> None:
+        """Paint on another picture from now on."""
+        self._picture = square(image, _SIDE)
+        with self.hold_sync():
+            self.image, self.error = data_uri(self._picture), ""
 
 
-def _to_text(hidden: np.ndarray, grid: Grid) -> str:
+def _paper_masks(grid: Grid) -> list[str]:
+    """The hidden patches of the multi-block sampler, one batch of one image a seed."""
+    drawn = []
+    for seed in range(_PAPER_MASKS):
+        masks = mask_samplers.sample(batch=1, grid=grid, generator=torch.Generator().manual_seed(seed))
+        drawn.append(to_text(masks.hidden[0].numpy(), grid))
+    return drawn
+
+
+def to_text(hidden: np.ndarray, grid: Grid) -> str:
+    """(rows, cols) bool -> "0" and "1", rows one after the other."""
     array = np.asarray(hidden)
     if array.shape != grid or array.dtype != bool:
         raise ValueError(f"The mask must be a boolean array ({grid[0]}, {grid[1]}), got {array.dtype} {array.shape}.")

@@ -1,33 +1,8 @@
 // The drawing surface that every painting widget shares: a picture, a patch grid, a mask.
 // The mask lives in the model as a string of "0" and "1" (1 = hidden), rows one after the other.
 
-const STYLE = `
-.ijv { --ink: #1d1d1f; --paper: #ffffff; --line: #6b6b70; --mask: #D55E00; --focus: #0072B2;
-       color: var(--ink); background: var(--paper); font: 14px/1.4 system-ui, sans-serif; padding: 8px;
-       display: flex; flex-wrap: wrap; gap: 16px; border-radius: 6px; }
-@media (prefers-color-scheme: dark) { .ijv { --ink: #f2f2f4; --paper: #1b1b1f; --line: #9a9aa2; --focus: #56B4E9; } }
-body[data-jp-theme-light="true"] .ijv { --ink: #1d1d1f; --paper: #ffffff; --line: #6b6b70; --focus: #0072B2; }
-body[data-jp-theme-light="false"] .ijv { --ink: #f2f2f4; --paper: #1b1b1f; --line: #9a9aa2; --focus: #56B4E9; }
-.ijv canvas { touch-action: none; cursor: crosshair; border: 1px solid var(--line); border-radius: 4px; }
-.ijv :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
-.ijv .bar { display: flex; flex-wrap: wrap; gap: 6px; margin: 0 0 6px; align-items: center; }
-.ijv button, .ijv select, .ijv input { font: inherit; color: var(--ink); background: var(--paper);
-       border: 1px solid var(--line); border-radius: 4px; padding: 2px 8px; }
-.ijv input[type=number] { width: 4.5em; }
-.ijv button:disabled { opacity: .55; }
-.ijv .status { margin: 4px 0 0; min-height: 1.4em; }
-.ijv [role=alert] { color: #fff; background: #a8330a; padding: 4px 8px; border-radius: 4px; margin: 4px 0; }
-.ijv [role=alert]:empty { display: none; }
-.ijv .strip { display: flex; flex-wrap: wrap; gap: 6px; max-width: 480px; }
-.ijv .strip img { width: 140px; height: 140px; image-rendering: pixelated; border-radius: 4px; border: 1px solid var(--line); }
-.ijv label { display: inline-flex; gap: 4px; align-items: center; }
-`;
-
-function element(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
+// How many strokes can be taken back.
+const KEPT_STROKES = 200;
 
 function paintingSurface(model, host) {
   const side = 320;
@@ -36,6 +11,7 @@ function paintingSurface(model, host) {
   let cursor = { row: Math.floor(rows / 2), col: Math.floor(cols / 2) };
   let keyboard = false;
   let stroke = null;
+  let tool = "brush", size = 1, drawnSeed = null;
   const undone = [], done = [];
 
   host.append(element("style", { textContent: STYLE }));
@@ -43,7 +19,8 @@ function paintingSurface(model, host) {
   const left = element("div");
   const canvas = element("canvas", { width: side, height: Math.round((side * rows) / cols), tabIndex: 0 });
   canvas.setAttribute("role", "application");
-  canvas.setAttribute("aria-label", `Mask painter, ${rows} by ${cols} patches. Arrow keys move, space hides or shows a patch, Control Z takes back.`);
+  canvas.setAttribute("aria-label", `Mask painter, ${rows} by ${cols} patches. Arrow keys move, space hides or shows ` +
+    "a patch, Shift and an arrow hides along the way, Control Z takes back.");
   canvas.dataset.testid = "painter";
   const status = element("p", { className: "status" });
   status.setAttribute("aria-live", "polite");
@@ -51,6 +28,32 @@ function paintingSurface(model, host) {
   alertBox.setAttribute("role", "alert");
   const picture = new Image();
   picture.onload = draw;
+
+  const tools = element("div", { className: "bar" });
+  const toolButtons = {};
+  for (const [name, label, tip] of [
+    ["brush", "Brush", "Drag to hide patches; a drag that starts on a hidden patch shows them again"],
+    ["block", "Block", "Drag from corner to corner to hide a whole block"],
+  ]) {
+    toolButtons[name] = element("button", {
+      type: "button", textContent: label, title: tip, onclick: () => { tool = name; draw(); },
+    });
+    tools.append(toolButtons[name]);
+  }
+  const sizes = element("select", { title: "How many patches the brush is wide", onchange: () => { size = Number(sizes.value); } });
+  for (const n of [1, 2, 3]) sizes.append(element("option", { value: n, textContent: n }));
+  tools.append(element("label", {}, "width", sizes));
+  const paper = model.get("paper_masks") || [];
+  if (paper.length) {
+    tools.append(element("button", {
+      type: "button", textContent: "Draw one for me",
+      title: "Four target blocks as in pretraining; each press takes the next seed",
+      onclick: () => {
+        drawnSeed = drawnSeed === null ? 0 : (drawnSeed + 1) % paper.length;
+        commit(Array.from(paper[drawnSeed], (c) => c === "1"), drawnSeed);
+      },
+    }));
+  }
 
   const buttons = {};
   const bar = element("div", { className: "bar" });
@@ -63,7 +66,7 @@ function paintingSurface(model, host) {
     buttons[name] = element("button", { type: "button", textContent: label, title: tip, onclick: act });
     bar.append(buttons[name]);
   }
-  left.append(bar, canvas, status, alertBox);
+  left.append(tools, bar, canvas, status, alertBox);
   root.append(left);
   host.append(root);
 
@@ -99,10 +102,12 @@ function paintingSurface(model, host) {
       pen.strokeRect(cursor.col * w + 2, cursor.row * h + 2, w - 4, h - 4);
     }
     const count = cells.filter(Boolean).length;
-    const text = `${count} of ${rows * cols} patches hidden`;
+    const text = `${count} of ${rows * cols} patches hidden` + (drawnSeed === null ? "" : `, drawn with seed ${drawnSeed}`);
     if (status.textContent !== text) status.textContent = text;
     buttons.undo.disabled = !done.length;
     buttons.redo.disabled = !undone.length;
+    for (const [name, button] of Object.entries(toolButtons)) button.setAttribute("aria-pressed", String(tool === name));
+    sizes.disabled = tool !== "brush";
   }
 
   function publish() {
@@ -112,10 +117,16 @@ function paintingSurface(model, host) {
     draw();
   }
 
-  function commit(next) {
-    done.push(cells.slice());
+  function remember(before) {
+    done.push(before);
+    if (done.length > KEPT_STROKES) done.shift();
     undone.length = 0;
+  }
+
+  function commit(next, seed = null) {
+    remember(cells.slice());
     cells = next;
+    drawnSeed = seed;
     publish();
   }
 
@@ -123,6 +134,7 @@ function paintingSurface(model, host) {
     if (!from.length) return;
     to.push(cells.slice());
     cells = from.pop();
+    drawnSeed = null;
     publish();
   }
 
@@ -133,6 +145,24 @@ function paintingSurface(model, host) {
     return { row: Math.min(rows - 1, Math.max(0, row)), col: Math.min(cols - 1, Math.max(0, col)) };
   }
 
+  function dab(at) {
+    const first = Math.floor((size - 1) / 2);
+    for (let r = at.row - first; r < at.row - first + size; r++) {
+      for (let c = at.col - first; c < at.col - first + size; c++) {
+        if (r >= 0 && r < rows && c >= 0 && c < cols) cells[r * cols + c] = stroke.hide;
+      }
+    }
+  }
+
+  function stretch(to) {
+    cells = stroke.before.slice();
+    for (let r = Math.min(stroke.start.row, to.row); r <= Math.max(stroke.start.row, to.row); r++) {
+      for (let c = Math.min(stroke.start.col, to.col); c <= Math.max(stroke.start.col, to.col); c++) {
+        cells[r * cols + c] = stroke.hide;
+      }
+    }
+  }
+
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button > 0 || stroke) return;
     event.preventDefault();
@@ -141,27 +171,32 @@ function paintingSurface(model, host) {
     keyboard = false;
     const at = locate(event);
     // A stroke that starts on a hidden patch erases.
-    stroke = { id: event.pointerId, hide: !cells[at.row * cols + at.col], before: cells.slice(), at };
-    cells[at.row * cols + at.col] = stroke.hide;
+    stroke = { id: event.pointerId, hide: !cells[at.row * cols + at.col], before: cells.slice(), start: at, at };
+    tool === "block" ? stretch(at) : dab(at);
     draw();
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!stroke || event.pointerId !== stroke.id) return;
     const to = locate(event), from = stroke.at;
-    const steps = Math.max(Math.abs(to.row - from.row), Math.abs(to.col - from.col), 1);
-    for (let s = 0; s <= steps; s++) {  // fast pens skip patches between two events
-      const row = Math.round(from.row + ((to.row - from.row) * s) / steps);
-      const col = Math.round(from.col + ((to.col - from.col) * s) / steps);
-      cells[row * cols + col] = stroke.hide;
+    if (tool === "block") {
+      stretch(to);
+    } else {
+      const steps = Math.max(Math.abs(to.row - from.row), Math.abs(to.col - from.col), 1);
+      for (let s = 0; s <= steps; s++) {  // fast pens skip patches between two events
+        dab({
+          row: Math.round(from.row + ((to.row - from.row) * s) / steps),
+          col: Math.round(from.col + ((to.col - from.col) * s) / steps),
+        });
+      }
     }
     stroke.at = to;
     draw();
   });
   const end = (event) => {
     if (!stroke || event.pointerId !== stroke.id) return;
-    done.push(stroke.before);
-    undone.length = 0;
+    remember(stroke.before);
     stroke = null;
+    drawnSeed = null;
     publish();
   };
   canvas.addEventListener("pointerup", end);
@@ -169,14 +204,13 @@ function paintingSurface(model, host) {
   canvas.addEventListener("keydown", (event) => {
     const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     const command = event.ctrlKey || event.metaKey;
+    const here = () => cursor.row * cols + cursor.col;
     if (moves[event.key] && !command) {
       cursor.row = (cursor.row + moves[event.key][0] + rows) % rows;
       cursor.col = (cursor.col + moves[event.key][1] + cols) % cols;
+      if (event.shiftKey && !cells[here()]) commit(cells.map((c, i) => c || i === here()));
     } else if (event.key === " " || event.key === "Enter") {
-      const next = cells.slice();
-      next[cursor.row * cols + cursor.col] = !next[cursor.row * cols + cursor.col];
-      keyboard = true;
-      commit(next);
+      commit(cells.map((c, i) => (i === here() ? !c : c)));
     } else if (command && event.key.toLowerCase() === "z") {
       event.shiftKey ? travel(undone, done) : travel(done, undone);
     } else {
@@ -190,20 +224,26 @@ function paintingSurface(model, host) {
 
   const onMask = () => {
     if (stroke) return;
+    const text = cells.map((c) => (c ? "1" : "0")).join("");
+    if (text === model.get("mask")) return;
     cells = Array.from(model.get("mask"), (c) => c === "1");
+    drawnSeed = null;
     draw();
   };
+  const complain = (text) => { alertBox.textContent = text; };
   const onImage = () => { picture.src = model.get("image"); };
-  const onError = () => { alertBox.textContent = model.get("error"); };
-  model.on("change:mask", onMask);
-  model.on("change:image", onImage);
-  model.on("change:error", onError);
+  const onError = () => complain(model.get("error"));
+  const stopWatching = watchKernel(model, complain);
+  const changes = { mask: onMask, image: onImage, error: onError };
+  for (const [name, react] of Object.entries(changes)) model.on(`change:${name}`, react);
+  left.append(fileMenu(model, {
+    picture, complain, commit, grid: [rows, cols], cells: () => cells, snapshot: () => canvas.toDataURL("image/png"),
+  }));
   onImage(); onError(); draw();
 
   const cleanUp = () => {
-    model.off("change:mask", onMask);
-    model.off("change:image", onImage);
-    model.off("change:error", onError);
+    stopWatching();
+    for (const [name, react] of Object.entries(changes)) model.off(`change:${name}`, react);
   };
   return { root, left, canvas, cleanUp };
 }

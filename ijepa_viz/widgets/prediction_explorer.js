@@ -1,42 +1,64 @@
 // PredictionExplorer: the surface, a few controls, and the samples beside it.
 
+const SHOWN = [
+  ["predicted", "the prediction"],
+  ["pooled", "the prediction, averaged (as in the paper)"],
+  ["other", "control: another image's prediction"],
+  ["mean", "control: the mean prediction of many images"],
+  ["target", "control: the target encoder's tokens"],
+  ["null", "control: nothing"],
+];
+
 export default {
   render({ model, el }) {
     const surface = paintingSurface(model, el);
     const right = element("div");
-    const bar = element("div", { className: "bar" });
     const strip = element("div", { className: "strip" });
     strip.dataset.testid = "samples";
     const caption = element("p", { className: "status" });
     caption.setAttribute("aria-live", "polite");
 
     const ask = () => { model.set("seq", model.get("seq") + 1); model.save_changes(); };
-    const samples = element("input", { type: "number", min: 1, max: 12, value: model.get("samples") });
-    const seed = element("input", { type: "number", min: 0, value: model.get("seed") });
-    const show = element("select", { title: "What the decoder is given" });
-    for (const [value, text] of [
-      ["predicted", "the prediction"],
-      ["pooled", "the prediction, averaged (as in the paper)"],
-      ["other", "control: another image's prediction"],
-      ["target", "control: the target encoder's tokens"],
-      ["null", "control: nothing"],
-    ]) show.append(element("option", { value, textContent: text }));
-    show.value = model.get("show");
-    samples.onchange = () => {
-      samples.value = Math.min(12, Math.max(1, Math.round(Number(samples.value) || 1)));
-      model.set("samples", Number(samples.value)); ask();
+    // A control for one trait: read(node) is what goes to the kernel, write(value) what the page shows.
+    const fields = [];
+    const field = (name, node, read, write = (value) => { node.value = value; }) => {
+      node.onchange = () => { const value = read(node); write(value); model.set(name, value); ask(); };
+      fields.push([name, () => write(model.get(name))]);
+      write(model.get(name));
+      return node;
     };
-    seed.onchange = () => {
-      seed.value = Math.max(0, Math.round(Number(seed.value) || 0));
-      model.set("seed", Number(seed.value)); ask();
+    const whole = (low, high) => (node) => Math.min(high, Math.max(low, Math.round(Number(node.value) || low)));
+    const menu = (options, tip) => {
+      const node = element("select", { title: tip });
+      for (const [value, text] of options) node.append(element("option", { value, textContent: text }));
+      return node;
     };
-    show.onchange = () => { model.set("show", show.value); ask(); };
-    bar.append(
-      element("label", {}, "decode", show),
-      element("label", {}, "samples", samples),
-      element("label", {}, "seed", seed),
+    const number = (min, max, step = 1) => element("input", { type: "number", min, max, step });
+
+    const first = element("div", { className: "bar" });
+    const choices = model.get("choices");
+    if (choices.length > 1) {
+      const node = field("choice", menu(choices.map((c) => [c, c]), "Which model is asked"), (n) => n.value);
+      first.append(element("label", {}, "model", node));
+    }
+    first.append(
+      element("label", {}, "decode", field("show", menu(SHOWN, "What the decoder is given"), (n) => n.value)),
+      element("label", {}, "samples", field("samples", number(1, 12), whole(1, 12))),
+      element("label", {}, "seed", field("seed", number(0, 1e9), whole(0, 1e9))),
     );
-    right.append(bar, strip, caption);
+    const second = element("div", { className: "bar" });
+    const map = element("input", { type: "checkbox", title: "How well each hidden patch was predicted" });
+    const steps = Object.assign(number(0, 100), { placeholder: "default" });
+    second.append(
+      element("label", { title: "Evaluations of the decoder; empty is its tested default, 1 the blur of a squared-error decoder" },
+        "steps", field("steps", steps, whole(0, 100), (value) => { steps.value = value || ""; })),
+      element("label", { title: "1 is none. More shrinks the very variance that the samples are read for" }, "guidance",
+        field("guidance", number(0, 10, 0.5), (n) => Math.min(10, Math.max(0, Number(n.value) || 0)))),
+      element("label", {}, map, "cosine map"),
+    );
+    const heat = cosineMap(model);
+    map.onchange = () => { heat.hidden = !map.checked; };
+    right.append(first, second, strip, caption, heat);
     surface.root.append(right);
 
     function draw() {
@@ -50,19 +72,45 @@ export default {
       caption.textContent = model.get("busy") ? "drawing…" : model.get("caption");
       strip.setAttribute("aria-busy", String(model.get("busy")));
       strip.dataset.shown = model.get("result_seq");
+      heat.paint();
     }
-    const names = ["change:pictures", "change:busy", "change:caption", "change:result_seq"];
-    names.forEach((name) => model.on(name, draw));
-    const settings = () => {
-      samples.value = model.get("samples"); seed.value = model.get("seed"); show.value = model.get("show");
-    };
-    const kept = ["change:samples", "change:seed", "change:show"];
-    kept.forEach((name) => model.on(name, settings));
+    const reactions = [
+      ...["pictures", "busy", "caption", "result_seq", "cosines"].map((name) => [name, draw]), ...fields,
+    ];
+    reactions.forEach(([name, react]) => model.on(`change:${name}`, react));
     draw();
     return () => {
       surface.cleanUp();
-      names.forEach((name) => model.off(name, draw));
-      kept.forEach((name) => model.off(name, settings));
+      reactions.forEach(([name, react]) => model.off(`change:${name}`, react));
     };
   },
 };
+
+// The cosine of predicted and target token of every hidden patch, as colours and, for a reader, as words.
+function cosineMap(model) {
+  const [rows, cols] = model.get("grid");
+  const box = element("figure", { hidden: true });
+  box.style.margin = "6px 0 0";
+  const canvas = element("canvas", { width: 140, height: Math.round((140 * rows) / cols) });
+  canvas.setAttribute("role", "img");
+  const words = element("figcaption", { className: "soft" });
+  box.append(canvas, words);
+  box.paint = () => {
+    const values = model.get("cosines");
+    const pen = canvas.getContext("2d");
+    const w = canvas.width / cols, h = canvas.height / rows;
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    values.forEach((value, i) => {
+      if (value < -1) return;
+      pen.fillStyle = viridis(value);
+      pen.fillRect((i % cols) * w, Math.floor(i / cols) * h, w, h);
+    });
+    const shown = values.filter((v) => v >= -1);
+    const text = shown.length
+      ? `Cosine of predicted and target token, dark 0, bright 1: ${Math.min(...shown).toFixed(2)} to ${Math.max(...shown).toFixed(2)}`
+      : "No prediction yet";
+    words.textContent = text;
+    canvas.setAttribute("aria-label", text);
+  };
+  return box;
+}

@@ -3,56 +3,75 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import traitlets
 from PIL import Image
+from torch import Tensor
 
-from ijepa_viz.data.transforms import read_image, to_pil, to_tensor
+from ijepa_viz.data import menagerie
+from ijepa_viz.data.transforms import read_image, square, to_pil, to_tensor
 from ijepa_viz.demo import check_pair
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
 from ijepa_viz.prediction import Prediction, Sampler, predict
-from ijepa_viz.widgets.mask_painter import MaskPainter, data_uri, javascript
+from ijepa_viz.probes.maps import controls, token_map
+from ijepa_viz.widgets.mask_painter import MaskPainter, to_text
+from ijepa_viz.widgets.picture_widget import data_uri, javascript
 
 # What the decoder is given, by the value of the page's menu.
 _SHOW: dict[str, dict[str, str]] = {
     "predicted": {},
     "pooled": {"condition": "pooled"},
     "other": {},
+    "mean": {},
     "target": {"source": "target"},
     "null": {"condition": "null"},
 }
+_CONTROLS = {"other": "another image", "mean": "mean prediction"}
 _PREVIEW_EVERY = 4
+_OTHERS = 24
 
 
 class PredictionExplorer(MaskPainter):
     """Paint a hole over a picture; samples of the model's expectation appear when the pen is lifted.
 
-    One worker thread computes; a new stroke cancels what is being drawn. The menu holds the controls:
-    another image's prediction, the target encoder's own tokens, nothing at all.
+    One worker thread computes; a new stroke cancels what is being drawn. The menu holds the controls: another
+    image's prediction, the mean prediction of many images, the target encoder's own tokens, nothing at all.
 
     Args:
         model: with a predictor.
         decoder: trained on that model.
         image: whatever ``data.transforms.read_image`` takes.
-        other: the picture behind the control "another image's prediction"; None is a plain grey one.
+        other: one picture or several. The first is behind the control "another image's prediction", all of them
+            behind the mean prediction; None takes drawn scenes.
         hidden: (rows, cols) bool, the hole to begin with; None is a block in the middle.
+        name: of this model, in the page's menu.
+        alternatives: name -> (model, decoder), further ones for the menu, of the same grid.
+
+    Attributes:
+        last: the samples on the page, as the decoder gave them.
 
     Raises:
-        ValueError: a picture that cannot be used, or a decoder of another model.
+        ValueError: a picture that cannot be used, a decoder of another model, or models of different grids.
     """
 
-    _esm = javascript("prediction_explorer.js")
+    _esm = javascript("painter_files.js", "painter_surface.js", "prediction_explorer.js")
 
     samples = traitlets.Int(6).tag(sync=True)
     seed = traitlets.Int(0).tag(sync=True)
+    steps = traitlets.Int(0, help="0 is the decoder's own default").tag(sync=True)
+    guidance = traitlets.Float(1.0).tag(sync=True)
     show = traitlets.Enum(list(_SHOW), "predicted").tag(sync=True)
+    choice = traitlets.Unicode("").tag(sync=True)
+    choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
     caption = traitlets.Unicode("").tag(sync=True)
+    # (N,), the cosine of each hidden patch's predicted and target token; -2 where nothing is hidden.
+    cosines = traitlets.List(traitlets.Float()).tag(sync=True)
     busy = traitlets.Bool(False).tag(sync=True)
     result_seq = traitlets.Int(-1).tag(sync=True)
 
@@ -64,17 +83,25 @@ class PredictionExplorer(MaskPainter):
         *,
         other: Any = None,
         hidden: np.ndarray | None = None,
+        name: str = "this model",
+        alternatives: Mapping[str, tuple[IJEPA, Sampler]] | None = None,
         **traits: Any,
     ) -> None:
-        check_pair(model, decoder)
-        size = model.config.image_size
-        self._model, self._decoder = model, decoder
-        self._pixels = to_tensor(read_image(image), size)
-        self._other = torch.full_like(self._pixels, 0.5) if other is None else to_tensor(read_image(other), size)
+        self._pairs = {name: (model, decoder), **(alternatives or {})}
+        for title, pair in self._pairs.items():
+            check_pair(*pair)
+            theirs, mine = pair[0].config, model.config
+            if (theirs.image_size, theirs.grid) != (mine.image_size, mine.grid):
+                raise ValueError(
+                    f"{title!r} takes {theirs.image_size} px on a grid of {theirs.grid}, {name!r} {mine.image_size} px "
+                    f"on {mine.grid}: they cannot share one painter."
+                )
+        self._others = _read_others(other, model.config.image_size)
+        self._source = read_image(image)
         if hidden is None:
             hidden = Masks.from_block(model.grid, model.grid[0] // 4, model.grid[1] // 4,
                                       model.grid[0] // 2, model.grid[1] // 2).hidden[0].numpy()  # fmt: skip
-        super().__init__(image, model.grid, hidden, **traits)
+        super().__init__(self._source, model.grid, hidden, choice=name, choices=list(self._pairs), **traits)
         self.last: Any = None
         self._wanted = threading.Event()
         self._closed = False
@@ -90,6 +117,10 @@ class PredictionExplorer(MaskPainter):
             self._wanted.set()
         super().close()
 
+    def _take(self, image: Image.Image) -> None:
+        self._source = image
+        super()._take(image)
+
     def _work(self) -> None:
         while True:
             self._wanted.wait()
@@ -100,7 +131,7 @@ class PredictionExplorer(MaskPainter):
             try:
                 self.busy = True
                 self._answer(seq)
-            except Exception as error:  # shown on the page: a callback's traceback would be seen nowhere
+            except Exception as error:  # shown on the page: a thread's traceback would be seen nowhere
                 self._show_error(seq, error)
             finally:
                 self.busy = False
@@ -109,44 +140,80 @@ class PredictionExplorer(MaskPainter):
         if self._wanted.is_set():
             return  # cancelled by a newer stroke
         with self.hold_sync():
-            self.pictures, self.caption = [], ""
+            self.pictures, self.caption, self.cosines = [], "", []
             self.error, self.result_seq = str(error) or type(error).__name__, seq
 
     def _answer(self, seq: int) -> None:
-        masks, show, count, seed = self.masks, self.show, self.samples, self.seed
-        prediction = predict(self._model, self._pixels, masks)
-        given = predict(self._model, self._other, masks) if show == "other" else prediction
-        drawn = self._decoder.sample(given, count, seed=seed, callback=self._preview(seq, prediction), **_SHOW[show])
-        self.last = drawn
-        cosine = float(prediction.cosine.mean())
-        caption = f"seed {seed}; cosine of predicted and target tokens {cosine:.2f}"
-        self._publish(drawn.on(self._pixels), seq, caption)
+        traits, self.last = self._ask(self.masks, self.show, preview=True)
+        with self.hold_sync():
+            for name, value in traits.items():
+                setattr(self, name, value)
+            self.error, self.result_seq = "", seq
 
-    def _preview(self, seq: int, prediction: Prediction) -> Callable[[dict[str, Any]], bool]:
-        size = prediction.patch_size
-        hole = prediction.masks.hidden[0].repeat_interleave(size, 0).repeat_interleave(size, 1)
+    def answer(self, hidden: np.ndarray, show: str = "predicted") -> tuple[dict[str, Any], str]:
+        """What the page would show for another hole, and that hole as the page writes it; the page stays as it is.
 
+        Raises:
+            ValueError: a hole that hides nothing or everything, or an unknown ``show``.
+        """
+        if show not in _SHOW:
+            raise ValueError(f"show is one of {', '.join(_SHOW)}, got {show!r}.")
+        return self._ask(Masks.from_array(hidden), show)[0], to_text(hidden, (self.grid[0], self.grid[1]))
+
+    def _ask(self, masks: Masks, show: str, preview: bool = False) -> tuple[dict[str, Any], Any]:
+        model, decoder = self._pairs[self.choice]
+        prediction = predict(model, to_tensor(self._source, model.config.image_size), masks)
+        given = prediction
+        if show in _CONTROLS:
+            given = prediction.replaced(controls(model, self._others, masks)[_CONTROLS[show]])
+        drawn = decoder.sample(
+            given, self.samples, steps=self.steps or None, guidance=self.guidance, seed=self.seed,
+            callback=self._preview(prediction) if preview else None, **_SHOW[show],
+        )  # fmt: skip
+        whose = {"other": "another image's", "mean": "the mean"}.get(show, "the")
+        caption = f"seed {self.seed}; cosine of {whose} predicted and the target tokens {given.cosine.mean():.2f}"
+        if self.guidance != 1:
+            caption += f"; guidance {self.guidance:g}: the samples vary less than the prediction leaves open"
+        around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
+        return {
+            "pictures": [data_uri(to_pil(image)) for image in drawn.on(prediction.image)],
+            "cosines": around.ravel().tolist(),
+            "caption": caption,
+        }, drawn
+
+    def _preview(self, prediction: Prediction) -> Callable[[dict[str, Any]], bool]:
         def look(state: dict[str, Any]) -> bool:
             if self._wanted.is_set():
                 return True
             if state["step"] % _PREVIEW_EVERY == 1 and state["step"] < state["steps"]:
-                self._publish(torch.where(hole, state["images"], self._pixels), None, "")
+                size = state["images"].shape[-1] // prediction.masks.grid[1]
+                hole = prediction.masks.hidden[0].repeat_interleave(size, 0).repeat_interleave(size, 1)
+                behind = to_tensor(self._source, state["images"].shape[-1])
+                shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
+                with self.hold_sync():
+                    self.pictures, self.error = shown, ""
             return False
 
         return look
 
-    def _publish(self, images: torch.Tensor, seq: int | None, caption: str) -> None:
-        pictures = [data_uri(to_pil(image)) for image in images]
-        with self.hold_sync():
-            self.pictures, self.error = pictures, ""
-            if seq is not None:
-                self.caption, self.result_seq = caption, seq
-
-    def _still(self) -> Image.Image:
+    def still(self) -> tuple[Image.Image, str]:
+        """The picture with its hole, and beside it the samples."""
+        first, words = super().still()
         if self.last is None:
-            return super()._still()
-        pictures = [to_pil(image).resize((160, 160), Image.Resampling.NEAREST) for image in self.last.on(self._pixels)]
-        sheet = Image.new("RGB", (160 * (1 + len(pictures)), 160), "white")
-        for i, picture in enumerate([super()._still().resize((160, 160)), *pictures]):
-            sheet.paste(picture, (160 * i, 0))
-        return sheet
+            return first, words
+        behind = to_tensor(self._source, self.last.images.shape[-1])
+        pictures = [first, *(to_pil(image) for image in self.last.on(behind))]
+        sheet = Image.new("RGB", (160 * len(pictures), 160), "white")
+        for i, picture in enumerate(pictures):
+            sheet.paste(picture.resize((160, 160), Image.Resampling.NEAREST), (160 * i, 0))
+        return sheet, f"{words}, and {len(pictures) - 1} samples of what the model expects there; {self.caption}"
+
+
+def _read_others(other: Any, size: int) -> Tensor:
+    """(n, 3, size, size) uint8."""
+    if other is None:
+        drawn = menagerie.scenes(0, _OTHERS, size, seed=1)
+    else:
+        several = other if isinstance(other, Sequence) and not isinstance(other, str) else [other]
+        drawn = np.stack([np.array(square(read_image(one), size)) for one in several])
+    return torch.from_numpy(drawn).permute(0, 3, 1, 2)

@@ -1,0 +1,99 @@
+"""A training run's log as curves: what is drawn of it, on paper and live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+Rows = Sequence[Mapping[str, str]]
+Points = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes.
+
+    Attributes:
+        title, label: above it, and of the y axis.
+        columns: the log's columns and their names; controls: those that are only there to compare with.
+        logarithmic: the y axis.
+    """
+
+    title: str
+    label: str
+    columns: dict[str, str]
+    controls: tuple[str, ...] = ()
+    logarithmic: bool = False
+
+    def lines(self, rows: Rows) -> dict[str, Points]:
+        """Each column's (images seen, value) where it was measured, in order."""
+        return {
+            column: [(int(row["images"]), float(row[column])) for row in rows if row.get(column)]
+            for column in self.columns
+        }
+
+
+PANELS = (
+    Panel(
+        "Loss",
+        "loss",
+        {"loss": "whole", "prediction_loss": "prediction", "variance": "variance", "covariance": "covariance",
+         "sigreg": "SIGReg"},
+    ),
+    Panel(
+        "Does a prediction fit its own image?",
+        "cosine with the target",
+        {"cosine": "own image", "cosine_other": "another image (control)"},
+        controls=("cosine_other",),
+    ),
+    Panel(
+        "Do features stay apart?",
+        "spread, share of the features' size",
+        {"spread_tokens": "over tokens of an image", "spread_images": "over images at a place"},
+    ),
+    Panel("How many directions are used?", "effective rank (RankMe)", {"rankme": "pooled features"}),
+    Panel(
+        "What is it good for?",
+        "kNN-20 accuracy",
+        {"knn": "target encoder", "knn_random_init": "random init", "knn_thumbnail": "colour thumbnail"},
+        controls=("knn_random_init", "knn_thumbnail"),
+    ),
+    Panel(
+        "How fast does it move?",
+        "relative change",
+        {"update_ratio": "encoder, one step", "teacher_moved": "teacher, between looks"},
+        logarithmic=True,
+    ),
+)  # fmt: skip
+
+
+def run_figure(rows: Rows, title: str) -> Figure:
+    """The curves of a log, six panels; panels without numbers say so."""
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    figure.suptitle(title, fontsize=14, fontweight="bold")
+    for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+        drawn = 0
+        for number, (column, points) in enumerate(panel.lines(rows).items()):
+            if not points:
+                continue
+            drawn += 1
+            style = "--" if column in panel.controls else "-"
+            marker = "o" if len(points) < 30 else None
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, style, color=f"C{number}", marker=marker, markersize=3, label=panel.columns[column])
+        axes.set_title(panel.title, fontsize=11)
+        axes.set_xlabel("images seen")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_ylabel(panel.label)
+        if panel.logarithmic and drawn:
+            axes.set_yscale("log")
+        if drawn:
+            axes.legend(fontsize=8, frameon=False)
+            axes.grid(alpha=0.25)
+        else:
+            axes.text(0.5, 0.5, "not measured in this run", ha="center", va="center", transform=axes.transAxes)
+    return figure

@@ -1,0 +1,81 @@
+"""ArchitectureDiagram: three ways of self-supervised learning, what flows where, and what each calls compatible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import traitlets
+from matplotlib.figure import Figure
+
+from ijepa_viz.data.transforms import read_image
+from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
+
+# As in the announcement; the keys are those of ``train.objectives.OBJECTIVES``.
+ARCHITECTURES = {"invariance": "Joint-embedding", "mae": "Generative", "ijepa": "Joint-embedding predictive"}
+
+
+class ArchitectureDiagram(PictureWidget):
+    """The announcement's figure of three architectures, to be pointed at, with energies for candidates.
+
+    Args:
+        picture: the visible part, x; None draws no pictures.
+        candidates: name -> (picture, what it is), the true completion first.
+        energies: architecture (a key of :data:`ARCHITECTURES`) -> an energy for each candidate; those that are not
+            named show none. They are shown relative to the true completion's, because scales differ.
+
+    Raises:
+        ValueError: an unknown architecture, or another number of energies than of candidates.
+    """
+
+    _esm = javascript("architecture_diagram.js")
+
+    picture = traitlets.Unicode("").tag(sync=True)
+    candidates = traitlets.List(traitlets.Dict()).tag(sync=True)
+    chosen = traitlets.Int(0).tag(sync=True)
+    energies = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        picture: Any = None,
+        candidates: Mapping[str, tuple[Any, str]] | None = None,
+        energies: Mapping[str, Sequence[float]] | None = None,
+        **traits: Any,
+    ) -> None:
+        found = candidates or {}
+        for name, values in (energies or {}).items():
+            if name not in ARCHITECTURES:
+                raise ValueError(f"No architecture {name!r}; there are {', '.join(ARCHITECTURES)}.")
+            if len(values) != len(found):
+                raise ValueError(f"{len(found)} candidates, but {len(values)} energies of {name!r}.")
+        super().__init__(
+            picture="" if picture is None else data_uri(read_image(picture)),
+            candidates=[
+                {"name": name, "picture": data_uri(read_image(image)), "about": about}
+                for name, (image, about) in found.items()
+            ],
+            energies={name: [float(v) for v in values] for name, values in (energies or {}).items()},
+            **traits,
+        )
+
+    def still(self) -> tuple[Figure, str]:
+        """Each architecture's energies as bars, or only their names."""
+        figure = Figure(figsize=(9, 2.4), layout="constrained")
+        names = [candidate["name"] for candidate in self.candidates]
+        said = []
+        axes: Any = figure.subplots(1, 3, sharey=True)
+        for axis, (key, title) in zip(axes, ARCHITECTURES.items(), strict=True):
+            axis.set_title(title, fontsize=10)
+            values = self.energies.get(key)
+            if not values or not values[0]:
+                axis.set_axis_off()
+                said.append(title)
+                continue
+            relative = [value / values[0] for value in values]
+            axis.barh(names, relative, color=["#009E73"] + ["#D55E00"] * (len(names) - 1))
+            axis.invert_yaxis()
+            axis.set_xlabel("energy over the truth's", fontsize=8)
+            said.append(f"{title}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, relative, strict=True)))
+        if self.energies:
+            axes[0].tick_params(labelsize=8)
+        return figure, "Three architectures. " + ". ".join(said)

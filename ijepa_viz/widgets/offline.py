@@ -1,0 +1,134 @@
+"""A widget as one HTML file that needs no kernel and no network: what it would have answered comes with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ijepa_viz.widgets.picture_widget import PictureWidget
+from ijepa_viz.widgets.prediction_explorer import PredictionExplorer
+
+# anywidget's model without a kernel. A change of the mask, or of what is shown, is answered from what was computed
+# before: for the hole among those that overlaps most with the painted one.
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>%(title)s</title>
+<style>:root { color-scheme: light dark; } body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem;
+margin: 1.5rem auto; padding: 0 1rem; }</style></head>
+<body><main><h1>%(title)s</h1><p>%(words)s</p><div id="widget"></div></main>
+<script type="application/json" id="state">%(state)s</script>
+<script type="application/json" id="answers">%(answers)s</script>
+<script type="module">
+const answers = JSON.parse(document.getElementById("answers").textContent);
+class Model {
+  constructor(state) { this.state = state; this.listeners = {}; this.start = state.mask || ""; }
+  get(name) { return this.state[name]; }
+  set(name, value) {
+    if (this.state[name] === value) return;
+    this.state[name] = value;
+    (this.listeners["change:" + name] || []).slice().forEach((react) => react());
+  }
+  on(name, react) { (this.listeners[name] ||= []).push(react); }
+  off(name, react) { this.listeners[name] = (this.listeners[name] || []).filter((other) => other !== react); }
+  save_changes() {
+    if (!answers.length) return;
+    const wanted = this.get("mask"), before = this.answered || this.start;
+    const show = this.get("show");
+    // What was painted just now decides; where nothing was, all that is hidden.
+    const fresh = [...wanted].map((c, i) => c === "1" && before[i] !== "1");
+    const asked = fresh.some(Boolean) ? fresh : [...wanted].map((c) => c === "1");
+    if (!asked.some(Boolean)) {
+      this.answered = wanted;
+      for (const name of ["pictures", "cosines"]) this.set(name, []);
+      this.set("caption", "Paint a hole to see what is expected there.");
+      return;
+    }
+    const known = answers.filter((a) => a.show === show);
+    if (!known.length) { this.set("error", "This page holds no answers for that choice: open the notebook."); return; }
+    const [, cols] = this.get("grid");
+    const middle = (hides) => {
+      const at = hides.flatMap((h, i) => (h ? [[Math.floor(i / cols), i %% cols]] : []));
+      return [0, 1].map((axis) => at.reduce((sum, p) => sum + p[axis], 0) / at.length);
+    };
+    const [row, col] = middle(asked);
+    const away = (answer) => {
+      const [r, c] = middle([...answer.mask].map((x) => x === "1"));
+      return (r - row) ** 2 + (c - col) ** 2;
+    };
+    const best = known.reduce((a, b) => (away(b) < away(a) ? b : a));
+    this.answered = best.mask;
+    this.set("mask", best.mask);
+    for (const [name, value] of Object.entries(best.traits)) this.set(name, value);
+    this.set("error", "");
+    this.set("result_seq", this.get("seq"));
+  }
+}
+const model = new Model(JSON.parse(document.getElementById("state").textContent));
+window.model = model;
+%(script)s
+</script></body></html>
+"""
+# Traits that belong to a kernel: without them a page does not wait for one.
+_KERNEL = ("heard", "uploads")
+
+
+def offline_page(
+    widget: PictureWidget, title: str, words: str = "", answers: Sequence[Mapping[str, Any]] | None = None
+) -> str:
+    """The page of ``widget`` as it is now, as one HTML text that loads nothing.
+
+    Args:
+        widget: any of ours. title, words: above it.
+        answers: of :func:`precomputed`, for a painter; without them it is shown and can be painted on.
+    """
+    state = {
+        name: value
+        for name, value in widget.get_state().items()
+        if not name.startswith("_") and name in widget.trait_names(sync=True) and _plain(value)
+    }
+    for name in _KERNEL:
+        state.pop(name, None)
+    # The script is a module of its own; here it becomes part of the page's.
+    script = str(widget._esm).replace("export default {", "const widget = {")
+    script += '\nwidget.render({ model, el: document.getElementById("widget") });'
+    return _PAGE % {
+        "title": escape(title), "words": escape(words), "script": script.replace("</script", "<\\/script"),
+        "state": _json(state), "answers": _json(list(answers or [])),
+    }  # fmt: skip
+
+
+def precomputed(
+    explorer: PredictionExplorer,
+    holes: Sequence[np.ndarray],
+    shows: Sequence[str] = ("predicted", "other"),
+    progress: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """What ``explorer`` answers for each hole and each choice of what is decoded.
+
+    Args:
+        holes: (rows, cols) bool each. shows: of the menu. progress: is told how many holes are done.
+
+    Raises:
+        ValueError: a hole that hides nothing or everything.
+    """
+    found = []
+    for done, hole in enumerate(holes, start=1):
+        for show in shows:
+            traits, mask = explorer.answer(hole, show)
+            found.append({"show": show, "mask": mask, "traits": traits})
+        if progress:
+            progress(done)
+    return found
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool | list | dict) and not str(value).startswith("IPY_MODEL")
+
+
+def _json(value: Any) -> str:
+    # Inside <script> only "</" could end it early.
+    return json.dumps(value).replace("</", "<\\/")

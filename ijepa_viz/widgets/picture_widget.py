@@ -1,0 +1,59 @@
+"""What every widget is: a page's script without any import, and, where widgets do not run, a picture with words."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ijepa_viz.figures import png
+
+_HERE = Path(__file__).parent
+
+
+def javascript(*names: str) -> str:
+    """A widget's ESM: the parts that pages share, then the files named. Nothing is imported at run time."""
+    return "\n".join((_HERE / name).read_text() for name in ("page_parts.js", *names))
+
+
+def encode(image: Image.Image) -> bytes:
+    """A PNG, quickly."""
+    out = io.BytesIO()
+    image.save(out, "png", compress_level=1)
+    return out.getvalue()
+
+
+def data_uri(image: Image.Image) -> str:
+    """A picture as a PNG ``data:`` URI."""
+    return "data:image/png;base64," + base64.b64encode(encode(image)).decode()
+
+
+class PictureWidget(anywidget.AnyWidget):
+    """A widget whose MIME bundle holds a picture as well, so that exported pages and other front ends show something.
+
+    Attributes:
+        error: what went wrong, shown on the page: a callback's traceback would be seen nowhere.
+    """
+
+    error = traitlets.Unicode("").tag(sync=True)
+
+    def still(self) -> tuple[Image.Image | Figure, str]:
+        """The picture, and its alternative text."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        if data is None:
+            return bundle
+        picture, alt = self.still()
+        content = base64.b64encode(png(picture) if isinstance(picture, Figure) else encode(picture)).decode()
+        html = f'<img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{content}">'
+        return {**data, "text/html": html, "image/png": content}, metadata

@@ -1,0 +1,104 @@
+// RunMonitor: a training run's curves, redrawn as it goes on, and the verdict in words.
+
+const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"];
+
+export default {
+  render({ model, el }) {
+    el.append(element("style", { textContent: STYLE }));
+    const root = element("div", { className: "ijv" });
+    root.style.flexDirection = "column";
+    const verdict = element("p", { className: "status" });
+    verdict.setAttribute("aria-live", "polite");
+    verdict.dataset.testid = "verdict";
+    const alertBox = element("div");
+    alertBox.setAttribute("role", "alert");
+    const progress = element("progress", { max: 1, value: 0 });
+    progress.setAttribute("aria-label", "Share of the run that is done");
+    const words = element("span", { className: "soft" });
+    const head = element("div", { className: "bar" });
+    head.append(progress, words);
+    const panels = element("div", { className: "strip" });
+    panels.style.maxWidth = "960px";
+    root.append(head, verdict, alertBox, panels);
+    el.append(root);
+
+    function draw() {
+      const css = getComputedStyle(root);
+      progress.value = model.get("progress");
+      words.textContent = model.get("status");
+      verdict.textContent = model.get("verdict");
+      alertBox.textContent = model.get("error");
+      const shown = model.get("panels");
+      while (panels.children.length > shown.length) panels.lastChild.remove();
+      shown.forEach((panel, i) => {
+        if (!panels.children[i]) panels.append(chartFrame());
+        chart(panels.children[i], panel, css.color, css.getPropertyValue("--line"));
+      });
+      panels.dataset.shown = model.get("tick");
+    }
+    const names = ["panels", "verdict", "progress", "status", "error", "tick"];
+    names.forEach((name) => model.on(`change:${name}`, draw));
+    draw();
+    return () => names.forEach((name) => model.off(`change:${name}`, draw));
+  },
+};
+
+function chartFrame() {
+  const canvas = element("canvas", { width: 560, height: 340 });
+  canvas.style.cssText = "width:280px;height:170px";
+  canvas.setAttribute("role", "img");
+  const figure = element("figure", {}, element("figcaption"), canvas, element("p", { className: "soft" }));
+  figure.style.cssText = "margin:0;width:290px";
+  return figure;
+}
+
+function chart(figure, panel, ink, line) {
+  const [caption, canvas, legend] = figure.children;
+  caption.textContent = panel.title;
+  const pen = canvas.getContext("2d");
+  pen.setTransform(2, 0, 0, 2, 0, 0);
+  pen.clearRect(0, 0, 280, 170);
+  const points = panel.lines.flatMap((l) => l.points);
+  legend.replaceChildren();
+  if (!points.length) { canvas.setAttribute("aria-label", `${panel.title}: nothing measured yet`); return; }
+  // A logarithmic axis shows no zero: such points lie on its lower end.
+  const least = Math.min(...points.map((p) => p[1]).filter((v) => v > 0));
+  const scaled = (v) => (panel.logarithmic ? Math.log10(Math.max(v, least)) : v);
+  const xs = points.map((p) => p[0]), ys = points.map((p) => scaled(p[1]));
+  const box = { left: 44, top: 8, right: 272, bottom: 148 };
+  const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
+  let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
+  if (y0 === y1) { y0 -= Math.abs(y0) * 0.1 + 1e-6; y1 += Math.abs(y1) * 0.1 + 1e-6; }
+  const px = (x) => box.left + ((x - x0) / (x1 - x0 || 1)) * (box.right - box.left);
+  const py = (y) => box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top);
+  pen.strokeStyle = line; pen.lineWidth = 1;
+  pen.strokeRect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+  pen.fillStyle = ink; pen.font = "11px system-ui, sans-serif"; pen.textAlign = "right";
+  const figures = (v) => (v !== 0 && Math.abs(v) < 1e-3 ? v.toExponential(1) : Math.abs(v) >= 100 ? v.toFixed(0) : v.toPrecision(3));
+  const ends = [y1, y0].map((y) => (panel.logarithmic ? 10 ** y : y));
+  pen.fillText(figures(ends[0]), box.left - 4, box.top + 9);
+  pen.fillText(figures(ends[1]), box.left - 4, box.bottom);
+  pen.fillText(`${Math.round(x1).toLocaleString("en")} images`, box.right, box.bottom + 14);
+  const said = [];
+  panel.lines.forEach((l, n) => {
+    if (!l.points.length) return;
+    pen.strokeStyle = COLOURS[n % COLOURS.length]; pen.lineWidth = 1.8;
+    pen.setLineDash(l.control ? [5, 4] : []);
+    pen.beginPath();
+    l.points.forEach(([x, y], i) => (i ? pen.lineTo(px(x), py(scaled(y))) : pen.moveTo(px(x), py(scaled(y)))));
+    pen.stroke();
+    pen.setLineDash([]);
+    if (l.points.length < 12) {
+      pen.fillStyle = COLOURS[n % COLOURS.length];
+      for (const [x, y] of l.points) { pen.beginPath(); pen.arc(px(x), py(scaled(y)), 2.5, 0, 7); pen.fill(); }
+    }
+    const swatch = element("span", { textContent: l.control ? "▱ " : "■ " });
+    swatch.style.color = COLOURS[n % COLOURS.length];
+    swatch.setAttribute("aria-hidden", "true");
+    const entry = element("span", {}, swatch, `${l.name} ${figures(l.points.at(-1)[1])}`);
+    entry.style.cssText = "white-space:nowrap;margin-right:10px";
+    legend.append(entry, " ");
+    said.push(`${l.name} now ${figures(l.points.at(-1)[1])}`);
+  });
+  canvas.setAttribute("aria-label", `${panel.title}: ${said.join(", ")}`);
+}
