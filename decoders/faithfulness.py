@@ -210,7 +210,3 @@ def rank(model: IJEPA, decoder: Decoder, split: Split, count: int = 400) -> dict
     chance = {"accuracy": 1 / _CANDIDATES, "low": 1 / _CANDIDATES, "high": 1 / _CANDIDATES}
     harmonic = sum(1 / k for k in range(1, _CANDIDATES + 1)) / _CANDIDATES
     return {**table, "chance": {"mean_reciprocal_rank": harmonic, "first_of_100": chance}}
-
-
-# They register themselves; they build on the names above.
-from decoders import few_steps, ground_truth, realism, sheet, variation  # noqa: E402, F401

@@ -27,7 +27,7 @@ def test_every_switch_is_a_valid_config_that_differs_from_the_whole_one():
 def test_broken_runs_collapse_and_are_drawn(tmp_path, capsys):
     out = tmp_path / "collapse"
     names = ["no safeguard at all", "teacher never moves", "nothing broken"]
-    assert main([*SMALL, "--out", str(out), "--only", *names]) == 0
+    assert main(["--out", str(out), "--only", *names, *SMALL]) == 0  # settings may follow the names
     table = json.loads((out / "collapse.json").read_text())
     assert list(table) == names
     assert table["no safeguard at all"]["verdict"] == "complete collapse"

@@ -112,7 +112,7 @@ def test_a_variant_changes_one_thing_and_nothing_else():
                 grown |= np.roll(own, (dy, dx), (0, 1))
         assert differs[own].mean() > 0.3
         assert not differs[~grown].any()
-        waved = menagerie.variant(index, 64, 1, texture_phase=scene.texture_phase + np.pi)
+        waved = menagerie.variant(index, 64, 1, texture_shift=np.pi)
         difference = waved.astype(int) - scene.image
         assert 1 < np.abs(difference).max() <= 7  # twice the wave's three levels, rounded
         swapped = menagerie.variant(index, 64, 1, species="cat" if thing.species != "cat" else "dog")

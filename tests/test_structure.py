@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -60,6 +62,22 @@ def test_the_library_builds_upward():
                 assert floor[parts[1]] <= floor[own], f"{path} imports {name}"
 
 
+def test_every_file_that_registers_itself_can_be_the_first_to_be_imported():
+    """Files that register themselves import each other: whoever comes first must not find half a module."""
+    registering = [path for path in FILES if re.search(r"^@\w+\.register", path.read_text(), re.MULTILINE)]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in registering]
+    assert "decoders.ground_truth" in names
+    program = """
+import importlib, sys
+for name in sys.argv[1:]:
+    for known in [m for m in sys.modules if m.split(".")[0] in ("ijepa_viz", "train", "decoders")]:
+        del sys.modules[known]
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", program, *names], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 def test_no_room_without_a_name():
     for path in FILES:
         assert path.stem not in {"utils", "helpers", "misc", "common", "core", "base"}
@@ -103,8 +121,6 @@ def test_every_dependency_is_pinned_within_its_range():
 
 
 def test_top_level_is_the_agreed_one():
-    import subprocess
-
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")

@@ -100,6 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", default=list(SWITCHES), help="some of the switches")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of train/configs/collapse.yaml")
     options = parser.parse_intermixed_args(arguments)
+    # --only takes all that follows, settings too.
+    options.overrides += [name for name in options.only if "=" in name]
+    options.only = [name for name in options.only if "=" not in name]
     logs, verdicts = {}, {}
     try:
         unknown = [name for name in options.only if name not in SWITCHES]

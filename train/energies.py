@@ -89,12 +89,11 @@ def distractors(questions: Questions, block: int = 3, seed: int = 0) -> dict[str
         same = pick((both == both[i], species == species[i]), i)
         other = pick(((species != species[i]) & (part == part[i]), species != species[i]), i)
         colour = str(rng.choice([name for name in COLOURS[thing.species] if name != thing.colour]))
-        phase = menagerie.scene(index, images.shape[-1], questions.seed).texture_phase + math.pi
         size = images.shape[-1]
         swap = str(rng.choice([name for name in menagerie.NAMES if name != thing.species]))
         swapped = menagerie.variant(index, size, questions.seed, species=swap)
         recoloured = menagerie.variant(index, size, questions.seed, colour=colour)
-        shifted = menagerie.variant(index, size, questions.seed, texture_phase=phase)
+        shifted = menagerie.variant(index, size, questions.seed, texture_shift=math.pi)
         # The place farthest from the hole, so that it shows something else.
         rows = questions.masks.grid[0] - block
         away = torch.tensor([[r, c] for r in (0, rows) for c in (0, rows)])

@@ -126,7 +126,7 @@ def variant(
     *,
     species: str | None = None,
     colour: str | None = None,
-    texture_phase: float | None = None,
+    texture_shift: float = 0.0,
 ) -> np.ndarray:
     """The picture of scene ``index`` with one thing changed and all else as it was.
 
@@ -134,7 +134,7 @@ def variant(
         species: another kind in the nearest thing's place, as large and facing the same way, in its first pose and,
             unless ``colour`` says otherwise, its first colour; it draws its own small variations and the speckle anew.
         colour: the main colour of the nearest thing, one of its species' COLOURS.
-        texture_phase: of the faint wave over everything, radians.
+        texture_shift: how far the faint wave over everything is moved on, radians.
 
     Raises:
         ValueError: no such species, or a colour that it does not have.
@@ -150,8 +150,8 @@ def variant(
         if colour not in COLOURS[thing.species]:
             raise ValueError(f"A {thing.species} is {', '.join(COLOURS[thing.species])}, not {colour!r}.")
         thing = replace(thing, colour=colour)
-    phase = phase if texture_phase is None else texture_phase
-    return _draw(Canvas(size, maps=False), ((*placed[:-1], thing), ground, sky, phase, speckle), index, seed)
+    plan = ((*placed[:-1], thing), ground, sky, phase + texture_shift, speckle)
+    return _draw(Canvas(size, maps=False), plan, index, seed)
 
 
 def scenes(start: int, stop: int, size: int = 64, seed: int = 0) -> np.ndarray:

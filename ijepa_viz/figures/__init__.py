@@ -6,17 +6,20 @@ from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.files import png
 from ijepa_viz.figures.masks import mask_figure
+from ijepa_viz.figures.one_hole import Answer, one_hole_figure
 from ijepa_viz.figures.run import run_figure
 from ijepa_viz.figures.sheet import sheet_figure
 from ijepa_viz.figures.variation import variation_figure
 
 __all__ = [
+    "Answer",
     "completion_grid",
     "cost_figure",
     "factor_figure",
     "few_steps_figure",
     "hole_size_figure",
     "mask_figure",
+    "one_hole_figure",
     "png",
     "run_figure",
     "sheet_figure",

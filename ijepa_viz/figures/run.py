@@ -95,5 +95,7 @@ def run_figure(rows: Rows, title: str) -> Figure:
             axes.legend(fontsize=8, frameon=False)
             axes.grid(alpha=0.25)
         else:
+            axes.set_xticks([])
+            axes.set_yticks([])
             axes.text(0.5, 0.5, "not measured in this run", ha="center", va="center", transform=axes.transAxes)
     return figure

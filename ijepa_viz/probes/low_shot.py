@@ -53,7 +53,19 @@ def low_shot_accuracy(
         train, test: (n, D) and (m, D). train_labels, test_labels: (n,) and (m,) int64.
         per_class: as :func:`draw_labels`.
     """
-    train, test = standardise(train, test)
+    return _few(*standardise(train, test), train_labels, test_labels, per_class, draws, seed)
+
+
+def _few(
+    train: Tensor,
+    test: Tensor,
+    train_labels: Tensor,
+    test_labels: Tensor,
+    per_class: int | float,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[float]:
+    """:func:`low_shot_accuracy` of features that are standardised already."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(draws):
@@ -76,10 +88,9 @@ def low_shot_sections(bank: FeatureBank) -> dict[str, dict[str, dict[str, float]
     y, b = bank.labels()
     smallest = int(y.bincount()[y.unique()].min())
     shots = {"1 % of the labels": 0.01} | {f"{n} a class": n for n in SHOTS if n <= smallest}
+    features = {name: standardise(*both) for name, both in bank.features.items()}
     return {
-        title: {
-            name: interval(low_shot_accuracy(train, y, test, b, shot)) for name, (train, test) in bank.features.items()
-        }
+        title: {name: interval(_few(*both, y, b, shot)) for name, both in features.items()}
         for title, shot in shots.items()
     }
 

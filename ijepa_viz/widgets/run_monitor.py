@@ -96,7 +96,9 @@ class RunMonitor(PictureWidget):
     def still(self) -> tuple[Figure, str]:
         """The curves so far."""
         if not self.rows:
-            return Figure(figsize=(4, 1)), self.status
+            empty = Figure(figsize=(6, 0.6))
+            empty.text(0.5, 0.5, f"{self.folder.name}: no row of the log is written yet", ha="center", va="center")
+            return empty, self.status
         return run_figure(self.rows, self.folder.name), f"Curves of {self.folder.name}: {self.status}. {self.verdict}"
 
     def _steps(self) -> int:

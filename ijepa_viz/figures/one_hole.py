@@ -1,0 +1,72 @@
+"""Several models' answers for one hole, side by side, each with what was read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture for the hole.
+
+    Attributes:
+        title: whose it is. picture: (3, H, W) in [0, 1], the whole image with its hole filled.
+        lines: what to write below it, such as energies and what a recogniser reads.
+        kind: "predicted", "control" or "target", for the colour of its box.
+    """
+
+    title: str
+    picture: Tensor
+    lines: tuple[str, ...] = ()
+    kind: str = "predicted"
+
+
+_NAMES = {"predicted": "from the visible patches alone", "control": "control", "target": "what is there"}
+
+
+def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Sequence[str] = ()) -> Figure:
+    """Original | context | every answer, with its lines below.
+
+    Args:
+        prediction: whose image and hole are shown.
+        truth: lines below the original.
+
+    Raises:
+        ValueError: no answers, or one of another size than the image.
+    """
+    if not answers:
+        raise ValueError("one_hole_figure needs at least one answer.")
+    for answer in answers:
+        if answer.picture.shape != prediction.image.shape:
+            raise ValueError(
+                f"{answer.title!r} is {tuple(answer.picture.shape)}, the image {tuple(prediction.image.shape)}."
+            )
+    columns = 2 + len(answers)
+    tall = max(len(truth), *(len(answer.lines) for answer in answers))
+    figure = Figure(figsize=(1.6 * columns, 2.4 + 0.16 * tall), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    show(axes[0], prediction.image.permute(1, 2, 0).numpy())
+    outline(axes[0], prediction.masks, prediction.patch_size, BOX["target"])
+    show(axes[1], context_image(prediction))
+    axes[0].set_title("original", fontsize=9)
+    axes[1].set_title("context", fontsize=9)
+    axes[0].set_xlabel("\n".join(truth), fontsize=8)
+    for axis, answer in zip(axes[2:], answers, strict=True):
+        show(axis, answer.picture.permute(1, 2, 0).clamp(0, 1).numpy())
+        outline(axis, prediction.masks, prediction.patch_size, BOX[answer.kind])
+        axis.set_title(answer.title, fontsize=9)
+        axis.set_xlabel("\n".join(answer.lines), fontsize=8)
+    kinds = list(dict.fromkeys(["target", *(answer.kind for answer in answers)]))
+    figure.legend(
+        handles=[Patch(edgecolor=BOX[kind], fill=False, linewidth=2, label=_NAMES[kind]) for kind in kinds],
+        loc="outside lower center", ncols=len(kinds), frameon=False, fontsize=9,
+    )  # fmt: skip
+    return figure
