@@ -159,7 +159,7 @@ def test_a_decoder_of_another_model_is_refused(folder, photo, tmp_path, capsys, 
 
 
 def test_both_reference_models_are_bundled():
-    assert bundled_names() == ["menagerie-tiny", "wild-tiny"]
+    assert bundled_names() == ["menagerie-tiny", "menagerie-tiny-invariance", "menagerie-tiny-mae", "wild-tiny"]
 
 
 # Measured: 0.46 and 0.32 on average.

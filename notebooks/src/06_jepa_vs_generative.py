@@ -50,7 +50,7 @@ size, grid, patch = model.config.image_size, model.grid, model.config.patch_size
 # %%
 INDEX = 12  # of the scenes that no model here was trained on
 image = torch.from_numpy(menagerie.scene(INDEX, size, seed=1).image).permute(2, 0, 1).float() / 255
-start = ijepa_viz.Masks.from_block(grid, 3, 3, *SHAPE).hidden[0].numpy()
+start = ijepa_viz.Masks.from_block(grid, 3, 4, *SHAPE).hidden[0].numpy()
 painter = MaskPainter((image.permute(1, 2, 0) * 255).byte().numpy(), grid, start)
 painter
 
