@@ -93,6 +93,11 @@ def find_bundled(name: str) -> Path:
     return BUNDLED / name
 
 
+def folder_of(source: str | Path) -> Path:
+    """The folder that a bundled name or a path stands for; it need not exist."""
+    return BUNDLED / str(source) if str(source) in bundled_names() else Path(source)
+
+
 def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -211,7 +216,7 @@ def read_into(module: nn.Module, path: Path, digest: str | None) -> None:
 def _check_digest(path: Path, digest: str) -> None:
     if _sha256(path) != digest:
         raise ValueError(
-            f"{path} is not the file that its config.json was written with (its sha256 differs): "
+            f"{path} is not the file that the JSON file beside it was written with (its sha256 differs): "
             "damaged or tampered with. Fetch it again."
         )
 
@@ -285,7 +290,7 @@ def copy_objective(source: str | Path, folder: Path, dtype: torch.dtype | None =
     Raises:
         OSError, ValueError: as :func:`load_folder` and :func:`save_folder`.
     """
-    came = Path(source) if Path(source).is_dir() else BUNDLED / str(source)
+    came = folder_of(source)
     if not (came / OBJECTIVE).is_file():
         return False
     card = read_json(came / OBJECTIVE)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import bundled_names, find_bundled, read_json, write_file
+from ijepa_viz.checkpoints import folder_of, read_json, write_file
 
 FILE = "training.json"
 
@@ -52,6 +52,5 @@ def training_of(source: str | Path) -> Training | None:
     """
     if str(source) in KNOWN:
         return KNOWN[str(source)]
-    folder = find_bundled(str(source)) if str(source) in bundled_names() else Path(source)
-    path = folder / FILE
+    path = folder_of(source) / FILE
     return strict_config.build(Training, read_json(path), str(path)) if path.is_file() else None

@@ -75,7 +75,6 @@ class ArchitectureDiagram(PictureWidget):
             axis.barh(names, relative, color=["#009E73"] + ["#D55E00"] * (len(names) - 1))
             axis.invert_yaxis()
             axis.set_xlabel("energy over the truth's", fontsize=8)
+            axis.tick_params(labelsize=8)
             said.append(f"{title}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, relative, strict=True)))
-        if self.energies:
-            axes[0].tick_params(labelsize=8)
         return figure, "Three architectures. " + ". ".join(said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -72,8 +72,8 @@ window.model = model;
 %(script)s
 </script></body></html>
 """
-# Traits that belong to a kernel: without them a page does not wait for one.
-_KERNEL = ("heard", "uploads")
+# Traits that belong to a kernel and a notebook: without them a page does not wait for one.
+_KERNEL = ("heard", "uploads", "layout")
 
 
 def offline_page(
@@ -86,12 +86,8 @@ def offline_page(
         answers: of :func:`precomputed`, for a painter; without them it is shown and can be painted on.
     """
     state = {
-        name: value
-        for name, value in widget.get_state().items()
-        if not name.startswith("_") and name in widget.trait_names(sync=True) and _plain(value)
+        name: value for name, value in widget.get_state().items() if not name.startswith("_") and name not in _KERNEL
     }
-    for name in _KERNEL:
-        state.pop(name, None)
     # The script is a module of its own; here it becomes part of the page's.
     script = str(widget._esm).replace("export default {", "const widget = {")
     script += '\nwidget.render({ model, el: document.getElementById("widget") });'
@@ -105,28 +101,21 @@ def precomputed(
     explorer: PredictionExplorer,
     holes: Sequence[np.ndarray],
     shows: Sequence[str] = ("predicted", "other"),
-    progress: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """What ``explorer`` answers for each hole and each choice of what is decoded.
 
     Args:
-        holes: (rows, cols) bool each. shows: of the menu. progress: is told how many holes are done.
+        holes: (rows, cols) bool each. shows: of the menu.
 
     Raises:
         ValueError: a hole that hides nothing or everything.
     """
     found = []
-    for done, hole in enumerate(holes, start=1):
+    for hole in holes:
         for show in shows:
             traits, mask = explorer.answer(hole, show)
             found.append({"show": show, "mask": mask, "traits": traits})
-        if progress:
-            progress(done)
     return found
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool | list | dict) and not str(value).startswith("IPY_MODEL")
 
 
 def _json(value: Any) -> str:

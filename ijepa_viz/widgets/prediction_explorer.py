@@ -97,7 +97,7 @@ class PredictionExplorer(MaskPainter):
                     f"on {mine.grid}: they cannot share one painter."
                 )
         self._others = _read_others(other, model.config.image_size)
-        self._source = read_image(image)
+        self._show_source(read_image(image))
         if hidden is None:
             hidden = Masks.from_block(model.grid, model.grid[0] // 4, model.grid[1] // 4,
                                       model.grid[0] // 2, model.grid[1] // 2).hidden[0].numpy()  # fmt: skip
@@ -118,8 +118,20 @@ class PredictionExplorer(MaskPainter):
         super().close()
 
     def _take(self, image: Image.Image) -> None:
-        self._source = image
+        self._show_source(image)
         super()._take(image)
+        self._wanted.set()  # whichever of the picture and its number came first
+
+    def _show_source(self, image: Image.Image) -> None:
+        self._source = image
+        self._resized: dict[int, Tensor] = {}
+
+    def _pixels(self, size: int) -> Tensor:
+        """The picture at a size, (3, size, size); a photograph is shrunk once, not for every stroke and preview."""
+        resized = self._resized
+        if size not in resized:
+            resized[size] = to_tensor(self._source, size)
+        return resized[size]
 
     def _work(self) -> None:
         while True:
@@ -162,10 +174,11 @@ class PredictionExplorer(MaskPainter):
 
     def _ask(self, masks: Masks, show: str, preview: bool = False) -> tuple[dict[str, Any], Any]:
         model, decoder = self._pairs[self.choice]
-        prediction = predict(model, to_tensor(self._source, model.config.image_size), masks)
+        prediction = predict(model, self._pixels(model.config.image_size), masks)
         given = prediction
         if show in _CONTROLS:
-            given = prediction.replaced(controls(model, self._others, masks)[_CONTROLS[show]])
+            others = self._others[:1] if show == "other" else self._others
+            given = prediction.replaced(controls(model, others, masks)[_CONTROLS[show]])
         drawn = decoder.sample(
             given, self.samples, steps=self.steps or None, guidance=self.guidance, seed=self.seed,
             callback=self._preview(prediction) if preview else None, **_SHOW[show],
@@ -173,7 +186,7 @@ class PredictionExplorer(MaskPainter):
         whose = {"other": "another image's", "mean": "the mean"}.get(show, "the")
         caption = f"seed {self.seed}; cosine of {whose} predicted and the target tokens {given.cosine.mean():.2f}"
         if self.guidance != 1:
-            caption += f"; guidance {self.guidance:g}: the samples vary less than the prediction leaves open"
+            caption += f"; guidance {self.guidance:g}: what varies is the guidance's doing too"
         around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
         return {
             "pictures": [data_uri(to_pil(image)) for image in drawn.on(prediction.image)],
@@ -188,7 +201,7 @@ class PredictionExplorer(MaskPainter):
             if state["step"] % _PREVIEW_EVERY == 1 and state["step"] < state["steps"]:
                 size = state["images"].shape[-1] // prediction.masks.grid[1]
                 hole = prediction.masks.hidden[0].repeat_interleave(size, 0).repeat_interleave(size, 1)
-                behind = to_tensor(self._source, state["images"].shape[-1])
+                behind = self._pixels(state["images"].shape[-1])
                 shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
                 with self.hold_sync():
                     self.pictures, self.error = shown, ""
@@ -201,7 +214,7 @@ class PredictionExplorer(MaskPainter):
         first, words = super().still()
         if self.last is None:
             return first, words
-        behind = to_tensor(self._source, self.last.images.shape[-1])
+        behind = self._pixels(self.last.images.shape[-1])
         pictures = [first, *(to_pil(image) for image in self.last.on(behind))]
         sheet = Image.new("RGB", (160 * len(pictures), 160), "white")
         for i, picture in enumerate(pictures):

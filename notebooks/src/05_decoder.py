@@ -46,7 +46,7 @@ predictions = [ijepa_viz.predict(model, scene.image, block_of(scene, model.grid)
 # %% [markdown]
 # ## Train one, in the background
 #
-# The short form: a fifth of the width and half a minute. The bundled decoder took 14 000 steps of the config as it
+# The short form: half the width, batches of half the size, 250 steps. The bundled decoder took 14 000 steps of the config as it
 # stands (`decoders/configs/menagerie-tiny.yaml`), about an hour.
 
 # %%
@@ -152,13 +152,14 @@ figure
 # %% [markdown]
 # ## Your own decoder
 #
-# After 250 small steps it has colours and tones, and hardly any shape: drawing is what takes an hour to learn. It is
-# still no liar: it was trained on this model's predictions, and says so (`load_decoder(...).config`).
+# The mean of what fits is learned first: the upper two rows are one step, and already have about the right tones. The
+# lower two rows are samples, and after 250 small steps they are little more than noise around that mean: drawing is what
+# takes an hour to learn.
 
 # %%
 assert training.wait() == 0, (work / "log.txt").read_text()[-2000:]
 own = load_decoder(sorted((work / "decoder").glob("step-*"))[-1])
-completion_grid([(p, own.sample(p, 6, seed=SEED)) for p in predictions[:2]])
+completion_grid([(p, own.sample(p, 6, steps=steps, seed=SEED)) for steps in (1, None) for p in predictions[:2]])
 
 # %% [markdown]
 # ## Questions

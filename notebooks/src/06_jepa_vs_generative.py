@@ -31,7 +31,7 @@ from decoders.recogniser import read_out
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import denormalise, normalise
 from ijepa_viz.figures import Answer, one_hole_figure
-from ijepa_viz.model import unpatchify
+from ijepa_viz.model import patchify, unpatchify
 from ijepa_viz.widgets import MaskPainter
 from train.objectives import open_trained
 
@@ -59,23 +59,17 @@ painter
 
 
 # %%
-def into(picture, masks, pixels):
-    """Hidden patches (T, 3 p p) in [0, 1] drawn into their places on an image."""
-    patches = ijepa_viz.model.patchify(picture[None], patch)[0].clone()
-    patches[masks.targets[0, 0]] = pixels
-    return unpatchify(patches[None], grid, patch)[0]
+def inside(masks):
+    """(H, W) bool: the hole's pixels."""
+    return masks.hidden[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1)
 
 
 def answers_of(picture, masks, samples=4):
     """Name -> a whole picture with its hole filled, and the prediction behind the decoded ones."""
     batch = normalise(picture)[None]
-    drawn = generative.draw(batch, masks)[0, 0]  # (T, 3 p p), normalised as images are
-    whole = unpatchify(
-        torch.zeros(1, grid[0] * grid[1], 3 * patch**2).index_copy(1, masks.targets[0, 0], drawn[None]), grid, patch
-    )
-    mae = torch.where(
-        masks.hidden[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1), denormalise(whole)[0], picture
-    )
+    patches = patchify(batch, patch)
+    patches[0, masks.targets[0, 0]] = generative.draw(batch, masks)[0, 0]
+    mae = torch.where(inside(masks), denormalise(unpatchify(patches, grid, patch))[0], picture)
     prediction = ijepa_viz.predict(model, picture, masks)
     found = {
         "MAE: pixels": mae.clamp(0, 1),
@@ -122,7 +116,7 @@ eye = learned_eye(model, learned, patch, epochs=6)
 
 def block_pixels(pictures, masks):
     """The hidden 3x3 block of each picture, in [-1, 1] as the recogniser wants it."""
-    patches = ijepa_viz.model.patchify(pictures, patch)
+    patches = patchify(pictures, patch)
     index = masks.targets[:, 0, :, None].expand(len(pictures), -1, patches.shape[-1])
     return unpatchify(patches.gather(1, index), SHAPE, patch) * 2 - 1
 
@@ -197,7 +191,7 @@ for name, row in shares.items():
 # %% tags=["solution"]
 sky = ijepa_viz.Masks.from_block(grid, 0, 3, 2, 3)
 over, _ = answers_of(image, sky, samples=1)
-hole = sky.hidden[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1)
+hole = inside(sky)
 for name, picture in over.items():
     print(
         f"{' '.join(name.split()):38} distance from the true pixels {float((picture - image)[:, hole].abs().mean()):.3f}"
@@ -205,8 +199,8 @@ for name, picture in over.items():
 
 # %%
 # This notebook checks itself.
-assert torch.equal(found["MAE: pixels"][:, ~prediction.masks.hidden[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1)],
-                   image[:, ~prediction.masks.hidden[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1)]), "only the hole is drawn"  # fmt: skip
+outside = ~inside(masks)
+assert torch.equal(found["MAE: pixels"][:, outside], image[:, outside]), "only the hole is drawn"
 assert energy(generative, image, masks, found["MAE: pixels"]) < 1, "nobody draws what an MAE expects better than itself"
 assert shares["real pixels"]["species"] > 0.8
 control = shares["control: another image's prediction"]

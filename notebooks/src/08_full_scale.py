@@ -151,5 +151,5 @@ assert model.predictor is not None
 if random:
     gap = numbers["prediction_cosine"] - numbers["another_image_cosine"]
     assert abs(gap) < 0.1, "random weights must not look as if they knew something"
-assert needs
+assert 30 < needs["gpu_hours"] < 50, "the plan of the config's own comment: 38 GPU-hours"
 print("All checks passed.")

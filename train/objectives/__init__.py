@@ -13,8 +13,7 @@ from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import (
     OBJECTIVE,
     OBJECTIVE_WEIGHTS,
-    bundled_names,
-    find_bundled,
+    folder_of,
     load_folder,
     load_model,
     read_into,
@@ -131,7 +130,7 @@ def open_trained(source: str | Path) -> Objective:
     Raises:
         FileNotFoundError, ValueError: as ``load_model``, or a damaged ``objective.json``.
     """
-    folder = find_bundled(str(source)) if str(source) in bundled_names() else Path(source)
+    folder = folder_of(source)
     if (folder / OBJECTIVE).is_file():
         data = read_json(folder / OBJECTIVE)
         data.pop("weights_sha256", None)
