@@ -8,6 +8,7 @@ same questions go to representations that should know less, or more: the differe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,18 +150,26 @@ def _masks(places: list[tuple[int, int]], grid: Grid, block: int) -> Masks:
 
 
 @torch.no_grad()
-def untrained_predictions(model: IJEPA, questions: Questions, batch: int = 200, seed: int = 0) -> Tensor:
-    """Predicted tokens of the hidden block side by side, (n, features), of an untrained model of these sizes."""
+def untrained_predictions(
+    model: IJEPA, questions: Sequence[Questions], batch: int = 200, seed: int = 0
+) -> list[Tensor]:
+    """Predicted tokens of the hidden block side by side, (n, features) for each of ``questions``.
+
+    They come from an untrained model of ``model``'s sizes, drawn once: a second giant would not fit beside the first.
+    """
     torch.manual_seed(seed)
     # Not a whole IJEPA: its target encoder would be a third copy of a giant's weights.
     encoder, predictor = Encoder(model.config).to(model.device), Predictor(model.config).to(model.device)
-    parts = []
-    for start in range(0, len(questions.images), batch):
-        some = slice(start, start + batch)
-        images = normalise(questions.images[some].to(model.device) / 255)
-        masks = questions.masks[some].to(model.device)
-        parts.append(predictor(encoder(images, masks.context, masks.context_valid), masks).flatten(1))
-    return torch.cat(parts).float().cpu()
+    found = []
+    for asked in questions:
+        parts = []
+        for start in range(0, len(asked.images), batch):
+            some = slice(start, start + batch)
+            images = normalise(asked.images[some].to(model.device) / 255)
+            masks = asked.masks[some].to(model.device)
+            parts.append(predictor(encoder(images, masks.context, masks.context_valid), masks).flatten(1))
+        found.append(torch.cat(parts).float().cpu())
+    return found
 
 
 @torch.no_grad()
@@ -175,7 +184,7 @@ def representations(
     encoder's tokens of the block; it has seen what is hidden.
     """
     if random_init is None:
-        random_init = untrained_predictions(model, questions, batch, seed)
+        (random_init,) = untrained_predictions(model, [questions], batch, seed)
     parts: dict[str, list[Tensor]] = {n: [] for n in ("predicted", "context_mean", "target")}
     total, tokens = torch.zeros(model.config.width, device=model.device), 0
     for start in range(0, len(questions.images), batch):
@@ -232,7 +241,7 @@ def factor_table(model: IJEPA, train: int = 16000, test: int = 2000, block: int 
     # Seeds far from those that train/ draws from.
     first, second = ask(train, size, grid, block, seed=1001), ask(test, size, grid, block, seed=1002)
     # The untrained ones first, so that a giant's weights, mapped from its file, are not yet in memory beside them.
-    untrained = [untrained_predictions(model, asked) for asked in (first, second)]
+    untrained = untrained_predictions(model, (first, second))
     x, z = (representations(model, asked, random_init=r) for asked, r in zip((first, second), untrained, strict=True))
     table: dict[str, dict[str, Any]] = {}
     for factor in FACTORS:
