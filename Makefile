@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab install browser lint notebooks benchmark clean
+.PHONY: demo test lab install browser lint notebooks gallery benchmark clean
 
 demo: install
 	$(BIN)/ijepa-viz demo --out out/demo
@@ -20,6 +20,9 @@ lint: install
 
 notebooks: install
 	$(BIN)/python tests/build_notebooks.py
+
+gallery: install
+	$(BIN)/python tests/build_gallery.py out/gallery
 
 benchmark: install
 	$(BIN)/python tests/benchmark.py

@@ -183,5 +183,5 @@ class Decoder:
         values = (pixels.float().cpu() / 2 + 0.5).clamp(0, 1).view(samples, blocks, -1, pixels.shape[-1])
         for m in range(blocks):
             canvas[:, masks.targets[0, m]] = values[:, m]
-        inside = masks.hidden[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1)
+        inside = masks.hidden_pixels(patch)[0]
         return Samples(unpatchify(canvas, (rows, cols), patch), inside)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from diffusers.training_utils import EMAModel
-from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import fingerprint, load_model, write_file
 from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.figures import completion_grid, png
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.prediction import predict

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from decoders.faithfulness import INSTRUMENTS, box_of, centre_hole, draw, pictures, see
@@ -19,6 +18,7 @@ from decoders.recogniser import as_images, read_out
 from decoders.sampling import Decoder
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures import variation_figure
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import Split
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
 from ijepa_viz.checkpoints import fingerprint, write_file
 from ijepa_viz.data.examples import Example
 from ijepa_viz.figures import completion_grid, png
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
 from ijepa_viz.prediction import Prediction, Sampler, predict

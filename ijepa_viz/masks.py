@@ -103,6 +103,10 @@ class Masks:
         flat.scatter_(1, self.targets.flatten(1), True)
         return flat.view(len(self), *self.grid)
 
+    def hidden_pixels(self, patch_size: int) -> Tensor:
+        """(B, H, W) bool: :attr:`hidden` for the pixels of patches of ``patch_size`` pixels a side."""
+        return self.hidden.repeat_interleave(patch_size, 1).repeat_interleave(patch_size, 2)
+
     @property
     def visible(self) -> Tensor:
         """(B, rows, cols) bool, True where the context encoder sees the patch."""

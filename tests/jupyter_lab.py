@@ -79,13 +79,15 @@ def browser(path: str) -> Iterator[Browser]:
         chromium.close()
 
 
-def watch(page: Page, port: int | None) -> list[str]:
-    """Abort and record every request that leaves ``port`` of this machine (None: every request)."""
+def watch(page: Page, port: int | None, files: bool = False) -> list[str]:
+    """Abort and record every request that leaves ``port`` of this machine (None: every request, ``files``: but files)."""
     outside: list[str] = []
 
     def check(route: Route) -> None:
         url = route.request.url
-        if url.startswith(("data:", "blob:")) or (port and url.startswith(f"http://127.0.0.1:{port}/")):
+        if url.startswith(("data:", "blob:", *(["file:"] if files else []))) or (
+            port and url.startswith(f"http://127.0.0.1:{port}/")
+        ):
             route.continue_()
         else:
             outside.append(url)

@@ -87,3 +87,51 @@ def test_run_all_paint_and_see_in_jupyterlab(chromium, tmp_path):
         assert outside == []
         page.close()
     shutil.rmtree(work)
+
+
+@pytest.fixture(scope="module")
+def one_lab(chromium, tmp_path_factory):
+    """A JupyterLab with a copy of every notebook; yields its port."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("src", "images"))
+    with lab(folder / "notebooks", folder / "private") as port:
+        yield port
+
+
+# What Chromium and JupyterLab say by themselves, whatever the notebook.
+_NOT_OURS = ("net::ERR_FAILED", "status of 404")
+_STATE = """() => {
+  const cells = window.jupyterapp.shell.currentWidget.content.model.toJSON().cells;
+  const outputs = cells.flatMap((cell) => cell.outputs || []);
+  return {
+    failed: outputs.filter((o) => o.output_type === 'error').map((o) => o.evalue),
+    checked: outputs.some((o) => JSON.stringify(o.text || '').includes('All checks passed.')),
+    widgets: outputs.filter((o) => o.data && o.data['application/vnd.jupyter.widget-view+json']).length,
+  };
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_every_notebook_runs_in_jupyterlab(chromium, one_lab, path):
+    """Run all: no error, no request out, nothing on the console, and each widget is on the page and not a text."""
+    page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+    outside = watch(page, one_lab)
+    said = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    open_notebook(page, one_lab, path.name)
+    said.clear()  # of JupyterLab's own start
+    run_all(page)
+    page.wait_for_function(f"() => {{ const s = ({_STATE})(); return s.checked || s.failed.length; }}", timeout=300_000)
+    state = page.evaluate(_STATE)
+    assert state["failed"] == []
+    assert state["checked"]
+    page.wait_for_timeout(1000)
+    shown = page.locator(".jp-OutputArea-output .widget-subarea > *, .jp-OutputArea-output.jupyter-widgets").count()
+    assert shown >= state["widgets"]
+    assert page.get_by_text("Error displaying widget").count() == 0
+    assert outside == []
+    assert [line for line in said if not any(known in line for known in _NOT_OURS)] == []
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.close()

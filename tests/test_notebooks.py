@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -7,10 +8,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+from build_gallery import cover, execute, index, page, small
+from jupyter_lab import watch
 from nbclient.exceptions import CellExecutionError
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -49,17 +51,14 @@ def executed(request):
         if item.path == request.path and "executed" in item.fixturenames
     ]
 
-    def execute(path):
-        notebook = nbformat.read(path, as_version=4)
-        client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}})
+    def attempt(path):
         try:
-            client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
+            return execute(path)
         except CellExecutionError as error:
             return error
-        return notebook
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as workers:
-        return dict(zip(asked, workers.map(execute, asked), strict=True))
+        return dict(zip(asked, workers.map(attempt, asked), strict=True))
 
 
 @pytest.mark.parametrize("path", RUNS)
@@ -70,3 +69,55 @@ def test_notebooks_run_and_check_themselves(path, executed):
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
     assert "All checks passed." in "".join(o.get("text", "") for o in outputs)
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= PICTURES.get(path.stem, 1)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", RUNS)
+def test_exported_pages_show_every_picture_offline(path, executed, chromium, tmp_path):
+    """The page of the gallery, opened with the network blocked: every picture is drawn and has words."""
+    notebook = executed[path]
+    if isinstance(notebook, CellExecutionError):
+        pytest.skip("it did not run; the test above says why")
+    file = tmp_path / "page.html"
+    file.write_text(page(notebook))
+    view = chromium.new_page(viewport={"width": 1100, "height": 900})
+    outside = watch(view, None, files=True)
+    wrong = []
+    view.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    view.goto(file.as_uri())
+    pictures = view.evaluate(
+        """() => [...document.images].map((i) => ({ alt: i.alt, width: i.complete ? i.naturalWidth : 0 }))"""
+    )
+    shown = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) >= len(shown) >= PICTURES[path.stem]
+    assert all(picture["width"] > 20 for picture in pictures)
+    assert all(len(picture["alt"]) > 20 and "No description" not in picture["alt"] for picture in pictures)
+    assert "widget-view" not in file.read_text()
+    assert outside == []
+    assert wrong == []
+    view.close()
+    png, alt = cover(notebook)
+    assert len(small(png)) > 5000
+    assert alt
+
+
+def test_the_first_page_escapes_and_shows_its_pictures(chromium, tmp_path):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with Image.new("RGB", (40, 40), "green") as image:
+        out = io.BytesIO()
+        image.save(out, "png")
+    cards = [("a.html", "A <b> title", "A *goal* & more.", small(out.getvalue()), 'a "green" square'),
+             ("b.html", "B", "No picture.", None, "")]  # fmt: skip
+    file = tmp_path / "index.html"
+    file.write_text(index(cards))
+    view = chromium.new_page()
+    outside = watch(view, None, files=True)
+    view.goto(file.as_uri())
+    assert view.locator("li").count() == 2
+    assert view.get_by_role("link").first.inner_text() == "A <b> title"
+    assert view.locator("li p").first.inner_text() == "A goal & more."
+    assert view.locator("img").get_attribute("alt") == 'a "green" square'
+    assert Axe().run(view).violations_count == 0
+    assert outside == []
+    view.close()

@@ -101,7 +101,7 @@ def test_environment_equals_pyproject():
     pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
     lowest = project["requires-python"].removeprefix(">=")
     assert plain == [f"python={lowest}", "pip"]
-    extras = sorted(set(project["optional-dependencies"]) - {"hub"})
+    extras = sorted(set(project["optional-dependencies"]) - {"hub", "latency"})
     assert pip == ["-c constraints.txt", f"-e .[{','.join(extras)}]"]
 
 

@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import write_file
 from ijepa_viz.figures import png
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.run_folder import read_log
 from train.config import TrainConfig
 from train.monitor import Verdict, verdict
@@ -73,7 +72,11 @@ def draw(logs: Mapping[str, Sequence[Mapping[str, str]]], judged: Mapping[str, V
     """One small panel a run: spread over images and over tokens, the share left of what it was at first."""
     columns = 4
     lines = -(-len(logs) // columns)
-    figure = Figure(figsize=(3.1 * columns, 2.3 * lines + 0.5), layout="constrained")
+    figure = Figure(
+        "The spread of the target encoder's features in healthy and in deliberately broken runs.",
+        figsize=(3.1 * columns, 2.3 * lines + 0.5),
+        layout="constrained",
+    )
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes.flat[len(logs) :]:
         axis.set_axis_off()

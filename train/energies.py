@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ijepa_viz.checkpoints import write_file
@@ -26,6 +25,7 @@ from ijepa_viz.data.creatures import COLOURS
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures import png
 from ijepa_viz.figures.completion import outline, show
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.probes.factors import Questions, ask, wilson
 from train.config import TrainConfig
@@ -183,7 +183,11 @@ def draw(
     rows: int = 3,
 ) -> Figure:
     """The first scenes' candidates with every model's energy below, and the AUROCs as bars."""
-    figure = Figure(figsize=(12.5, 1.8 * rows + 4.2), layout="constrained")
+    figure = Figure(
+        "Candidates for a hole with each model's energy, and how often a false one gets more than the true one.",
+        figsize=(12.5, 1.8 * rows + 4.2),
+        layout="constrained",
+    )
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.8 * rows, 4.0])
     axes = halves[0].subplots(rows, len(candidates), squeeze=False)
     patch = questions.images.shape[-1] // questions.masks.grid[0]

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from ijepa_viz.checkpoints import load_model, write_file
 from ijepa_viz.costs import Training, training_of
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.figures import png
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.probes.features import FeatureBank
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import linear_accuracy
@@ -110,7 +110,11 @@ def unequal(costs: Mapping[str, Training]) -> str:
 def draw(table: Mapping[str, Mapping[str, Any]]) -> Figure:
     """One panel a question: a dot a run, a bar the interval over seeds, lines what needs no learning."""
     objectives = [name for name, value in next(iter(table.values())).items() if isinstance(value, dict)]
-    figure = Figure(figsize=(2.4 * len(table), 3.4), layout="constrained")
+    figure = Figure(
+        "Accuracy of several architectures on several questions, a dot a run.",
+        figsize=(2.4 * len(table), 3.4),
+        layout="constrained",
+    )
     axes = figure.subplots(1, len(table), squeeze=False)[0]
     for axis, (question, row) in zip(axes, table.items(), strict=True):
         for place, name in enumerate(objectives):

@@ -1,10 +1,10 @@
-"""Figures: functions from results to a matplotlib Figure; none touches pyplot's global state."""
+"""Figures: functions from results to a Figure, which is matplotlib's with an alternative text; none touches pyplot."""
 
 from ijepa_viz.figures.completion import completion_grid
 from ijepa_viz.figures.costs import cost_figure
 from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
-from ijepa_viz.figures.files import png
+from ijepa_viz.figures.figure import Figure, png
 from ijepa_viz.figures.masks import mask_figure
 from ijepa_viz.figures.one_hole import Answer, one_hole_figure
 from ijepa_viz.figures.run import run_figure
@@ -13,6 +13,7 @@ from ijepa_viz.figures.variation import variation_figure
 
 __all__ = [
     "Answer",
+    "Figure",
     "completion_grid",
     "cost_figure",
     "factor_figure",

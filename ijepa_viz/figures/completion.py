@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.prediction import DrawnSamples, Prediction
 
@@ -20,7 +20,7 @@ _HIDDEN = 0.82
 def context_image(prediction: Prediction) -> np.ndarray:
     """(H, W, 3): the image with its hidden patches grey."""
     image = prediction.image.permute(1, 2, 0).numpy().copy()
-    image[_pixels(prediction.masks, prediction.patch_size)] = _HIDDEN
+    image[prediction.masks.hidden_pixels(prediction.patch_size)[0].cpu().numpy()] = _HIDDEN
     return image
 
 
@@ -58,7 +58,11 @@ def completion_grid(
     count = len(rows[0][1].images)
     extra = min(2, count) if len(rows[0]) == 3 else 0
     columns = 2 + count + extra
-    figure = Figure(figsize=(1.25 * columns + 0.2, 1.3 * len(rows) + 0.75), layout="constrained")
+    figure = Figure(
+        f"{len(rows)} rows: a picture, its context with a hole, and {count} samples decoded in a green box.",
+        figsize=(1.25 * columns + 0.2, 1.3 * len(rows) + 0.75),
+        layout="constrained",
+    )
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(axes, rows, strict=True):
         prediction, samples = row[0], row[1]
@@ -83,11 +87,6 @@ def completion_grid(
         handles.append(Patch(edgecolor=BOX["control"], fill=False, linewidth=2, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
-
-
-def _pixels(masks: Masks, patch_size: int) -> np.ndarray:
-    hidden = masks.hidden[0].cpu().numpy()
-    return hidden.repeat(patch_size, 0).repeat(patch_size, 1)
 
 
 def show(axis: Axes, picture: np.ndarray) -> None:

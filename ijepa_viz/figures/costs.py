@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from ijepa_viz.costs import Training
+from ijepa_viz.figures.figure import Figure
 
 # In this order, as long as a table has them.
 BASELINES = {"chance": ":", "random_init": "--", "colour_thumbnail_8x8": "-."}
@@ -29,7 +28,11 @@ def cost_figure(tables: Mapping[str, Mapping[str, Any]], costs: Mapping[str, Tra
         raise ValueError(f"Nobody wrote down what {', '.join(costs)} cost: there is no training.json beside them.")
     if any("target_encoder" not in table for table in tables.values()):
         raise ValueError(f"The probe {probe!r} does not say one accuracy a model: use knn, linear, count or distance.")
-    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+    figure = Figure(
+        f"Accuracy of {', '.join(known)} by the {probe} probe, against what their training cost.",
+        figsize=(9.5, 4.2),
+        layout="constrained",
+    )
     panels = figure.subplots(1, 2, sharey=True)
     for axis, quantity, label in zip(
         panels, ("flops", "hours"), ("operations of the training (FLOPs)", "device-hours of the training"), strict=True

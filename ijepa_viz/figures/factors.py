@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ijepa_viz.figures.completion import BOX
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.probes.factors import DROPPED
 
 # representation -> name and colour, in the order of the bars.
@@ -28,7 +28,11 @@ def factor_figure(table: Mapping[str, Mapping[str, Any]], title: str = "") -> Fi
         table: of :func:`ijepa_viz.probes.factors.factor_table`.
         title: such as the model's name.
     """
-    figure = Figure(figsize=(12, 4.3), layout="constrained")
+    figure = Figure(
+        "Accuracy of linear probes for each factor of a hidden block, from several representations, with intervals.",
+        figsize=(12, 4.3),
+        layout="constrained",
+    )
     axis = figure.subplots()
     places = np.arange(len(table), dtype=float)
     # What carries no meaning stands apart.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+
+from ijepa_viz.figures.figure import Figure
 
 
 def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, float]]], knee: tuple[str, int]) -> Figure:
@@ -16,7 +17,11 @@ def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, floa
             the samples of a very fine solution.
         knee: the (solver, evaluations) to mark.
     """
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(
+        "What sampling with few steps costs: the error against steps and milliseconds, and the spread of samples.",
+        figsize=(11, 3.6),
+        layout="constrained",
+    )
     axes = figure.subplots(1, 3)
     for number, (name, points) in enumerate(curves.items()):
         steps, cost, error, spread = zip(*points, strict=True)
@@ -55,7 +60,11 @@ def hole_size_figure(table: Mapping[str, Mapping[str, float]], image_size: int) 
         table: "2x2 patches" and the like, ascending -> ``ms``, ``ms_wider_image`` and ``ms_first_preview``.
         image_size: in pixels, of the smaller image.
     """
-    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    figure = Figure(
+        "Milliseconds of six samples against the side of the hole: the cost grows with the hole, not the image.",
+        figsize=(6, 3.8),
+        layout="constrained",
+    )
     axes = figure.subplots()
     sides = [int(name.partition("x")[0]) for name in table]
     for number, (key, label) in enumerate(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
 from ijepa_viz.prediction import Prediction, predict
@@ -56,7 +56,11 @@ def look_maps(question: Question) -> dict[str, Any]:
     tokens = {"prediction": prediction.predicted.cpu()}
     tokens |= maps.controls(question.model, question.others, question.masks)
     found = {name: maps.token_map(t, prediction.target.cpu(), question.masks) for name, t in tokens.items()}
-    figure = Figure(figsize=(2.1 * (1 + len(found)) + 0.6, 4.6), layout="constrained")
+    figure = Figure(
+        "How well each patch of the hole is predicted, beside predictions that know nothing of this picture.",
+        figsize=(2.1 * (1 + len(found)) + 0.6, 4.6),
+        layout="constrained",
+    )
     axes = figure.subplots(2, 1 + len(found), squeeze=False)
     show(axes[0, 0], prediction.image.permute(1, 2, 0).numpy())
     show(axes[1, 0], context_image(prediction))
@@ -101,7 +105,11 @@ def look_retrieval(question: Question, k: int = 7) -> dict[str, Any]:
     }
     found = {name: index.blocks(tokens, shape, k) for name, tokens in queries.items()}
     kinds = dict(zip(queries, ("predicted", "target", "control"), strict=True))
-    figure = Figure(figsize=(1.3 * (k + 1), 1.55 * len(found) + 0.3), layout="constrained")
+    figure = Figure(
+        "The real blocks nearest to the predicted tokens, to the target's, and to the mean prediction.",
+        figsize=(1.3 * (k + 1), 1.55 * len(found) + 0.3),
+        layout="constrained",
+    )
     axes = figure.subplots(len(found), k + 1, squeeze=False)
     for line, (name, places) in zip(axes, found.items(), strict=True):
         show(line[0], context_image(prediction) if name != "target" else prediction.image.permute(1, 2, 0).numpy())
@@ -145,7 +153,11 @@ def look_components(question: Question, beside: int = 3) -> dict[str, Any]:
     filled[question.masks.targets[0].flatten()] = prediction.predicted.flatten(0, 1).cpu()
     places = question.masks.targets[0].flatten()
     asked = int(places[_central(places, cols)])
-    figure = Figure(figsize=(1.7 * (beside + 3) + 0.7, 4.0), layout="constrained")
+    figure = Figure(
+        "Tokens as colours common to several pictures, real and predicted, and their likeness to one patch.",
+        figsize=(1.7 * (beside + 3) + 0.7, 4.0),
+        layout="constrained",
+    )
     axes = figure.subplots(2, beside + 3, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -214,7 +226,11 @@ def look_position(question: Question) -> dict[str, Any]:
     parts = [i for i in range(1, len(position.PART_NAMES)) if max(expected[..., i].max(), real[..., i].max()) > 0.3]
     parts = sorted(parts, key=lambda i: -float(torch.maximum(expected[..., i], real[..., i]).sum()))[:4]
     columns = 2 + len(parts) + 1
-    figure = Figure(figsize=(1.65 * columns + 0.8, 4.1), layout="constrained")
+    figure = Figure(
+        "What is expected at every place from the same context, and where each part is expected.",
+        figsize=(1.65 * columns + 0.8, 4.1),
+        layout="constrained",
+    )
     axes = figure.subplots(2, columns, squeeze=False)
     show(axes[0, 0], prediction.image.permute(1, 2, 0).numpy())
     show(axes[1, 0], context_image(prediction))
@@ -265,7 +281,11 @@ def look_ablation(question: Question) -> dict[str, Any]:
         "gradient": ablation.gradient(question.model, question.image, question.masks),
     }
     rows, cols = question.masks.grid
-    figure = Figure(figsize=(2.4 * 3 + 1.4, 2.9), layout="constrained")
+    figure = Figure(
+        "Which visible patches the prediction hangs on, bright where it does.",
+        figsize=(2.4 * 3 + 1.4, 2.9),
+        layout="constrained",
+    )
     axes = figure.subplots(1, 3)
     show(axes[0], context_image(prediction))
     axes[0].set_title("context", fontsize=9)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 
 _CONTEXT, _NEITHER = "#56B4E9", "#E8E8E8"
@@ -16,7 +16,11 @@ _TARGETS = ("#E69F00", "#D55E00", "#CC79A7", "#F0E442")
 def mask_figure(masks: Masks, count: int = 6) -> Figure:
     """The first ``count`` images' masks: context blue, each target block another warm colour."""
     count = min(count, len(masks))
-    figure = Figure(figsize=(1.5 * count + 0.2, 2.2), layout="constrained")
+    figure = Figure(
+        f"Masks on grids of {masks.grid[0]}x{masks.grid[1]} patches: context in blue, target blocks in warm colours.",
+        figsize=(1.5 * count + 0.2, 2.2),
+        layout="constrained",
+    )
     for i, axis in enumerate(np.atleast_1d(figure.subplots(1, count))):
         cells = np.tile(np.array(to_rgb(_NEITHER)), (masks.num_patches, 1))
         cells[masks.context[i][masks.valid[i]].cpu().numpy()] = to_rgb(_CONTEXT)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.prediction import Prediction
 
 
@@ -51,7 +51,11 @@ def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Se
             )
     columns = 2 + len(answers)
     tall = max(len(truth), *(len(answer.lines) for answer in answers))
-    figure = Figure(figsize=(1.6 * columns, 2.4 + 0.16 * tall), layout="constrained")
+    figure = Figure(
+        f"One picture with a hole, and {len(answers)} answers for it, each with what was read from it.",
+        figsize=(1.6 * columns, 2.4 + 0.16 * tall),
+        layout="constrained",
+    )
     axes = figure.subplots(1, columns, squeeze=False)[0]
     show(axes[0], prediction.image.permute(1, 2, 0).numpy())
     outline(axes[0], prediction.masks, prediction.patch_size, BOX["target"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from ijepa_viz.figures.figure import Figure
 
 Rows = Sequence[Mapping[str, str]]
 Points = list[tuple[int, float]]
@@ -72,7 +73,7 @@ PANELS = (
 
 def run_figure(rows: Rows, title: str) -> Figure:
     """The curves of a log, six panels; panels without numbers say so."""
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    figure = Figure("The log of a training run as curves.", figsize=(13, 7.5), layout="constrained")
     figure.suptitle(title, fontsize=14, fontweight="bold")
     for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         drawn = 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.prediction import Prediction
 
 
@@ -26,7 +26,11 @@ def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor
     titles = list(rows[0][1])
     if any(list(columns) != titles for _, columns in rows):
         raise ValueError("All rows of a sheet need the same columns.")
-    figure = Figure(figsize=(0.95 * (2 + len(titles)), 0.98 * len(rows) + 0.6), layout="constrained")
+    figure = Figure(
+        f"{len(rows)} pictures with a hole, decoded from the prediction and from controls, a column each.",
+        figsize=(0.95 * (2 + len(titles)), 0.98 * len(rows) + 0.6),
+        layout="constrained",
+    )
     axes = figure.subplots(len(rows), 2 + len(titles), squeeze=False)
     for line, (prediction, columns) in zip(axes, rows, strict=True):
         show(line[0], prediction.image.permute(1, 2, 0).numpy())

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ijepa_viz.figures.completion import BOX
+from ijepa_viz.figures.figure import Figure
 
 
 def variation_figure(
@@ -30,7 +30,11 @@ def variation_figure(
     """
     rows, shown = len(blocks), samples.shape[1]
     columns = shown + 3
-    figure = Figure(figsize=(1.25 * columns, 1.35 * rows + 3.0), layout="constrained")
+    figure = Figure(
+        "Blocks, samples decoded for them, and how much of the variance the condition settles.",
+        figsize=(1.25 * columns, 1.35 * rows + 3.0),
+        layout="constrained",
+    )
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.35 * rows, 2.8])
     top, bottom = halves
     grid = top.subplots(rows, columns, squeeze=False)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import traitlets
-from matplotlib.figure import Figure
 
 from ijepa_viz.data.transforms import read_image
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
 
 # As in the announcement; the keys are those of ``train.objectives.OBJECTIVES``.
@@ -60,7 +60,7 @@ class ArchitectureDiagram(PictureWidget):
 
     def still(self) -> tuple[Figure, str]:
         """Each architecture's energies as bars, or only their names."""
-        figure = Figure(figsize=(9, 2.4), layout="constrained")
+        figure = Figure("The energies of candidates under three architectures.", figsize=(9, 2.4), layout="constrained")
         names = [candidate["name"] for candidate in self.candidates]
         said = []
         axes: Any = figure.subplots(1, 3, sharey=True)

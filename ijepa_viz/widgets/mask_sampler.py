@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 import traitlets
-from matplotlib.figure import Figure
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.figures import mask_figure
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import STRATEGIES, Grid, Masks
 from ijepa_viz.widgets.picture_widget import PictureWidget, javascript
 

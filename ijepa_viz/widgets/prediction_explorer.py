@@ -200,7 +200,7 @@ class PredictionExplorer(MaskPainter):
                 return True
             if state["step"] % _PREVIEW_EVERY == 1 and state["step"] < state["steps"]:
                 size = state["images"].shape[-1] // prediction.masks.grid[1]
-                hole = prediction.masks.hidden[0].repeat_interleave(size, 0).repeat_interleave(size, 1)
+                hole = prediction.masks.hidden_pixels(size)[0]
                 behind = self._pixels(state["images"].shape[-1])
                 shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
                 with self.hold_sync():

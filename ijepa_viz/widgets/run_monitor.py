@@ -9,9 +9,9 @@ from typing import Any
 
 import traitlets
 import yaml
-from matplotlib.figure import Figure
 
 from ijepa_viz.figures import run_figure
+from ijepa_viz.figures.figure import Figure
 from ijepa_viz.figures.run import PANELS, Points
 from ijepa_viz.run_folder import read_log
 from ijepa_viz.widgets.picture_widget import PictureWidget, javascript
@@ -96,7 +96,7 @@ class RunMonitor(PictureWidget):
     def still(self) -> tuple[Figure, str]:
         """The curves so far."""
         if not self.rows:
-            empty = Figure(figsize=(6, 0.6))
+            empty = Figure(self.status, figsize=(6, 0.6))
             empty.text(0.5, 0.5, f"{self.folder.name}: no row of the log is written yet", ha="center", va="center")
             return empty, self.status
         return run_figure(self.rows, self.folder.name), f"Curves of {self.folder.name}: {self.status}. {self.verdict}"

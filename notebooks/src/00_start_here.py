@@ -20,7 +20,6 @@
 # > What the samples **share** is in the prediction. What **varies** between them is not.
 
 # %%
-# %matplotlib inline
 import torch
 
 import ijepa_viz
@@ -59,7 +58,7 @@ explorer
 # hole decoded from another image's prediction. A claim about the green boxes must fail for the orange
 # ones.
 
-# %%
+# %% tags=["cover"]
 predictions = [ijepa_viz.predict(model, s.image, block_of(s, model.grid)) for s in scenes]
 # The control: the same hole, asked about the next scene.
 pairs = zip(predictions, predictions[1:] + predictions[:1], strict=True)

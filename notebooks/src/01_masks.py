@@ -18,12 +18,10 @@
 # how much hangs on it: multi-block 54.2 %, rasterized 15.5 %, one block 20.2 %, random patches 17.6 %.
 
 # %%
-# %matplotlib inline
 import torch
-from matplotlib.figure import Figure
 
 from ijepa_viz import masks
-from ijepa_viz.figures import mask_figure
+from ijepa_viz.figures import Figure, mask_figure
 from ijepa_viz.widgets import MaskPainter, MaskSampler
 
 SEED = 0
@@ -93,7 +91,7 @@ for name, found in strategies.items():
 # from the top left on, so what is cut off is always the bottom of the image. `mode="faithful"` does the same;
 # `mode="unbiased"`, our default, pads instead.
 
-# %%
+# %% tags=["cover"]
 modes = {mode: drawn("multiblock", mode=mode) for mode in ("unbiased", "faithful")}
 
 
@@ -103,7 +101,11 @@ def context_share(found):
     return seen.scatter_add_(1, found.context, found.valid.float()).mean(0).view(found.grid)
 
 
-figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+figure = Figure(
+    "How often each patch is context, unbiased and as the reference code does.",
+    figsize=(7.5, 3.4),
+    layout="constrained",
+)
 for axis, (mode, found) in zip(figure.subplots(1, 2), modes.items(), strict=True):
     image = axis.imshow(context_share(found), vmin=0, vmax=1, cmap="viridis")
     axis.set_title(f"{mode}: {int(found.valid.sum(1).float().mean())} of 196 patches")

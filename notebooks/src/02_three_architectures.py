@@ -24,7 +24,6 @@
 # All three here have the same encoder and were trained on the same drawn scenes.
 
 # %%
-# %matplotlib inline
 import os
 import subprocess
 import sys
@@ -85,7 +84,7 @@ diagram
 # chance)? Pale bars are untrained models. The full table, 1000 scenes, is
 # `python -m train.energies menagerie-tiny menagerie-tiny-mae menagerie-tiny-invariance`.
 
-# %%
+# %% tags=["cover"]
 table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=120)
 for name, row in table.items():
     print(f"{name:24}", "  ".join(f"{kind} {row[kind]['accuracy']:.2f}" for kind in KINDS))
@@ -144,7 +143,7 @@ side = size // grid[1]
 slid = questions.images.clone()
 for i in range(len(slid)):
     mask = questions.masks[i : i + 1]
-    inside = mask.hidden[0].repeat_interleave(side, 0).repeat_interleave(side, 1)
+    inside = mask.hidden_pixels(side)[0]
     slid[i] = torch.where(inside, questions.images[i].roll(side, 2), questions.images[i])
 for kind, model in models.items():
     truth, moved = energies(model, questions, {"true": questions.images, "slid": slid})

@@ -17,7 +17,6 @@
 # so the loss may *rise* in a good run and fall in a collapsing one. This notebook shows what to look at instead.
 
 # %%
-# %matplotlib inline
 import os
 import subprocess
 import sys
@@ -79,7 +78,7 @@ monitor
 # A masked autoencoder with the same encoder, the same data and the same probes; only what it predicts differs: pixels.
 # It was started beside the other one.
 
-# %%
+# %% tags=["cover"]
 trained = finish(run)
 other = finish(generative)
 monitor.look()

@@ -17,7 +17,6 @@
 # nothing of the image: another image's prediction, the mean prediction, a random initialisation.
 
 # %%
-# %matplotlib inline
 import torch
 
 import ijepa_viz
@@ -119,7 +118,7 @@ for factor, row in table.items():
     )
     print(f"{factor:18} most frequent {100 * row['chance']:3.0f}  {cells}")
 
-# %%
+# %% tags=["cover"]
 factor_figure(table, "menagerie-tiny, small edition")
 
 # %% [markdown]

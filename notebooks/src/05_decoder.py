@@ -18,7 +18,6 @@
 # own, so it sees the tokens and their places, **never a pixel of the image**.
 
 # %%
-# %matplotlib inline
 import os
 import subprocess
 import sys
@@ -27,14 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
 import decoders
 import ijepa_viz
 from decoders import load_decoder
 from ijepa_viz.data import examples, menagerie
 from ijepa_viz.demo import block_of
-from ijepa_viz.figures import Answer, completion_grid, one_hole_figure
+from ijepa_viz.figures import Answer, Figure, completion_grid, one_hole_figure
 from ijepa_viz.probes.maps import controls
 
 SEED = 0
@@ -95,7 +93,7 @@ for name, samples in drawn.items():
     truth = dog.image[:, samples.inside]
     print(f"{name:36} distance from the true pixels {float((inside - truth).abs().mean()):.3f}")
 
-# %%
+# %% tags=["cover"]
 answers = [
     Answer(name.replace(" (", "\n(").replace("another image's ", "another\nimage's "), samples.on(dog.image)[0],
            kind="predicted" if name.startswith(("prediction", "its")) else "target" if "target" in name else "control")
@@ -136,7 +134,7 @@ many = {
 spreads = {
     name: samples.images.std(0).mean(0).masked_fill(~samples.inside, float("nan")) for name, samples in many.items()
 }
-figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+figure = Figure("Where samples vary, given the prediction and given nothing.", figsize=(7.5, 3.2), layout="constrained")
 axes = figure.subplots(1, 3)
 axes[0].imshow(dog.image.permute(1, 2, 0))
 axes[0].set_title("original")

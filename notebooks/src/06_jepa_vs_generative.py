@@ -21,7 +21,6 @@
 # Both have the same encoder and saw the same drawn scenes.
 
 # %%
-# %matplotlib inline
 import torch
 
 import ijepa_viz
@@ -59,17 +58,12 @@ painter
 
 
 # %%
-def inside(masks):
-    """(H, W) bool: the hole's pixels."""
-    return masks.hidden[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1)
-
-
 def answers_of(picture, masks, samples=4):
     """Name -> a whole picture with its hole filled, and the prediction behind the decoded ones."""
     batch = normalise(picture)[None]
     patches = patchify(batch, patch)
     patches[0, masks.targets[0, 0]] = generative.draw(batch, masks)[0, 0]
-    mae = torch.where(inside(masks), denormalise(unpatchify(patches, grid, patch))[0], picture)
+    mae = torch.where(masks.hidden_pixels(patch)[0], denormalise(unpatchify(patches, grid, patch))[0], picture)
     prediction = ijepa_viz.predict(model, picture, masks)
     found = {
         "MAE: pixels": mae.clamp(0, 1),
@@ -142,7 +136,7 @@ real = held_out.images.float() / 255
 own = share_right(real, held_out)
 print("the recogniser on real blocks:", {name: f"{100 * share:.0f} %" for name, share in own.items()})
 
-# %%
+# %% tags=["cover"]
 readable = masks.targets.shape[-1] == SHAPE[0] * SHAPE[1] and prediction.masks == ijepa_viz.Masks.from_block(
     grid, *(int(v) for v in masks.hidden[0].nonzero().min(0).values), *SHAPE
 )
@@ -191,7 +185,7 @@ for name, row in shares.items():
 # %% tags=["solution"]
 sky = ijepa_viz.Masks.from_block(grid, 0, 3, 2, 3)
 over, _ = answers_of(image, sky, samples=1)
-hole = inside(sky)
+hole = sky.hidden_pixels(patch)[0]
 for name, picture in over.items():
     print(
         f"{' '.join(name.split()):38} distance from the true pixels {float((picture - image)[:, hole].abs().mean()):.3f}"
@@ -199,7 +193,7 @@ for name, picture in over.items():
 
 # %%
 # This notebook checks itself.
-outside = ~inside(masks)
+outside = ~masks.hidden_pixels(patch)[0]
 assert torch.equal(found["MAE: pixels"][:, outside], image[:, outside]), "only the hole is drawn"
 assert energy(generative, image, masks, found["MAE: pixels"]) < 1, "nobody draws what an MAE expects better than itself"
 assert shares["real pixels"]["species"] > 0.8

@@ -19,7 +19,6 @@
 # knows where which colour is.
 
 # %%
-# %matplotlib inline
 import ijepa_viz
 from ijepa_viz.costs import training_of
 from ijepa_viz.data.sources import open_source
@@ -98,7 +97,7 @@ for name in (*names, "ijepa-vith14-in1k"):
         f"{name:18} {cost.images / 1e6:8.2f} M pictures  {cost.flops:.1e} operations  {cost.hours:7.1f} hours of {cost.hardware}"
     )
 
-# %%
+# %% tags=["cover"]
 cost_figure(tables, costs, "linear")
 
 # %% [markdown]

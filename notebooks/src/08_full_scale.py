@@ -27,7 +27,6 @@
 # a small model in the same format, so that every cell runs offline. Its pictures mean nothing, and say so.
 
 # %%
-# %matplotlib inline
 import tempfile
 from pathlib import Path
 
@@ -77,7 +76,7 @@ print(f"{total / 1e6:.1f} M parameters in all, {4 * total / 2**30:.2f} GiB in fl
 #
 # The cat that scikit-image ships, with a hole over half of its face. The controls come from other pictures.
 
-# %%
+# %% tags=["cover"]
 cat = examples.photographs()[0]
 others = torch.from_numpy(menagerie.scenes(0, 24, config.image_size, seed=1)).permute(0, 3, 1, 2)
 question = Question(model, to_tensor(cat.image, config.image_size), block_of(cat, model.grid), others)

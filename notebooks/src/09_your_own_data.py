@@ -17,7 +17,6 @@
 # drawn scenes as JPEG files, which stand for your pictures.
 
 # %%
-# %matplotlib inline
 import os
 import subprocess
 import sys
@@ -108,7 +107,7 @@ shown = [pictures.read(i) for i in range(3)]
 explorer = PredictionExplorer(model, decoder, shown[0], other=shown[1:], seed=SEED, samples=1)
 explorer
 
-# %%
+# %% tags=["cover"]
 rows, cols = model.grid
 masks = ijepa_viz.Masks.from_block(model.grid, rows // 4, cols // 4, rows // 2, cols // 2)
 predictions = [ijepa_viz.predict(model, image, masks) for image in shown]
