@@ -156,7 +156,10 @@ def run(name: str, kind: str, strokes: int, chromium: str) -> dict[str, float]:
         work = Path(folder) / "work"
         work.mkdir()
         cells = [_MODEL.format(name=name), _OURS if kind == "ours" else _IPYMPL]
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text.strip()) for text in cells])
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(text.strip()) for text in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
         nbformat.write(notebook, work / "nb.ipynb")
         with lab(work, Path(folder) / "private") as port, browser(chromium) as program:
             page = program.new_page(viewport={"width": 1400, "height": 1000})

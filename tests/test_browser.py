@@ -135,3 +135,86 @@ def test_every_notebook_runs_in_jupyterlab(chromium, one_lab, path):
     assert [line for line in said if not any(known in line for known in _NOT_OURS)] == []
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.close()
+
+
+_TWO = """
+import time
+from pathlib import Path
+import ijepa_viz
+from decoders import load_decoder
+from ijepa_viz.data import examples
+from ijepa_viz.widgets import MaskPainter, PredictionExplorer
+model, decoder = ijepa_viz.load_model("menagerie-tiny"), load_decoder("menagerie-tiny")
+image = examples.drawn_scenes(64)[0].image
+explorer = PredictionExplorer(model, decoder, image, samples=2)
+painter = MaskPainter(image, model.grid)
+"""
+
+
+def stroke(page, canvas, row, start, stop):
+    """Drag along a row of an 8x8 grid on one painter of several."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    at = [(box["x"] + (c + 0.5) * box["width"] / 8, box["y"] + (row + 0.5) * box["height"] / 8) for c in (start, stop)]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    page.mouse.move(*at[1], steps=5)
+    page.mouse.up()
+
+
+def test_two_widgets_a_busy_kernel_and_a_reload(chromium, tmp_path):
+    """Two painters keep to themselves; painting goes on while a cell runs; after a reload the widgets still answer."""
+    import nbformat
+
+    work = tmp_path / "work"
+    work.mkdir()
+    cells = [
+        _TWO,
+        "explorer",
+        "painter",
+        "while not Path('go').exists(): time.sleep(0.05)",
+    ]
+    cells = [nbformat.v4.new_code_cell(text.strip()) for text in cells]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), work / "nb.ipynb")
+    with lab(work, tmp_path / "private") as port:
+        page = chromium.new_page(viewport={"width": 1400, "height": 1400})
+        outside = watch(page, port)
+        open_notebook(page, port, "nb.ipynb")
+        page.evaluate(
+            "() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
+        )  # not waiting for its end
+        canvases = page.get_by_test_id("painter")
+        canvases.nth(1).wait_for(timeout=90_000)
+        settle(page)
+        # The fourth cell is running now, until it is told to go on.
+        busy = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+        assert page.evaluate(busy) == "busy"
+        hole, words = (page.get_by_text(re.compile("of 64 patches hidden")).nth(i) for i in range(2))
+        first = hole.inner_text()
+        stroke(page, canvases.nth(1), 2, 1, 4)
+        assert words.inner_text() == "4 of 64 patches hidden"
+        assert page.evaluate(busy) == "busy"
+        (work / "go").touch()
+        assert hole.inner_text() == first
+        code = "Path('has.txt').write_text(str(int(painter.hidden.sum())))"
+        page.evaluate(
+            "(code) => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }).done",
+            code,
+        )
+        assert (work / "has.txt").read_text() == "4"
+        page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000)
+        # Without ?reset the workspace, and with it the kernel, comes back.
+        page.goto(page.url.split("?")[0])
+        canvases.nth(1).wait_for(timeout=90_000)
+        settle(page)
+        assert words.inner_text() == "4 of 64 patches hidden"
+        before = page.locator("[data-testid=samples] img").first.get_attribute("src")
+        stroke(page, canvases.first, 7, 0, 3)
+        page.wait_for_function(
+            "(old) => document.querySelector('[data-testid=samples] img').src !== old", arg=before, timeout=60_000
+        )
+        assert words.inner_text() == "4 of 64 patches hidden"
+        assert outside == []
+        page.close()

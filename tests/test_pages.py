@@ -357,6 +357,8 @@ def test_one_offline_file_answers_from_what_was_computed(chromium, explorer, tmp
     page.goto(path.as_uri())
     assert page.get_by_role("heading").inner_text() == "Draw <a> hole"
     assert page.get_by_text("Own picture").count() == 0
+    assert page.get_by_label("decode").is_visible()
+    assert not any(node.is_visible() for node in page.locator("input[type=number]").all())
     box = page.get_by_test_id("painter").bounding_box()
     page.get_by_role("button", name="Clear").click()
     page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.9 * box["height"])

@@ -302,3 +302,20 @@ def test_a_decoder_of_another_model_is_refused(decoder, picture):
     torch.manual_seed(5)
     with pytest.raises(ValueError, match="other weights"):
         PredictionExplorer(IJEPA(TINY), decoder, picture)
+
+
+def test_an_exported_page_shows_samples_though_nobody_waited(model, decoder, picture):
+    """The still of a notebook that is run from top to bottom is drawn right after the widget is made."""
+
+    class Slow:
+        config = decoder.config
+
+        def sample(self, *arguments, **options):
+            time.sleep(0.3)
+            return decoder.sample(*arguments, **options)
+
+    explorer = PredictionExplorer(model, Slow(), picture, samples=2)
+    image, words = explorer.still()
+    explorer.close()
+    assert image.width == 3 * image.height
+    assert "2 samples of what the model expects" in words

@@ -70,6 +70,10 @@ class Model {
 const model = new Model(JSON.parse(document.getElementById("state").textContent));
 window.model = model;
 %(script)s
+// What nobody computed before cannot be asked for here.
+if (answers.length) {
+  for (const node of document.querySelectorAll("#widget input[type=number]")) node.closest("label").style.display = "none";
+}
 </script></body></html>
 """
 # Traits that belong to a kernel and a notebook: without them a page does not wait for one.

@@ -103,7 +103,7 @@ class PredictionExplorer(MaskPainter):
                                       model.grid[0] // 2, model.grid[1] // 2).hidden[0].numpy()  # fmt: skip
         super().__init__(self._source, model.grid, hidden, choice=name, choices=list(self._pairs), **traits)
         self.last: Any = None
-        self._wanted = threading.Event()
+        self._wanted, self._answered = threading.Event(), threading.Event()
         self._closed = False
         self._worker = threading.Thread(target=self._work, daemon=True, name="PredictionExplorer")
         self._worker.start()
@@ -147,6 +147,8 @@ class PredictionExplorer(MaskPainter):
                 self._show_error(seq, error)
             finally:
                 self.busy = False
+                if not self._wanted.is_set():
+                    self._answered.set()
 
     def _show_error(self, seq: int, error: Exception) -> None:
         if self._wanted.is_set():
@@ -210,7 +212,9 @@ class PredictionExplorer(MaskPainter):
         return look
 
     def still(self) -> tuple[Image.Image, str]:
-        """The picture with its hole, and beside it the samples."""
+        """The picture with its hole, and beside it the samples: the first ones are waited for, at most ten seconds."""
+        if threading.current_thread() is not self._worker:
+            self._answered.wait(10)
         first, words = super().still()
         if self.last is None:
             return first, words
