@@ -115,6 +115,10 @@ class RunFolder:
             # Events past the resumed step are hidden by TensorBoard, as their rows are dropped from the log.
             self._board = SummaryWriter(str(self.path), purge_step=step + 1, flush_secs=10)
 
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file into the folder, complete or not at all."""
+        write_file(self.path / name, content)
+
     def close(self) -> None:
         """Write out what TensorBoard still holds back."""
         if self._board:

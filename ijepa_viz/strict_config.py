@@ -33,12 +33,23 @@ def load(kind: type[T], path: str | Path, overrides: typing.Sequence[str] = ()) 
         data = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
+    _apply(data, overrides)
+    return build(kind, data, str(path))
+
+
+def override(config: T, overrides: typing.Sequence[str]) -> T:
+    """A config with some settings changed; ``overrides`` as in :func:`load`, and raises as it does."""
+    data = _lists(dataclasses.asdict(config))  # type: ignore[call-overload]
+    _apply(data, overrides)
+    return build(type(config), data, "An override")
+
+
+def _apply(data: Any, overrides: typing.Sequence[str]) -> None:
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"An override reads KEY=VALUE, got {text!r}.")
         _set(data, key.strip().split("."), yaml.safe_load(value), text)
-    return build(kind, data, str(path))
 
 
 def _set(data: Any, keys: list[str], value: Any, text: str) -> None:

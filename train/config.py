@@ -14,6 +14,9 @@ class DataConfig:
 
     crop_scale and crop_ratio: share of the area and width / height of random crops; [1, 1] for both is the whole
     picture.
+    keep: true for one array of all centred squares at the model's size, false to decode and crop pictures as they are
+    needed, as in the paper; null keeps what is below 24 GiB. workers: threads that decode, null is one a core.
+    strict: refuse a data set with damaged pictures instead of skipping them.
     """
 
     source: str = "menagerie"
@@ -23,6 +26,9 @@ class DataConfig:
     crop_scale: tuple[float, float] = (0.3, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     horizontal_flip: bool = False
+    keep: bool | None = None
+    workers: int | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,10 @@ class OptimizationConfig:
 
     ``max_minutes`` of the command line ends a run; the schedules always span ``steps``.
 
+    batch_size: of one optimizer step, over all processes. accumulate: its share of a process is computed in so many
+    parts, for less memory; the regularizers' statistics are then of one part (over all processes).
+    schedule_steps: what the schedules span where that is not ``steps`` (the reference's ipe_scale).
+
     schedule: "cosine" (the paper) after the warm-up, or "stable": the full rate until the last ``cooldown``
     steps, then linearly down. A stable run can be made longer later, by --resume with more steps.
     """
@@ -55,6 +65,8 @@ class OptimizationConfig:
     schedule: str = "cosine"
     cooldown: int = 0
     batch_size: int = 128
+    accumulate: int = 1
+    schedule_steps: int | None = None
     lr: float = 1e-3
     start_lr: float = 2e-4
     final_lr: float = 1e-6

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as together
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,6 +17,14 @@ from train.config import RegularizerConfig
 # (n, D) features and a source of randomness on the CPU -> the terms; their sum is the regularizer.
 Regularizer = Callable[[Tensor, torch.Generator | None], dict[str, Tensor]]
 REGULARIZERS: Registry[Regularizer] = Registry("regularizer")
+
+
+def total(sums: Tensor) -> Tensor:
+    """The sum over all processes, with its gradient: a statistic of the whole batch and not of one process's share.
+
+    Wrappers that average the gradients of the processes, as DDP does, then give exactly the whole batch's.
+    """
+    return together.all_reduce(sums) if dist.is_initialized() and dist.get_world_size() > 1 else sums
 
 
 @REGULARIZERS.register("none")
@@ -33,10 +43,11 @@ def variance_covariance(
         variance: mean over features of max(0, 1 - std); covariance: squared off-diagonal
         covariances, summed and divided by D.
     """
-    centred = features - features.mean(0)
-    count, width = centred.shape
-    std = (centred.square().sum(0) / (count - 1) + epsilon).sqrt()
-    covariance = centred.T @ centred / (count - 1)
+    width = features.shape[1]
+    count = total(features.new_tensor(float(len(features))))
+    centred = features - total(features.sum(0)) / count
+    covariance = total(centred.T @ centred) / (count - 1)
+    std = (covariance.diagonal() + epsilon).sqrt()
     off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
     return {"variance": F.relu(1 - std).mean(), "covariance": off_diagonal / width}
 
@@ -64,7 +75,9 @@ def sigreg(
     weight = normal * (2 * reach / (knots - 1) / math.sqrt(2 * math.pi))
     weight[[0, -1]] /= 2
     angles = (features @ directions)[..., None] * t  # (n, slices, knots)
-    distance = (angles.cos().mean(0) - normal).square() + angles.sin().mean(0).square()
+    count = total(features.new_tensor(float(len(features))))
+    real, imaginary = (total(part.sum(0)) / count for part in (angles.cos(), angles.sin()))
+    distance = (real - normal).square() + imaginary.square()
     return {"sigreg": (distance @ weight).mean()}
 
 

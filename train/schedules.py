@@ -7,6 +7,11 @@ import math
 from train.config import OptimizationConfig
 
 
+def span(config: OptimizationConfig) -> int:
+    """The step at which every schedule has come to its end."""
+    return config.schedule_steps or config.steps
+
+
 def learning_rate(step: int, config: OptimizationConfig) -> float:
     """Linear warm-up from start_lr to lr; then a cosine, or a plateau and a straight line, to final_lr.
 
@@ -16,10 +21,10 @@ def learning_rate(step: int, config: OptimizationConfig) -> float:
     if step < config.warmup:
         return config.start_lr + (config.lr - config.start_lr) * step / config.warmup
     if config.schedule == "cosine":
-        share = (step - config.warmup) / max(1, config.steps - config.warmup)
+        share = (step - config.warmup) / max(1, span(config) - config.warmup)
         left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
     elif config.schedule == "stable":
-        left = min(1.0, max(0.0, (config.steps - step) / max(1, config.cooldown)))
+        left = min(1.0, max(0.0, (span(config) - step) / max(1, config.cooldown)))
     else:
         raise ValueError(f"optimization.schedule must be 'cosine' or 'stable', got {config.schedule!r}.")
     return config.final_lr + (config.lr - config.final_lr) * left
@@ -27,7 +32,7 @@ def learning_rate(step: int, config: OptimizationConfig) -> float:
 
 def weight_decay(step: int, config: OptimizationConfig) -> float:
     """A cosine from weight_decay to final_weight_decay."""
-    share = min(1.0, step / max(1, config.steps))
+    share = min(1.0, step / max(1, span(config)))
     gap = config.weight_decay - config.final_weight_decay
     return config.final_weight_decay + gap * 0.5 * (1 + math.cos(math.pi * share))
 
@@ -35,4 +40,4 @@ def weight_decay(step: int, config: OptimizationConfig) -> float:
 def momentum(step: int, config: OptimizationConfig) -> float:
     """The teacher's, linear from the first to the second value of ``ema``."""
     start, end = config.ema
-    return start + (end - start) * min(1.0, step / max(1, config.steps))
+    return start + (end - start) * min(1.0, step / max(1, span(config)))

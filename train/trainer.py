@@ -1,18 +1,24 @@
 """The training loop on accelerate: batches, steps, log, checkpoints, and nothing about the loss.
 
-Every batch, crop and mask is a function of (seed, step), so a resumed run sees what an
-uninterrupted one would have seen.
+Every batch, crop and mask is a function of (seed, step) and is drawn for the whole batch, so a resumed run sees what
+an uninterrupted one would have seen, and N processes together what one would.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import io
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,7 +29,9 @@ from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.costs import Training, write_training
 from ijepa_viz.data import transforms
-from ijepa_viz.data.sources import arrays, open_source
+from ijepa_viz.data.batches import open_pictures
+from ijepa_viz.data.soundness import sound
+from ijepa_viz.data.sources import open_source
 from ijepa_viz.model import Encoder
 from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
@@ -32,6 +40,7 @@ from ijepa_viz.run_folder import RunFolder, batch_indices
 from train import monitor, objectives, schedules
 from train.config import TrainConfig
 from train.cost import flops_an_image, hardware
+from train.interruption import Interruption
 
 _COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s"]
 _KNN = ["knn", "knn_random_init", "knn_thumbnail"]
@@ -58,10 +67,12 @@ class Trainer:
         found = self.folder.resume_from
         precision = choose_precision(config.run.precision)
         self.accelerator = accelerator(precision)
-        if config.optimization.batch_size % self.accelerator.num_processes:
+        parts = self.accelerator.num_processes * config.optimization.accumulate
+        if config.optimization.accumulate < 1 or config.optimization.batch_size % parts:
             raise ValueError(
                 f"optimization.batch_size {config.optimization.batch_size} does not divide among "
-                f"{self.accelerator.num_processes} processes."
+                f"{self.accelerator.num_processes} processes with {config.optimization.accumulate} parts each "
+                "(optimization.accumulate)."
             )
         if found:
             self.net.load(found)
@@ -71,16 +82,26 @@ class Trainer:
         choose_kernels(self.net, self.accelerator.device, number_format(precision))
         optimizer = torch.optim.AdamW(_groups(self.net), lr=config.optimization.lr)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.interrupted = False
         self.baselines: dict[str, float] = {}
         self.objective, self.optimizer = self.accelerator.prepare(self.net, optimizer)
         if found:
             state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-        self.source = open_source(config.data.source)
-        self.images = arrays(self.source, config.model.image_size)
-        watched = self.images[: config.run.monitor_images].copy()
-        self.monitor = monitor.Monitor(torch.from_numpy(watched).permute(0, 3, 1, 2))
+        # One process a machine reads, checks and caches; the others then find it done.
+        with self.accelerator.local_main_process_first():
+            self.source, self.skipped = sound(open_source(config.data.source), config.data.strict)
+            self.pictures = open_pictures(self.source, config.model.image_size, config.data.keep, config.data.workers)
+        if self.skipped and self.accelerator.is_main_process:
+            where = self.folder.path / "skipped.csv"
+            print(f"Skipped {len(self.skipped)} pictures that cannot be read; {where} lists them.", file=sys.stderr)
+        few = min(config.run.monitor_images, len(self.source))
+        watched = [np.asarray(transforms.square(self.source[i], config.model.image_size)) for i in range(few)]
+        self.monitor = monitor.Monitor(torch.from_numpy(np.stack(watched)).permute(0, 3, 1, 2))
+        # Where a GPU computes, the next batch is read and cropped meanwhile.
+        self._reader = ThreadPoolExecutor(1) if self.accelerator.device.type != "cpu" else None
+        self._ahead: tuple[int, Future] | None = None
 
     # ------------------------------------------------------------------ one step
 
@@ -88,13 +109,11 @@ class Trainer:
         """This process's share of step ``step``: (b, 3, H, W) normalised images, masks, and what drew them."""
         config = self.config
         size = config.optimization.batch_size
-        chosen = batch_indices(len(self.images), size, step, config.run.seed)
+        chosen = batch_indices(len(self.source), size, step, config.run.seed)
         device = self.accelerator.device
-        pixels = torch.from_numpy(self.images[chosen]).to(device).permute(0, 3, 1, 2)
         generator = torch.Generator().manual_seed(config.run.seed * 1_000_003 + step)
-        crops = transforms.random_resized_crop(
-            pixels,
-            config.model.image_size,
+        crops = transforms.Crops.draw(
+            size,
             generator,
             scale=config.data.crop_scale,
             ratio=config.data.crop_ratio,
@@ -108,12 +127,23 @@ class Trainer:
             **config.mask.options,
         )
         share = size // self.accelerator.num_processes
-        mine = slice(self.accelerator.process_index * share, None)
-        images = transforms.normalise(crops[mine][:share])
-        return images, masks[mine][:share].to(device), generator
+        first = self.accelerator.process_index * share
+        mine = slice(first, first + share)
+        images = transforms.normalise(self.pictures.crops(chosen[mine], crops[mine], device))
+        return images, masks[mine].to(device), generator
+
+    def _take(self, step: int) -> tuple[Tensor, mask_samplers.Masks, torch.Generator]:
+        """:meth:`batch`, and the next one begun meanwhile."""
+        if self._reader is None:
+            return self.batch(step)
+        if self._ahead is None or self._ahead[0] != step:
+            self._ahead = (step, self._reader.submit(self.batch, step))
+        found = self._ahead[1].result()
+        self._ahead = (step + 1, self._reader.submit(self.batch, step + 1))
+        return found
 
     def update(self, step: int, measure: bool = False) -> dict[str, float]:
-        """One optimizer step, then one step of the teacher. Returns what the log shows.
+        """One optimizer step, then one step of the teacher. Returns what the log shows, averaged over the processes.
 
         ``measure`` adds ``update_ratio``: the length of the step as a share of the encoder's weights.
         """
@@ -123,10 +153,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
             group["weight_decay"] = decay if group["decays"] else 0.0
-        report = self.objective(*self.batch(step))
-        loss = report["loss"]
-        self.folder.check(loss, step)
-        self.accelerator.backward(loss)
+        images, masks, generator = self._take(step)
+        parts = optimization.accumulate
+        size = len(images) // parts
+        reports = []
+        for part in range(parts):
+            rows = slice(part * size, (part + 1) * size)
+            last = part == parts - 1
+            # Gradients are exchanged once a step, with the last part.
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
+                report = self.objective(images[rows], masks[rows], generator)
+                self.folder.check(report["loss"], step)
+                self.accelerator.backward(report["loss"] / parts)
+            reports.append(torch.stack([value.detach().float() for value in report.values()]))
         limit = optimization.clip_grad or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)
         weights = monitor.flat(self.model.encoder) if measure else None
@@ -134,7 +173,8 @@ class Trainer:
         self.optimizer.zero_grad()
         momentum = schedules.momentum(step, optimization)
         self.net.after_step(momentum)
-        numbers = {name: float(value.detach()) for name, value in report.items()}
+        values = self.accelerator.reduce(torch.stack(reports).mean(0), "mean").tolist()
+        numbers = dict(zip(report, values, strict=True))
         if weights is not None:
             moved = (monitor.flat(self.model.encoder) - weights).norm() / weights.norm()
             numbers["update_ratio"] = float(moved)
@@ -143,12 +183,22 @@ class Trainer:
     # ------------------------------------------------------------------ the run
 
     def run(self, max_minutes: float | None = None) -> Path:
-        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint."""
+        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint.
+
+        SIGTERM, SIGUSR1 and SIGUSR2 save and end it after the step that is under way; :attr:`interrupted` says so.
+        """
+        with Interruption() as asked:
+            return self._run(max_minutes, asked)
+
+    def _run(self, max_minutes: float | None, asked: Interruption) -> Path:
         config = self.config
         started = last_save = last_eval = time.monotonic()
         before = self.seconds
-        if self.accelerator.is_main_process:
+        chief = self.accelerator.is_main_process
+        if chief:
             self.folder.start(strict_config.dump(config), self.step)
+            if self.skipped:
+                self.folder.write("skipped.csv", _listed(self.skipped))
         bar = tqdm(
             total=config.optimization.steps,
             initial=self.step,
@@ -158,7 +208,7 @@ class Trainer:
         )
         first = self.step
         while self.step < config.optimization.steps:
-            looking = self.step == 0 or (self.step + 1) % config.run.monitor_every == 0
+            looking = chief and (self.step == 0 or (self.step + 1) % config.run.monitor_every == 0)
             numbers = self.update(self.step, looking)
             self.step += 1
             now = time.monotonic()
@@ -166,11 +216,15 @@ class Trainer:
             bar.update()
             bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "cosine") if name in numbers})
             out_of_time = max_minutes is not None and now - started > 60 * max_minutes
-            last = out_of_time or self.step == config.optimization.steps
-            if config.data.eval_source and (last or now - last_eval > 60 * config.run.eval_every_minutes):
+            self.interrupted = self._anyone(asked.signal)
+            stopping = self._anyone(out_of_time) or self.interrupted
+            last = stopping or self.step == config.optimization.steps
+            # A scheduler that interrupts waits for seconds only: no look then, but what was learned is saved.
+            due = last or now - last_eval > 60 * config.run.eval_every_minutes
+            if chief and config.data.eval_source and due and not self.interrupted:
                 numbers |= self.evaluate()
                 last_eval = time.monotonic()
-            if looking or last:
+            if chief and not self.interrupted and (looking or last):
                 numbers |= self.monitor.look(self.model.target_encoder)
             if self.step % config.run.log_every == 0 or "knn" in numbers or "rankme" in numbers:
                 speed = (self.step - first) * config.optimization.batch_size / (now - started)
@@ -178,15 +232,25 @@ class Trainer:
             if last or now - last_save > 60 * config.run.save_every_minutes:
                 self.save()
                 last_save = time.monotonic()
-            if out_of_time:
+            if stopping:
                 break
             if numbers.get("knn", -1.0) > self.best:
                 self.best = numbers["knn"]
                 self.save_best()
         bar.close()
         self.folder.close()
+        if self.interrupted and chief:
+            said = f"Interrupted by {asked.name} after step {self.step} and saved: go on with --resume."
+            print(said, file=sys.stderr)
         self.accelerator.wait_for_everyone()
         return self.folder.checkpoints()[-1]
+
+    def _anyone(self, flag: object) -> bool:
+        """Whether ``flag`` is true in any process: all must leave the loop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return bool(flag)
+        given = torch.tensor(float(bool(flag)), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(given, "sum") > 0)
 
     def evaluate(self) -> dict[str, float]:
         """kNN-20 of the target encoder on pictures never trained on, beside its two baselines."""
@@ -195,7 +259,7 @@ class Trainer:
         size = self.config.model.image_size
         if not self.baselines:
             self.train_set = labelled(self.source, size, data.eval_train)
-            self.test_set = labelled(open_source(data.eval_source, "test"), size, data.eval_test)
+            self.test_set = labelled(sound(open_source(data.eval_source, "test"), data.strict)[0], size, data.eval_test)
             self.baselines = {
                 "knn_random_init": self._knn(lambda x: pooled_features(self.random_init, x)),
                 "knn_thumbnail": self._knn(thumbnail_features),
@@ -244,6 +308,12 @@ class Trainer:
             "config": asdict(self.config),
         }
         torch.save(state, folder / "trainer.pt")
+
+
+def _listed(skipped: dict[int, str]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([("picture", "why"), *skipped.items()])
+    return out.getvalue().encode()
 
 
 def _groups(net: nn.Module) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ The only augmentation of the paper is a random resized crop (appendix A); flips 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,42 +96,82 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(array)
 
 
-def random_resized_crop(
-    images: Tensor,
-    size: int,
-    generator: torch.Generator | None = None,
-    *,
-    scale: tuple[float, float] = (0.3, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: bool = False,
-) -> Tensor:
-    """A different crop of every image of a batch, in one resampling.
+@dataclass(frozen=True)
+class Crops:
+    """Where each picture of a batch is cropped: what was drawn for it, whatever its size.
+
+    Attributes:
+        draws: (5, B) uniform numbers: area, aspect, left, top, mirrored.
+        scale: range of the crop's share of the area. ratio: range of its width / height, log-uniform.
+        flip: mirror half of the pictures.
+    """
+
+    draws: Tensor
+    scale: tuple[float, float] = (0.3, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = False
+
+    @classmethod
+    def draw(cls, count: int, generator: torch.Generator | None, **options: Any) -> Crops:
+        """Of ``count`` pictures; ``options`` are the other attributes."""
+        return cls(torch.rand(5, count, generator=generator), **options)
+
+    def __len__(self) -> int:
+        return self.draws.shape[1]
+
+    def __getitem__(self, rows: slice) -> Crops:
+        """The crops of some pictures of the batch."""
+        return replace(self, draws=self.draws[:, rows])
+
+    def boxes(self, shape: float | Tensor = 1.0) -> Tensor:
+        """(B, 4): left, top, width and height, as shares of pictures whose width / height is ``shape``, () or (B,)."""
+        area = self.scale[0] + (self.scale[1] - self.scale[0]) * self.draws[0]
+        low, high = (float(np.log(r)) for r in self.ratio)
+        aspect = torch.exp(low + (high - low) * self.draws[1]) / shape
+        width = (area * aspect).sqrt().clamp(max=1)
+        height = (area / aspect).sqrt().clamp(max=1)
+        return torch.stack([self.draws[2] * (1 - width), self.draws[3] * (1 - height), width, height], 1)
+
+    @property
+    def mirrored(self) -> Tensor:
+        """(B,) bool."""
+        return (self.draws[4] < 0.5) & self.flip
+
+
+def cut(images: Tensor, size: int, crops: Crops) -> Tensor:
+    """Every image's crop, in one resampling: (B, 3, H, W) uint8 or float in [0, 1] -> (B, 3, size, size) float.
 
     Bilinear and without antialiasing: meant for arrays already near the target size.
+    """
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+    left, top, width, height = crops.boxes().unbind(1)
+    theta = torch.zeros(len(images), 2, 3)
+    theta[:, 0, 0] = torch.where(crops.mirrored, -width, width)
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = 2 * left + width - 1
+    theta[:, 1, 2] = 2 * top + height - 1
+    places = F.affine_grid(theta.to(pixels.device), [len(images), 3, size, size], align_corners=False)
+    return F.grid_sample(pixels, places, padding_mode="reflection", align_corners=False)
+
+
+def cut_picture(image: Image.Image, size: int, crops: Crops) -> np.ndarray:
+    """The crop of one picture of any size, resampled with antialiasing: (size, size, 3) uint8; ``crops`` of one."""
+    left, top, width, height = crops.boxes(image.width / image.height)[0].tolist()
+    box = (left * image.width, top * image.height, (left + width) * image.width, (top + height) * image.height)
+    picture = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(ImageOps.mirror(picture) if bool(crops.mirrored[0]) else picture)
+
+
+def random_resized_crop(images: Tensor, size: int, generator: torch.Generator | None = None, **options: Any) -> Tensor:
+    """A different crop of every image of a batch: :func:`cut` of freshly drawn :class:`Crops`.
 
     Args:
         images: (B, 3, H, W) uint8 or float in [0, 1].
         size: height = width of the result.
         generator: the source of randomness, on the CPU.
-        scale: range of the crop's share of the area.
-        ratio: range of its width / height, log-uniform.
-        flip: mirror half of the images.
+        options: scale, ratio and flip of :class:`Crops`.
 
     Returns:
         (B, 3, size, size) float in [0, 1].
     """
-    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-    draws = torch.rand(5, len(images), generator=generator)
-    area = scale[0] + (scale[1] - scale[0]) * draws[0]
-    low, high = (float(np.log(r)) for r in ratio)
-    aspect = torch.exp(low + (high - low) * draws[1])
-    width = (area * aspect).sqrt().clamp(max=1)
-    height = (area / aspect).sqrt().clamp(max=1)
-    mirror = torch.where(draws[4] < 0.5, -1.0, 1.0) if flip else torch.ones(len(images))
-    theta = torch.zeros(len(images), 2, 3)
-    theta[:, 0, 0] = width * mirror
-    theta[:, 1, 1] = height
-    theta[:, 0, 2] = (2 * draws[2] - 1) * (1 - width)
-    theta[:, 1, 2] = (2 * draws[3] - 1) * (1 - height)
-    places = F.affine_grid(theta.to(pixels.device), [len(images), 3, size, size], align_corners=False)
-    return F.grid_sample(pixels, places, padding_mode="reflection", align_corners=False)
+    return cut(images, size, Crops.draw(len(images), generator, **options))

@@ -72,7 +72,8 @@ window.model = model;
 %(script)s
 // What nobody computed before cannot be asked for here.
 if (answers.length) {
-  for (const node of document.querySelectorAll("#widget input[type=number]")) node.closest("label").style.display = "none";
+  const numbers = document.querySelectorAll("#widget input[type=number]");
+  numbers.forEach((node) => { node.closest("label").style.display = "none"; });
 }
 </script></body></html>
 """

@@ -1,0 +1,171 @@
+"""Several processes train as one, one that dies ends all, and no interruption loses a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from test_train import config_file, rows
+
+from train.__main__ import main
+from train.launcher import environment, launch
+
+SETTINGS = ["optimization.steps=50", "data.eval_source=null", "run.monitor_every=1000"]
+
+
+def losses(folder, name="loss"):
+    return [float(row[name]) for row in rows(folder)]
+
+
+def run(*arguments):
+    """``python -m train`` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-m", "train", *arguments], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("devices", "level"), [(2, "tokens"), pytest.param(4, "pooled", marks=pytest.mark.slow)], ids=["two", "four"]
+)
+def test_several_processes_train_as_one(tmp_path, devices, level):
+    """Global masks, one loss, and the regularizer's statistics over the whole batch: the same 50 steps."""
+    settings = [*SETTINGS, f"regularizer.level={level}", "optimization.batch_size=16"]
+    config = config_file(tmp_path)
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert main(["--fname", config, f"run.folder={one}", *settings]) == 0
+    done = run("--fname", config, f"run.folder={many}", *settings, "--devices", *["cpu"] * devices)
+    assert done.returncode == 0, done.stderr
+    assert len(losses(many)) == 50  # one process writes, once a step
+    for name in ("loss", "prediction_loss", "variance", "covariance", "grad_norm", "cosine"):
+        assert losses(many, name) == pytest.approx(losses(one, name), rel=2e-3, abs=2e-5), name
+    assert losses(one)[0] != losses(one)[-1]
+
+
+def test_parts_of_a_batch_add_up_to_it(tmp_path):
+    config = config_file(tmp_path)
+    settings = [*SETTINGS, "regularizer.name=none"]
+    for parts in (1, 4):
+        folder = tmp_path / str(parts)
+        assert main(["--fname", config, f"run.folder={folder}", *settings, f"optimization.accumulate={parts}"]) == 0
+    assert losses(tmp_path / "4") == pytest.approx(losses(tmp_path / "1"), rel=1e-3)
+    assert losses(tmp_path / "4", "grad_norm") == pytest.approx(losses(tmp_path / "1", "grad_norm"), rel=1e-2)
+
+
+def test_a_batch_that_does_not_divide_is_refused(tmp_path, capsys):
+    assert main(["--fname", config_file(tmp_path), f"run.folder={tmp_path / 'r'}", "optimization.accumulate=3"]) == 1
+    assert "does not divide" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------- the launcher
+
+
+def test_a_process_that_dies_ends_the_run_with_its_words(capfd):
+    program = """
+import os, sys, time
+if os.environ["RANK"] == "1":
+    sys.exit("the disk of rank 1 is full")
+time.sleep(600)
+"""
+    started = time.monotonic()
+    assert launch(["cpu", "cpu", "cpu"], [sys.executable, "-c", program]) == 1
+    assert time.monotonic() - started < 30
+    said = capfd.readouterr().err
+    assert "Process 1 of 3 (cpu) ended with status 1" in said
+    assert "the disk of rank 1 is full" in said
+
+
+def test_each_process_is_told_its_place():
+    told = [environment(rank, ["cuda:2", "cuda:0"], 1234) for rank in range(2)]
+    assert [t["RANK"] for t in told] == ["0", "1"]
+    assert {t["CUDA_VISIBLE_DEVICES"] for t in told} == {"2,0"}
+    assert {t["WORLD_SIZE"] for t in told} == {"2"}
+    for wrong in (["cpu", "cuda:0"], ["cuda:0", "cuda:0"], ["tpu"]):
+        with pytest.raises(ValueError, match="--devices"):
+            environment(0, wrong, 1)
+
+
+# --------------------------------------------------------------------------- interruption
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
+def test_a_signal_saves_and_resuming_repeats_every_bit(tmp_path, which):
+    config = config_file(tmp_path)
+    settings = ["optimization.steps=200", "data.eval_source=null", "run.monitor_every=1000"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    command = [sys.executable, "-m", "train", "--fname", config, f"run.folder={stopped}", *settings]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    log = stopped / "log.csv"
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) < 20:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(which)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert f"Interrupted by {which.name}" in said
+    done = int(rows(stopped)[-1]["step"])
+    assert 19 <= done < 200
+    assert main(["--fname", config, f"run.folder={stopped}", *settings, "--resume"]) == 0
+    assert main(["--fname", config, f"run.folder={whole}", *settings]) == 0
+    exact = ("step", "loss", "grad_norm", "cosine", "lr", "momentum")
+    assert [[r[c] for c in exact] for r in rows(stopped)] == [[r[c] for c in exact] for r in rows(whole)]
+    first, second = (
+        torch.load(f / "step-00000200" / "trainer.pt", weights_only=True)["optimizer"]["state"]
+        for f in (stopped, whole)
+    )
+    assert all(torch.equal(first[k]["exp_avg"], second[k]["exp_avg"]) for k in first)
+
+
+def _killed(tmp_path, times):
+    """Killed at random moments; a fresh process each time, forked so that torch is imported once."""
+    program = f"""
+import contextlib, io, os, random, signal, sys, time
+torch = __import__("torch")
+torch.set_num_threads(1)
+from train.__main__ import main
+import train.trainer, train.reference_yaml
+arguments = sys.argv[1:]
+random.seed(0)
+# Once here, so that the children find everything imported.
+assert main(["--fname", arguments[0], "run.folder=" + arguments[1] + "-first", "optimization.steps=2"]) == 0
+os.makedirs(arguments[1])
+kills = 0
+while kills < {times}:
+    resume = ["--resume"] if kills and any(n[:5] == "step-" and n[5:].isdigit() for n in os.listdir(arguments[1])) else []
+    child = os.fork()
+    if not child:
+        sys.stderr = open(arguments[2], "w", buffering=1)
+        os._exit(main(["--fname", arguments[0], "run.folder=" + arguments[1], *arguments[3:], *resume]))
+    time.sleep(random.uniform(0.25, 0.9))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status):
+        sys.exit("it ended by itself: " + open(arguments[2]).read())
+    kills += 1
+sys.exit(main(["--fname", arguments[0], "run.folder=" + arguments[1], *arguments[3:], "--resume", "--max-minutes", "0.02"]))
+"""
+    folder = tmp_path / "run"
+    settings = [
+        "optimization.steps=1000000", "data.eval_source=null", "run.monitor_every=1000", "run.save_every_minutes=0"
+    ]  # fmt: skip
+    command = [sys.executable, "-c", program, config_file(tmp_path), str(folder), str(tmp_path / "err"), *settings]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    steps = [int(row["step"]) for row in rows(folder)]
+    assert steps == list(range(1, len(steps) + 1))  # one continuous log
+    assert len(steps) > times
+    assert not [p.name for p in folder.iterdir() if "partial" in p.name]
+
+
+def test_a_run_that_is_killed_can_always_resume(tmp_path):
+    _killed(tmp_path, 8)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_fifty_times_can_always_resume(tmp_path):
+    _killed(tmp_path, 50)

@@ -1,0 +1,43 @@
+"""Signals that ask a run to end: noticed at once, answered after the step that is under way."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Interruption:
+    """Inside ``with``, SIGTERM, SIGUSR1 and SIGUSR2 are written down instead of obeyed.
+
+    Python lets only the main thread do so; in any other it does nothing.
+
+    Attributes:
+        signal: what came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """What came, as "SIGTERM"; "another process" where it came elsewhere."""
+        return self.signal.name if self.signal else "another process"
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)

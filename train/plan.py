@@ -1,0 +1,257 @@
+"""``python -m train.plan --fname CONFIG.yaml --gpus 16 --gpu A100-80G``: what a training will need, before it is begun.
+
+Nothing is allocated: the objective runs once on tensors without storage, and what autograd keeps is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz.attention import choose_kernels
+from ijepa_viz.data.batches import Streamed, open_pictures
+from ijepa_viz.data.sources import open_source
+from ijepa_viz.data.transforms import Crops
+from ijepa_viz.precision import choose_precision
+from ijepa_viz.run_folder import batch_indices
+from ijepa_viz.training_cli import attempt
+from train import objectives
+from train.config import RegularizerConfig, TrainConfig
+from train.cost import flops_an_image
+
+# name: (dense bf16 operations a second, bytes of memory), from the makers' data sheets.
+GPUS = {
+    "A100-40G": (312e12, 40e9),
+    "A100-80G": (312e12, 80e9),
+    "H100-80G": (989e12, 80e9),
+    "H200-141G": (989e12, 141e9),
+    "L4-24G": (121e12, 24e9),
+    "RTX4090-24G": (165e12, 24e9),
+}
+_PICTURES = 8  # that the activations are counted for; they grow in proportion
+_ROUNDS = 3  # masks are of random size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training needs. Bytes are of one process.
+
+    Attributes:
+        encoder, predictor: parameters; the target encoder has as many as the encoder.
+        weights: bytes of all networks in float32 and, where autocast keeps them, in bfloat16.
+        gradients, optimizer: bytes, float32; AdamW keeps two numbers a parameter. exchange: of DDP's buckets.
+        activations: bytes that autograd keeps for one part of a step (``optimization.accumulate``).
+        flops_an_image, images, flops: operations, forward and backward, of an image and of the whole training.
+        batch: pictures a process and part.
+    """
+
+    encoder: int
+    predictor: int
+    weights: float
+    gradients: float
+    optimizer: float
+    exchange: float
+    activations: float
+    flops_an_image: float
+    images: int
+    batch: int
+
+    @property
+    def memory(self) -> float:
+        """Bytes in all."""
+        return self.weights + self.gradients + self.optimizer + self.exchange + self.activations
+
+    @property
+    def flops(self) -> float:
+        """Operations of the whole training."""
+        return self.flops_an_image * self.images
+
+    def days(self, gpus: int, rate: float, utilisation: float) -> float:
+        """Days on ``gpus`` devices of ``rate`` operations a second, of which a share is used."""
+        return self.flops / (gpus * rate * utilisation) / 86400
+
+
+def activation_bytes(config: TrainConfig, pictures: int = _PICTURES, device: str = "cpu", fake: bool = True) -> float:
+    """Bytes that autograd keeps between forward and backward, per image, averaged over masks.
+
+    Every storage counts once, parameters do not count, and what a regularizer keeps is left out.
+
+    Args:
+        device: "cuda" for the kernels that a GPU would use.
+        fake: False runs real tensors, to check.
+    """
+    low = choose_precision(config.run.precision) == "bf16" or device == "cuda"
+    config = replace(config, regularizer=RegularizerConfig())
+    kept: dict[int, int] = {}
+    total = 0.0
+    for i in range(_ROUNDS):
+        masks = mask_samplers.sample(
+            config.mask.strategy,
+            batch=pictures,
+            grid=config.model.grid,
+            generator=torch.Generator().manual_seed(i),
+            **config.mask.options,
+        )
+        net = _without_storage(config) if fake else objectives.build(config)
+        choose_kernels(net, torch.device(device), torch.bfloat16 if low else torch.float32)
+        with FakeTensorMode(allow_non_fake_inputs=True) if fake else contextlib.nullcontext():
+            if fake:
+                _give_fake_weights(net)
+            images = torch.zeros(pictures, 3, config.model.image_size, config.model.image_size)
+            weights = {p.untyped_storage()._cdata for p in net.parameters()}
+            kept, storages = {}, []
+
+            def keep(tensor: torch.Tensor) -> torch.Tensor:
+                storage = tensor.untyped_storage()
+                if storage._cdata not in weights:  # noqa: B023
+                    kept[storage._cdata] = storage.nbytes()  # noqa: B023
+                    storages.append(storage)  # noqa: B023  # alive, so that no address is used twice
+                return tensor
+
+            with saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=low):
+                net(images, masks, torch.Generator().manual_seed(0))
+        total += sum(kept.values())
+    return total / _ROUNDS / pictures
+
+
+def _without_storage(config: TrainConfig) -> objectives.Objective:
+    with torch.device("meta"):
+        return objectives.build(config)
+
+
+def _give_fake_weights(net: nn.Module) -> None:
+    """Tensors that have a device and a number format, which autocast asks for, and still no storage."""
+    for module in net.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            fake = nn.Parameter(torch.empty(weight.shape), requires_grad=weight.requires_grad)
+            module.register_parameter(name, fake)
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, torch.empty(buffer.shape, dtype=buffer.dtype))
+
+
+def plan(config: TrainConfig, gpus: int = 1, device: str = "cuda") -> Plan:
+    """What ``config`` needs on ``gpus`` processes.
+
+    Raises:
+        ValueError: a batch that does not divide among them, or as :func:`train.objectives.build`.
+    """
+    optimization = config.optimization
+    parts = gpus * optimization.accumulate
+    if optimization.batch_size % parts:
+        raise ValueError(
+            f"optimization.batch_size {optimization.batch_size} does not divide among {gpus} GPUs with "
+            f"{optimization.accumulate} parts each."
+        )
+    net = _without_storage(config)
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    every = sum(p.numel() for p in net.parameters())
+    low = device == "cuda" or choose_precision(config.run.precision) == "bf16"
+    batch = optimization.batch_size // parts
+    model = net.model
+    return Plan(
+        encoder=sum(p.numel() for p in model.encoder.parameters()),
+        predictor=sum(p.numel() for p in model.predictor.parameters()) if model.predictor is not None else 0,
+        weights=every * 4 + (every * 2 if low else 0),
+        gradients=trained * 4,
+        optimizer=trained * 8,
+        exchange=trained * 4 if gpus > 1 else 0,
+        activations=activation_bytes(config, min(_PICTURES, batch), device) * batch,
+        flops_an_image=flops_an_image(config),
+        images=optimization.steps * optimization.batch_size,
+        batch=batch,
+    )
+
+
+def told(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: float) -> str:
+    """The plan for people.
+
+    Raises:
+        ValueError: an unknown GPU.
+    """
+    if gpu not in GPUS:
+        raise ValueError(f"No GPU {gpu!r}; there are {', '.join(GPUS)}.")
+    rate, memory = GPUS[gpu]
+    shares = ("weights", "gradients", "optimizer", "exchange", "activations")
+    split = ", ".join(f"{name} {getattr(found, name) / 1e9:.2f}" for name in shares)
+    encoder, predictor = (f"{count / 1e6:.1f} M" for count in (found.encoder, found.predictor))
+    days = f"{found.days(gpus, rate, utilisation):.2f} days on {gpus} x {gpu}"
+    lines = [
+        f"parameters          encoder {encoder}, predictor {predictor}, target encoder {encoder}",
+        f"memory a GPU        {found.memory / 1e9:.1f} GB of {memory / 1e9:.0f} ({gpu}): {split}",
+        f"batch               {config.optimization.batch_size}: {found.batch} a GPU"
+        + (f" in {config.optimization.accumulate} parts" if config.optimization.accumulate > 1 else ""),
+        f"operations          {found.flops_an_image:.3g} an image, {found.flops:.3g} for {found.images} images",
+        f"time                {days} at {100 * utilisation:.0f} % of {rate / 1e12:.0f} TFLOP/s",
+    ]
+    if found.memory > memory:
+        parts = config.optimization.accumulate
+        lines.append(
+            f"It does not fit: more GPUs, or optimization.accumulate={2 * parts} (half the activations a part)."
+        )
+    return "\n".join(lines)
+
+
+def rehearse(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisation: float = 0.4) -> str:
+    """A dry run: the plan, and one batch read from the data, in words.
+
+    Raises:
+        FileNotFoundError, ValueError: what the real run would say.
+    """
+    words = told(config, plan(config, gpus), gpus, gpu, utilisation)
+    started = time.perf_counter()
+    source = open_source(config.data.source)
+    size, batch = config.model.image_size, config.optimization.batch_size
+    # A few pictures are enough for a dry run: they come again.
+    chosen = np.resize(batch_indices(len(source), min(batch, len(source)), 0, config.run.seed), batch)
+    generator = torch.Generator().manual_seed(config.run.seed * 1_000_003)
+    crops = Crops.draw(
+        batch, generator, scale=config.data.crop_scale, ratio=config.data.crop_ratio, flip=config.data.horizontal_flip
+    )
+    pictures: Any = (
+        Streamed(source, size, config.data.workers) if source.render is None else open_pictures(source, size)
+    )
+    images = pictures.crops(chosen, crops, torch.device("cpu"))
+    masks = mask_samplers.sample(
+        config.mask.strategy, batch=batch, grid=config.model.grid, generator=generator, **config.mask.options
+    )
+    took = time.perf_counter() - started
+    shapes = f"context {tuple(masks.context.shape)}, targets {tuple(masks.targets.shape)}"
+    read = f"{tuple(images.shape)} of {len(source)} pictures of {source.name} in {took:.1f} s"
+    return f"{words}\none batch           {read}; {shapes}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m train.plan", description="What a training will need.")
+    parser.add_argument("--fname", type=Path, required=True, help="a YAML file of ours or of the reference code's")
+    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--gpu", default="A100-80G", help=", ".join(GPUS))
+    parser.add_argument("--utilisation", type=float, default=0.4, help="share of the peak rate that is used")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_intermixed_args(arguments)
+
+    def work() -> None:
+        from train.reference_yaml import load_config
+
+        config, _, _ = load_config(options.fname, options.overrides, options.gpus)
+        config = replace(config, start_from=None)
+        print(told(config, plan(config, options.gpus), options.gpus, options.gpu, options.utilisation))
+
+    return attempt("train.plan", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
