@@ -141,7 +141,11 @@ while kills < {times}:
     if not child:
         sys.stderr = open(arguments[2], "w", buffering=1)
         os._exit(main(["--fname", arguments[0], "run.folder=" + arguments[1], *arguments[3:], *resume]))
-    time.sleep(random.uniform(0.25, 0.9))
+    # Not before it trains, nor always at the same place of a step or of a checkpoint.
+    before, deadline = os.listdir(arguments[1]), time.monotonic() + 60
+    while os.listdir(arguments[1]) == before and time.monotonic() < deadline and not os.waitpid(child, os.WNOHANG)[0]:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 2.0))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
@@ -163,7 +167,7 @@ sys.exit(main(["--fname", arguments[0], "run.folder=" + arguments[1], *arguments
 
 
 def test_a_run_that_is_killed_can_always_resume(tmp_path):
-    _killed(tmp_path, 8)
+    _killed(tmp_path, 6)
 
 
 @pytest.mark.slow
