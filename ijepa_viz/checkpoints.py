@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
+import itertools
 import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ijepa_viz import strict_config
+from ijepa_viz import published, strict_config
 from ijepa_viz.foreign_names import from_huggingface, from_reference, to_reference
 from ijepa_viz.model import IJEPA, ModelConfig
+from ijepa_viz.published import PUBLISHED
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 # What an objective of ``train/`` keeps beside its model, where it has more to keep.
 OBJECTIVE, OBJECTIVE_WEIGHTS = "objective.json", "objective.safetensors"
 BUNDLED = Path(__file__).parent / "weights"
-_REFERENCE_URL = "https://dl.fbaipublicfiles.com/ijepa/"
-PUBLISHED = {
-    "ijepa-vith14-in1k": "IN1K-vit.h.14-300e.pth.tar",
-    "ijepa-vith16-448-in1k": "IN1K-vit.h.16-448px-300e.pth.tar",
-    "ijepa-vith14-in22k": "IN22K-vit.h.14-900e.pth.tar",
-    "ijepa-vitg16-in22k": "IN22K-vit.g.16-600e.pth.tar",
-}
 
 
 def load_model(source: str | Path, device: str | torch.device | None = None) -> IJEPA:
@@ -65,7 +60,7 @@ def _load(source: str | Path) -> IJEPA:
     if text in bundled_names():
         return load_folder(BUNDLED / text)
     if text in PUBLISHED:
-        return load_reference(_download(PUBLISHED[text]))
+        return load_folder(published.converted(text, load_reference, save_folder))
     if text.startswith("timm:"):
         import timm
 
@@ -104,16 +99,6 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"No model {name!r}: no such file or folder, and not one of {', '.join(known)}.{hint}"
 
 
-def _download(name: str) -> Path:
-    from ijepa_viz.data.sources import cache_folder
-
-    path = cache_folder() / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(_REFERENCE_URL + name, str(path))
-    return path
-
-
 # --------------------------------------------------------------------------- writing and reading
 
 
@@ -130,23 +115,50 @@ def write_file(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> str:
+# Where weights are mapped from their file they should begin as allocated ones do: products round by it.
+_ALIGNED = 64
+# The number formats that models are kept in, by the names that safetensors gives them.
+_FORMATS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> str:
     """Safetensors, as :func:`write_file` writes; ``dtype`` converts. Returns the file's sha256.
+
+    One tensor after the other, so that a giant mapped from another file is never in memory as a whole.
 
     Raises:
         OSError: the disk refuses; the file that was there before is intact.
     """
-    state = {k: (v.to(dtype) if dtype else v).detach().cpu().contiguous() for k, v in tensors.items()}
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in sorted(tensors.items()):
+        kind = dtype or tensor.dtype
+        start, end = end, end + tensor.numel() * kind.itemsize
+        header[name] = {"dtype": _FORMATS[kind], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    words = json.dumps(header, separators=(",", ":")).encode()
+    words += b" " * (-(len(words) + 8) % _ALIGNED)
+    digest = hashlib.sha256()
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        safetensors.torch.save_file(state, partial)
-        digest = _sha256(partial)
+        with partial.open("wb") as file:
+            start_of_file: list[bytes | memoryview] = [len(words).to_bytes(8, "little"), words]
+            for part in itertools.chain(start_of_file, _bytes(tensors, dtype)):
+                file.write(part)
+                digest.update(part)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
-    except SafetensorError as error:
+    except OSError as error:
         raise OSError(f"{path} could not be written: {error}. What was there before is intact.") from error
     finally:
         partial.unlink(missing_ok=True)
-    return digest
+    return digest.hexdigest()
+
+
+def _bytes(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> Iterator[memoryview]:
+    for _, tensor in sorted(tensors.items()):
+        flat = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous().flatten()
+        yield memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
 def write_config(path: Path, config: Any, digest: str) -> None:
@@ -197,8 +209,11 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
 
 
-def read_into(module: nn.Module, path: Path, digest: str | None) -> None:
+def read_into(module: nn.Module, path: Path, digest: str | None, mapped: bool = False) -> None:
     """Fill ``module`` from safetensors, in float32, every name and shape checked, and its sha256 where known.
+
+    ``mapped``: float32 weights stay where the file is mapped and are read when they are used; ``module`` may be on the
+    meta device. Changing them changes no file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -208,7 +223,10 @@ def read_into(module: nn.Module, path: Path, digest: str | None) -> None:
     if digest is not None:
         _check_digest(path, digest)
     try:
-        module.load_state_dict({k: v.float() for k, v in state.items()}, strict=True)
+        full = {k: v.float() for k, v in state.items()}
+        if mapped:
+            full = {k: v.clone() if v.data_ptr() % _ALIGNED else v for k, v in full.items()}
+        module.load_state_dict(full, strict=True, assign=mapped)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its config: {error}") from error
 
@@ -268,12 +286,15 @@ def load_folder(folder: str | Path) -> IJEPA:
     folder = Path(folder)
     data = read_json(folder / CONFIG)
     digest = str(data.pop("weights_sha256", ""))
-    model = IJEPA(strict_config.build(ModelConfig, data, str(folder / CONFIG)))
+    config = strict_config.build(ModelConfig, data, str(folder / CONFIG))
+    with torch.device("meta"):  # the weights come from the file: no second set beside them
+        model = IJEPA(config)
     if model.predictor is None and not any(n.startswith("target_encoder.") for n in _names(folder / WEIGHTS)):
-        read_into(_one_encoder(model), folder / WEIGHTS, digest)
-        model.target_encoder.load_state_dict(model.encoder.state_dict())
+        read_into(_one_encoder(model), folder / WEIGHTS, digest, mapped=True)
+        copied = {name: value.clone() for name, value in model.encoder.state_dict().items()}
+        model.target_encoder.load_state_dict(copied, assign=True)
     else:
-        read_into(model, folder / WEIGHTS, digest)
+        read_into(model, folder / WEIGHTS, digest, mapped=True)
     return model
 
 

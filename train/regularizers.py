@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as together
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,12 +19,29 @@ Regularizer = Callable[[Tensor, torch.Generator | None], dict[str, Tensor]]
 REGULARIZERS: Registry[Regularizer] = Registry("regularizer")
 
 
+class _Total(torch.autograd.Function):
+    """A sum over processes; every process's loss depends on it, so their gradients add up as well."""
+
+    @staticmethod
+    def forward(context: Any, sums: Tensor) -> Tensor:
+        found = sums.clone()
+        dist.all_reduce(found)
+        return found
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        found = gradient.clone()
+        dist.all_reduce(found)
+        return found
+
+
 def total(sums: Tensor) -> Tensor:
     """The sum over all processes, with its gradient: a statistic of the whole batch and not of one process's share.
 
     Wrappers that average the gradients of the processes, as DDP does, then give exactly the whole batch's.
     """
-    return together.all_reduce(sums) if dist.is_initialized() and dist.get_world_size() > 1 else sums
+    several = dist.is_initialized() and dist.get_world_size() > 1
+    return _Total.apply(sums) if several else sums  # type: ignore[no-untyped-call]
 
 
 @REGULARIZERS.register("none")
