@@ -1,0 +1,274 @@
+"""What users of the reference code bring, its YAML; and large data sets: damaged pictures, and full-size ones."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import TINY
+from PIL import Image
+from test_train import config_file, rows
+from torchvision.transforms import v2
+
+from ijepa_viz.data.batches import Kept, Streamed, open_pictures
+from ijepa_viz.data.soundness import damaged, sound
+from ijepa_viz.data.sources import open_source
+from ijepa_viz.data.transforms import Crops, cut, cut_picture
+from train.__main__ import main
+from train.config import ObjectiveConfig, TrainConfig
+from train.plan import activation_bytes, plan
+from train.plan import main as plan_main
+from train.reference_yaml import load_config, translate
+
+# The published configuration of ViT-H/14, with the two placeholders that its users replace.
+VITH14 = """
+data: {batch_size: 128, color_jitter_strength: 0.0, crop_scale: [0.3, 1.0], crop_size: 224, image_folder: $replace_this,
+       num_workers: 10, pin_mem: true, root_path: $replace_this, use_color_distortion: false, use_gaussian_blur: false,
+       use_horizontal_flip: false}
+logging: {folder: LOGS, write_tag: jepa}
+mask: {allow_overlap: false, aspect_ratio: [0.75, 1.5], enc_mask_scale: [0.85, 1.0], min_keep: 10, num_enc_masks: 1,
+       num_pred_masks: 4, patch_size: 14, pred_mask_scale: [0.15, 0.2]}
+meta: {copy_data: false, load_checkpoint: false, model_name: vit_huge, pred_depth: 12, pred_emb_dim: 384,
+       read_checkpoint: null, use_bfloat16: true}
+optimization: {ema: [0.996, 1.0], epochs: 300, final_lr: 1.0e-06, final_weight_decay: 0.4, ipe_scale: 1.0, lr: 0.001,
+               start_lr: 0.0002, warmup: 40, weight_decay: 0.04}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten small photographs-like pictures of several sizes in two classes, as ImageNet's folders are."""
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        path = tmp_path / "imagenet" / "train" / f"n{i % 2}" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40 + 4 * i, 60, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "imagenet"
+
+
+def theirs(folder, **changes):
+    data = yaml.safe_load(VITH14)
+    data["data"] |= {"root_path": str(folder.parent), "image_folder": folder.name}
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        data[section][name] = value
+    return data
+
+
+# --------------------------------------------------------------------------- the reference's YAML
+
+
+def test_the_published_config_passes_a_dry_run_but_for_its_two_paths(folder, tmp_path, capsys):
+    path = tmp_path / "in1k_vith14_ep300.yaml"
+    path.write_text(VITH14)
+    assert main(["--fname", str(path), "--dry-run"]) == 1
+    assert "data.image_folder is still the placeholder '$replace_this'" in capsys.readouterr().err
+    text = VITH14.replace("image_folder: $replace_this", f"image_folder: {folder.name}")
+    path.write_text(text.replace("root_path: $replace_this", f"root_path: {folder.parent}"))
+    assert main(["--fname", str(path), "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert "encoder 630.8 M, predictor 22.4 M" in out
+    assert "(128, 3, 224, 224) of 10 pictures" in out
+    assert "data.pin_mem changes nothing" in err
+    assert not (tmp_path / "LOGS").exists()  # a dry run writes nothing
+    assert plan_main(["--fname", str(path), "--gpus", "16"]) == 1  # ten pictures are no batch of 2048
+    assert "fewer than one batch" in capsys.readouterr().err
+
+
+def test_every_key_of_the_reference_is_honoured(folder):
+    data = theirs(
+        folder, data__batch_size=2, data__crop_scale=[0.5, 0.9], data__use_horizontal_flip=True, data__num_workers=3,
+        mask__num_pred_masks=3, mask__min_keep=5, mask__pred_mask_scale=[0.1, 0.12], meta__model_name="vit_small",
+        meta__pred_depth=2, meta__use_bfloat16=False, optimization__epochs=7, optimization__ipe_scale=1.25,
+        optimization__warmup=2, data__crop_size=112,
+    )  # fmt: skip
+    config, resume, _ = translate(data, "f", processes=2)
+    assert config.optimization.batch_size == 4
+    epoch = 10 // 4
+    plan_ = config.optimization
+    assert (plan_.steps, plan_.warmup, plan_.schedule_steps) == (7 * epoch, 2 * epoch, round(1.25 * 7 * epoch))
+    assert (plan_.lr, plan_.start_lr, plan_.final_lr) == (1e-3, 2e-4, 1e-6)
+    assert (plan_.weight_decay, plan_.final_weight_decay, plan_.ema) == (0.04, 0.4, (0.996, 1.0))
+    model = config.model
+    assert (model.width, model.depth, model.predictor_depth, model.predictor_width) == (384, 12, 2, 384)
+    assert (model.image_size, model.patch_size, model.predictor_heads) == (112, 14, 6)
+    assert config.mask.options == {
+        "mode": "faithful", "targets": 3, "min_keep": 5, "target_scale": [0.1, 0.12], "target_aspect": [0.75, 1.5],
+        "context_scale": [0.85, 1.0],
+    }  # fmt: skip
+    assert (config.data.crop_scale, config.data.horizontal_flip, config.data.workers) == ((0.5, 0.9), True, 3)
+    assert config.data.source.endswith("imagenet/train")
+    assert (config.run.folder, config.run.precision, resume) == ("LOGS", "fp32", False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data__use_gaussian_blur": True}, "data.use_gaussian_blur: True is not supported"),
+        ({"mask__allow_overlap": True}, "mask.allow_overlap"),
+        ({"mask__num_enc_masks": 2}, "mask.num_enc_masks"),
+        ({"meta__copy_data": True}, "meta.copy_data"),
+        ({"meta__model_name": "vit_enormous"}, "enormous"),
+        ({"data__batch_sise": 2}, "unknown key data.batch_sise"),
+        ({"logging__folder": "$replace_this"}, "the folder for logs"),
+        ({"data__batch_size": 64}, "fewer than one batch"),
+    ],
+)
+def test_what_is_not_honoured_is_refused_by_name(folder, change, words):
+    with pytest.raises(ValueError, match=words):
+        translate(theirs(folder, **{"data__batch_size": 2, **change}), "f")
+
+
+def test_a_missing_key_is_named(folder):
+    data = copy.deepcopy(theirs(folder, data__batch_size=2))
+    del data["mask"]["min_keep"]
+    with pytest.raises(ValueError, match=r"mask\.min_keep is missing"):
+        translate(data, "f")
+
+
+def test_a_named_checkpoint_is_begun_with_and_none_is_resumed(folder):
+    data = theirs(folder, data__batch_size=2, meta__load_checkpoint=True)
+    assert translate(data, "f")[1] is True
+    data["meta"]["read_checkpoint"] = "jepa-latest.pth.tar"
+    config, resume, _ = translate(data, "f")
+    assert (config.start_from, resume) == ("LOGS/jepa-latest.pth.tar", False)
+
+
+def test_our_own_files_and_overrides_are_read_as_before(tmp_path, folder):
+    config, resume, notes = load_config(config_file(tmp_path), ["optimization.steps=3"])
+    assert (config.optimization.steps, resume, notes) == (3, False, [])
+    path = tmp_path / "theirs.yaml"
+    path.write_text(yaml.safe_dump(theirs(folder, data__batch_size=2)))
+    config, _, notes = load_config(path, ["optimization.steps=3", "mask.options.min_keep=2"])
+    assert config.optimization.steps == 3
+    assert config.mask.options["min_keep"] == 2
+    assert notes
+
+
+# --------------------------------------------------------------------------- the plan
+
+
+@pytest.mark.parametrize("objective", ["ijepa", "mae"])
+def test_activations_counted_without_storage_are_those_of_a_real_run(objective):
+    config = TrainConfig(model=TINY, objective=ObjectiveConfig(objective))
+    config = replace(config, run=replace(config.run, precision="fp32"))
+    torch.manual_seed(0)
+    real = activation_bytes(config, 4, fake=False)
+    assert activation_bytes(config, 4) == pytest.approx(real, rel=0.02)
+    assert activation_bytes(config, 8) == pytest.approx(real, rel=0.25)  # an image's share, whatever the batch
+
+
+def test_the_plan_agrees_with_what_was_published():
+    """ViT-H/14, 300 epochs, 16 A100 of 80 GB, batch 2048: it fitted, in under 72 hours."""
+    from pathlib import Path
+
+    import train
+
+    config, _, _ = load_config(Path(train.__file__).parent / "configs" / "imagenet1k-vith14.yaml")
+    found = plan(config, 16)
+    assert 40e9 < found.memory < 80e9
+    assert found.encoder == pytest.approx(632e6, rel=0.01)
+    # 72 hours would be a fifth of the machines' peak; nobody gets more than two thirds of it.
+    assert 72 / 24 * 0.2 / 0.4 < 2 * found.days(16, 312e12, 0.4) < 72 / 24 * 2
+    with pytest.raises(ValueError, match="does not divide among 7"):
+        plan(config, 7)
+
+
+# --------------------------------------------------------------------------- pictures
+
+
+def test_damaged_pictures_are_skipped_with_a_list_or_refused(folder, tmp_path, capsys):
+    (folder / "train" / "n0" / "broken.jpg").write_bytes(b"no picture")
+    whole = (folder / "train" / "n1" / "1.jpg").read_bytes()
+    (folder / "train" / "n1" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    config = config_file(tmp_path)
+    run = tmp_path / "run"
+    settings = [f"run.folder={run}", f"data.source={folder / 'train'}", "data.eval_source=null", "optimization.steps=2"]
+    assert main(["--fname", config, *settings]) == 0
+    assert "Skipped 2 pictures" in capsys.readouterr().err
+    listed = (run / "skipped.csv").read_text().splitlines()
+    assert len(listed) == 3
+    assert "broken.jpg" in "".join(listed)
+    assert "cut.jpg" in "".join(listed)
+    assert main(["--fname", config, *settings, f"run.folder={tmp_path / 'strict'}", "--strict-data"]) == 1
+    said = capsys.readouterr().err
+    assert "2 of the 12 pictures" in said
+    assert "broken.jpg" in said
+    assert not (tmp_path / "strict").exists()
+
+
+def test_what_is_left_keeps_its_labels(folder):
+    (folder / "train" / "n0" / "(first).jpg").write_bytes(b"")  # the first of all
+    source = open_source(str(folder / "train"))
+    assert list(damaged(source)) == [0]
+    left, bad = sound(source)
+    assert len(left) == len(source) - 1
+    assert (left.labels == source.labels[1:]).all()
+    assert np.array_equal(np.asarray(left.read(0)), np.asarray(source.read(1)))
+    assert "first" in bad[0]
+
+
+def test_a_folder_with_no_picture_left_is_an_error(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="none is left"):
+        sound(open_source(str(tmp_path)))
+
+
+def test_crops_of_full_pictures_are_torchvisions_for_the_same_box(folder):
+    source = open_source(str(folder / "train"))
+    crops = Crops.draw(10, torch.Generator().manual_seed(0), scale=(0.3, 1.0), flip=True)
+    found = Streamed(source, 32, workers=2).crops(np.arange(10), crops, torch.device("cpu"))
+    assert found.shape == (10, 3, 32, 32)
+    for i in range(10):
+        image = source.read(i)
+        left, top, width, height = crops[i : i + 1].boxes(image.width / image.height)[0].tolist()
+        assert 0 <= left <= left + width <= 1 + 1e-6
+        assert 0 <= top <= top + height <= 1 + 1e-6
+        box = [round(v) for v in (top * image.height, left * image.width, height * image.height, width * image.width)]
+        other = v2.functional.resized_crop(v2.functional.to_image(image), *box, [32, 32], antialias=True) / 255
+        other = other.flip(2) if bool(crops.mirrored[i]) else other
+        # Their box has whole pixels, ours has not; a wrong box or side would be far off.
+        assert (found[i] - other).abs().mean() < 0.1
+        assert (found[i] - other).abs().mean() < 0.7 * (found[i].flip(2) - other).abs().mean()
+
+
+def test_areas_and_ratios_of_crops_are_what_was_asked():
+    crops = Crops.draw(4000, torch.Generator().manual_seed(0), scale=(0.3, 0.5), ratio=(0.9, 1.1))
+    left, top, width, height = crops.boxes(1.5).unbind(1)
+    assert float((width * height).min()) > 0.299
+    assert float((width * height).max()) < 0.501
+    ratio = width * 1.5 / height  # in pixels
+    assert float(ratio.min()) > 0.899
+    assert float(ratio.max()) < 1.101
+    assert float(left.min()) >= 0
+    assert float((top + height).max()) <= 1 + 1e-6
+    assert float((width * height).mean()) == pytest.approx(0.4, abs=0.005)
+
+
+def test_a_picture_that_is_square_is_cropped_alike_either_way():
+    image = Image.linear_gradient("L").convert("RGB").resize((64, 64))
+    crops = Crops.draw(1, torch.Generator().manual_seed(3), scale=(0.9, 0.9), ratio=(1.0, 1.0))
+    whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    one = torch.from_numpy(cut_picture(image, 64, crops).copy()).permute(2, 0, 1) / 255
+    assert (cut(whole, 64, crops)[0] - one).abs().max() < 0.02
+
+
+def test_large_sets_are_decoded_as_needed_and_small_ones_kept(folder, monkeypatch):
+    source = open_source(str(folder / "train"))
+    assert isinstance(open_pictures(source, 32), Kept)
+    assert isinstance(open_pictures(source, 32, keep=False), Streamed)
+    monkeypatch.setattr("ijepa_viz.data.batches.ARRAY_LIMIT", 1000)
+    assert isinstance(open_pictures(source, 32), Streamed)
+    assert isinstance(open_pictures(open_source("menagerie:count=8"), 32), Kept)
+
+
+def test_training_decodes_full_pictures(folder, tmp_path):
+    run = tmp_path / "run"
+    settings = [f"run.folder={run}", f"data.source={folder / 'train'}", "data.keep=false", "data.eval_source=null"]
+    assert main(["--fname", config_file(tmp_path), *settings, "optimization.steps=2"]) == 0
+    assert len(rows(run)) == 2
