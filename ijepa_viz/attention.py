@@ -17,17 +17,17 @@ def fused_pays(device: torch.device, dtype: torch.dtype) -> bool:
     return not (device.type == "cpu" and dtype == torch.bfloat16)
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Softmax attention by the faster kernel, each (B, heads, T, d)."""
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention by the faster kernel, each (B, heads, T, d); ``mask`` is added to the scores."""
     if fused_pays(queries.device, queries.dtype):
-        return F.scaled_dot_product_attention(queries, keys, values)
-    return plain(queries, keys, values)
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    return plain(queries, keys, values, mask)
 
 
-def plain(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Softmax attention as two matrix products, each (B, heads, T, d)."""
+def plain(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention as two matrix products, each (B, heads, T, d); ``mask`` is added to the scores."""
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
-    return scores.softmax(-1) @ values
+    return (scores if mask is None else scores + mask).softmax(-1) @ values
 
 
 def choose_kernels(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

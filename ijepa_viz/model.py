@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from ijepa_viz.attention import key_mask
+from ijepa_viz.attention import attend, key_mask
 from ijepa_viz.masks import Grid, Masks
 
 # name: (width, depth, heads, MLP ratio).
@@ -43,6 +43,8 @@ class ModelConfig:
         width, depth, heads, mlp_ratio: the encoders' ViT.
         predictor_width, predictor_depth, predictor_heads: the predictor; width 0 means none.
         norm_eps: of every LayerNorm.
+        predictor_context: "separate" runs the predictor once for each target block, as the paper does; "shared"
+            computes the context once for all: targets attend to it and to their own block, and it to itself only.
     """
 
     image_size: int = 224
@@ -55,8 +57,11 @@ class ModelConfig:
     predictor_depth: int = 12
     predictor_heads: int = 16
     norm_eps: float = 1e-6
+    predictor_context: str = "separate"
 
     def __post_init__(self) -> None:
+        if self.predictor_context not in ("separate", "shared"):
+            raise ValueError(f"predictor_context must be 'separate' or 'shared', got {self.predictor_context!r}.")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
         for name, width, heads in (
@@ -212,6 +217,7 @@ class Predictor(nn.Module):
     def __init__(self, config: ModelConfig, output: int | None = None) -> None:
         super().__init__()
         width = config.predictor_width
+        self.shared = config.predictor_context == "shared"
         self.predictor_embed = nn.Linear(config.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.predictor_pos_embed = nn.Parameter(sincos_positions(width, config.grid), requires_grad=False)
@@ -228,9 +234,10 @@ class Predictor(nn.Module):
         positions = self.predictor_pos_embed[0]
         seen = self.predictor_embed(context) + positions[masks.context]  # (B, K, P)
         asked = self.mask_token[0] + positions[masks.targets]  # (B, M, T, P)
-        x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked.to(seen.dtype)], dim=2).flatten(
-            0, 1
-        )  # (B M, K + T, P)
+        asked = asked.to(seen.dtype)
+        if self.shared:
+            return self.predictor_proj(self.predictor_norm(self._with_shared_context(seen, asked, masks)))
+        x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked], dim=2).flatten(0, 1)  # (B M, K + T, P)
         mask = None
         if masks.context_valid is not None:
             mask = key_mask(masks.context_valid, patches).repeat_interleave(blocks, dim=0)
@@ -238,6 +245,40 @@ class Predictor(nn.Module):
             x = layer(x, attn_mask=mask)
         x = self.predictor_proj(self.predictor_norm(x[:, kept:]))
         return x.view(batch, blocks, patches, -1)
+
+    def _with_shared_context(self, seen: Tensor, asked: Tensor, masks: Masks) -> Tensor:
+        """(B, K, P) and (B, M, T, P) -> (B, M, T, P): what the layers make of the targets; the context once for all."""
+        batch, blocks, patches, width = asked.shape
+        around, own = None, None
+        if masks.context_valid is not None:
+            around = key_mask(masks.context_valid, 0)
+            own = key_mask(masks.context_valid, patches).repeat_interleave(blocks, dim=0)
+        asked = asked.flatten(0, 1)  # (B M, T, P)
+        layers: Any = self.predictor_blocks
+        for layer in layers:
+            queries, keys, values = _heads(layer.attn, layer.norm1(seen))
+            asking, more_keys, more_values = _heads(layer.attn, layer.norm1(asked))
+            keys_of_both, values_of_both = (
+                torch.cat([old.repeat_interleave(blocks, dim=0), new], dim=2)
+                for old, new in ((keys, more_keys), (values, more_values))
+            )
+            asked = asked + layer.attn.proj(_merged(attend(asking, keys_of_both, values_of_both, own)))
+            asked = asked + layer.mlp(layer.norm2(asked))
+            if layer is not layers[-1]:  # nobody looks at the last layer's context
+                seen = seen + layer.attn.proj(_merged(attend(queries, keys, values, around)))
+                seen = seen + layer.mlp(layer.norm2(seen))
+        return asked.view(batch, blocks, patches, width)
+
+
+def _heads(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, T, P) -> queries, keys and values, (B, heads, T, d) each."""
+    queries, keys, values = attention.qkv(x).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    return queries, keys, values
+
+
+def _merged(x: Tensor) -> Tensor:
+    """(B, heads, T, d) -> (B, T, heads d)."""
+    return x.transpose(1, 2).flatten(2)
 
 
 class IJEPA(nn.Module):

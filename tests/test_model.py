@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from conftest import TINY
 
 from ijepa_viz import checkpoints
 from ijepa_viz.masks import Masks, sample
@@ -96,8 +98,46 @@ def test_predictor_equals_a_naive_loop_over_blocks(model):
                 assert (predicted[b, m] - expected).abs().max() < 1e-5
 
 
-def test_padding_changes_nothing(model):
-    model = loud(model)
+def test_a_shared_context_equals_one_long_masked_sequence():
+    """Context and all targets side by side in timm's own layers, with a mask of who may attend to whom."""
+    torch.manual_seed(0)
+    model = loud(IJEPA(replace(TINY, predictor_context="shared")).eval())
+    masks = sample(batch=5, grid=model.grid, generator=torch.Generator().manual_seed(2))
+    assert masks.context_valid is not None  # padding is looked at too
+    context = torch.randn(5, masks.context.shape[1], model.config.width)
+    found = model.predict(context, masks)
+    p = model.predictor
+    for b in range(5):
+        kept = masks.context[b, masks.context_valid[b]]
+        seen = p.predictor_embed(context[b, masks.context_valid[b]]) + p.predictor_pos_embed[0, kept]
+        asked = p.mask_token[0] + p.predictor_pos_embed[0, masks.targets[b].flatten()]
+        block = torch.cat([torch.full((len(kept),), -1), torch.arange(masks.targets.shape[1]).repeat_interleave(
+            masks.targets.shape[2])])  # fmt: skip
+        allowed = (block[None] == -1) | (block[:, None] == block[None])
+        added = torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))
+        x = torch.cat([seen, asked])[None]
+        for layer in p.predictor_blocks:
+            x = layer(x, attn_mask=added[None, None])
+        expected = p.predictor_proj(p.predictor_norm(x[0, len(kept) :])).view(found[b].shape)
+        assert (found[b] - expected).abs().max() < 1e-5
+    # It is another function of the same weights than the paper's, and both are written down.
+    other = IJEPA(TINY)
+    other.load_state_dict(model.state_dict())
+    assert (other.predict(context, masks) - found).abs().max() > 1e-3
+
+
+def test_how_the_context_is_used_is_kept_with_the_weights(tmp_path):
+    model = IJEPA(replace(TINY, predictor_context="shared"))
+    model.save(tmp_path / "m")
+    assert checkpoints.load_model(tmp_path / "m").config.predictor_context == "shared"
+    with pytest.raises(ValueError, match="predictor_context"):
+        replace(TINY, predictor_context="both")
+
+
+@pytest.mark.parametrize("how", ["separate", "shared"])
+def test_padding_changes_nothing(model, how):
+    torch.manual_seed(0)
+    model = loud(IJEPA(replace(model.config, predictor_context=how)).eval())
     images = batch(model, 1)
     short = Masks(torch.tensor([[0, 3, 5]]), torch.tensor([[[9, 10]]]), model.grid)
     valid = torch.tensor([[True, True, True, False, False]])

@@ -16,11 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ijepa_viz import masks as mask_samplers
@@ -41,6 +40,7 @@ from train import monitor, objectives, schedules
 from train.config import TrainConfig
 from train.cost import flops_an_image, hardware
 from train.interruption import Interruption
+from train.optimizer import adamw
 
 _COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s"]
 _KNN = ["knn", "knn_random_init", "knn_thumbnail"]
@@ -80,7 +80,7 @@ class Trainer:
             self.net.adopt(load_model(config.start_from), config.start_from)
         self.net.to(self.accelerator.device)
         choose_kernels(self.net, self.accelerator.device, number_format(precision))
-        optimizer = torch.optim.AdamW(_groups(self.net), lr=config.optimization.lr)
+        optimizer = adamw(self.net, config.optimization.lr, self.accelerator.device)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.interrupted = False
         self.baselines: dict[str, float] = {}
@@ -314,12 +314,3 @@ def _listed(skipped: dict[int, str]) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([("picture", "why"), *skipped.items()])
     return out.getvalue().encode()
-
-
-def _groups(net: nn.Module) -> list[dict[str, Any]]:
-    """Weight decay on matrices only: none on biases and other one-dimensional parameters."""
-    trained = [p for p in net.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "decays": True},
-        {"params": [p for p in trained if p.ndim <= 1], "decays": False},
-    ]

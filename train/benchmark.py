@@ -1,0 +1,318 @@
+"""``python -m train.benchmark``: the speed and memory of a training step, part by part, beside a plain implementation.
+
+Warm-up, then medians over rounds in which every variant takes its turn, so that a machine that slows down slows all.
+"plain" is the same model as one writes it first: attention as papers write it, crops and masks in a Python loop over
+images, the optimizer and the teacher in one over parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz.attention import choose_kernels
+from ijepa_viz.checkpoints import write_file
+from ijepa_viz.data.transforms import normalise, random_resized_crop
+from ijepa_viz.masks import Masks
+from ijepa_viz.model import IJEPA, ModelConfig, cut
+from ijepa_viz.precision import choose_precision
+from ijepa_viz.training_cli import attempt
+from train.config import MaskConfig, TrainConfig
+from train.cost import flops_an_image
+from train.objectives.ijepa import follow
+from train.optimizer import adamw
+
+# name -> (size, image, patch, predictor width and depth).
+SIZES: dict[str, tuple[str, int, int, int, int]] = {
+    "ViT-Ti/8@64": ("tiny", 64, 8, 96, 6),
+    "ViT-S/8@64": ("small", 64, 8, 192, 6),
+    "ViT-B/16@224": ("base", 224, 16, 384, 6),
+    "ViT-L/16@224": ("large", 224, 16, 384, 12),
+    "ViT-H/14@224": ("huge", 224, 14, 384, 12),
+}
+PARTS = ("data", "masks", "target", "context", "predictor", "backward", "optimizer", "teacher")
+
+
+class Clock:
+    """Seconds of each part of a step; on a GPU it waits for the work to be done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time what is inside."""
+        start = self._now()
+        yield
+        self.seconds[name] += self._now() - start
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+@dataclass
+class Step:
+    """One variant of a training step: ``run(clock)`` takes it."""
+
+    name: str
+    run: Callable[[Clock], None]
+    flops: float
+
+
+def config_of(size: str, context: str = "separate") -> TrainConfig:
+    """The training that is measured: the paper's masks, unbiased, four targets.
+
+    Raises:
+        ValueError: an unknown size.
+    """
+    if size not in SIZES:
+        raise ValueError(f"No size {size!r}; there are {', '.join(SIZES)}.")
+    name, image, patch, width, depth = SIZES[size]
+    heads = 3 if name == "tiny" else None
+    more: dict[str, Any] = {} if heads is None else {"predictor_heads": heads}
+    model = ModelConfig.of_size(
+        name, image_size=image, patch_size=patch, predictor_width=width, predictor_depth=depth,
+        predictor_context=context, **more,
+    )  # fmt: skip
+    return TrainConfig(model=model, mask=MaskConfig("multiblock", {"mode": "unbiased"}))
+
+
+def ours(name: str, config: TrainConfig, batch: int, device: torch.device, low: bool, compiled: bool) -> Step:
+    """The step as :mod:`train.trainer` takes it, cut into its parts."""
+    torch.manual_seed(0)
+    model = IJEPA(config.model).to(device)
+    choose_kernels(model, device, torch.bfloat16 if low else torch.float32)
+    optimizer = adamw(model, 1e-3, device)
+    pixels = torch.randint(0, 256, (batch, 3, config.model.image_size, config.model.image_size), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    encoder: Any = torch.compile(model.encoder, dynamic=True) if compiled else model.encoder
+    teacher: Any = torch.compile(model.target_encoder, dynamic=True) if compiled else model.target_encoder
+    predictor: Any = torch.compile(model.predictor, dynamic=True) if compiled else model.predictor
+
+    def run(clock: Clock) -> None:
+        with clock.part("data"):
+            crops = random_resized_crop(pixels.to(device), config.model.image_size, generator)
+            images = normalise(crops)
+        with clock.part("masks"):
+            masks = mask_samplers.sample(
+                config.mask.strategy, batch=batch, grid=config.model.grid, generator=generator, **config.mask.options
+            ).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            with clock.part("target"), torch.no_grad():
+                tokens = teacher(images).float()
+                target = cut(F.layer_norm(tokens, tokens.shape[-1:]), masks)
+            with clock.part("context"):
+                context = encoder(images, masks.context, masks.context_valid)
+            with clock.part("predictor"):
+                loss = F.smooth_l1_loss(predictor(context, masks).float(), target)
+        with clock.part("backward"):
+            loss.backward()
+        with clock.part("optimizer"):
+            optimizer.step()
+            optimizer.zero_grad()
+        with clock.part("teacher"):
+            follow(model, 0.996)
+
+    return Step(name, run, flops_an_image(config) * batch)
+
+
+# --------------------------------------------------------------------------- the plain implementation
+
+
+class _PlainAttention(nn.Module):
+    """As papers write it: one head's scores after the other's, in one tensor, whatever is masked."""
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.proj = given.num_heads, given.qkv, given.proj
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        queries, keys, values = qkv[0], qkv[1], qkv[2]
+        scores = torch.matmul(queries, keys.transpose(-2, -1)) * (width // self.heads) ** -0.5
+        if attn_mask is not None:
+            scores = scores + attn_mask
+        weights = F.softmax(scores, dim=-1)
+        return self.proj(torch.matmul(weights, values).transpose(1, 2).reshape(batch, length, width))
+
+
+def _plain_masks(batch: int, config: TrainConfig, generator: torch.Generator) -> Masks:
+    """One image after the other, padded at the end; the distribution is that of the batched sampler."""
+    rows, cols = config.model.grid
+    draws = torch.rand(3, generator=generator).tolist()
+    scale, aspect = 0.15 + 0.05 * draws[0], 0.75 * 2 ** draws[1]
+    height = max(1, min(rows, round((rows * cols * scale * aspect) ** 0.5)))
+    width = max(1, min(cols, round((rows * cols * scale / aspect) ** 0.5)))
+    side = max(1, min(rows, round((rows * cols * (0.85 + 0.15 * draws[2])) ** 0.5)))
+    contexts, targets = [], []
+    for _ in range(batch):
+        while True:
+            hidden, blocks = torch.zeros(rows, cols, dtype=torch.bool), []
+            for _ in range(4):
+                top = int(torch.randint(rows - height + 1, (1,), generator=generator))
+                left = int(torch.randint(cols - width + 1, (1,), generator=generator))
+                block = torch.zeros(rows, cols, dtype=torch.bool)
+                block[top : top + height, left : left + width] = True
+                hidden |= block
+                blocks.append(block.flatten().nonzero().flatten())
+            top = int(torch.randint(rows - side + 1, (1,), generator=generator))
+            left = int(torch.randint(cols - side + 1, (1,), generator=generator))
+            seen = torch.zeros(rows, cols, dtype=torch.bool)
+            seen[top : top + side, left : left + side] = True
+            kept = (seen & ~hidden).flatten().nonzero().flatten()
+            if len(kept) >= min(10, rows * cols // 4):
+                break
+        contexts.append(kept)
+        targets.append(torch.stack(blocks))
+    valid = torch.arange(max(map(len, contexts))) < torch.tensor([len(c) for c in contexts])[:, None]
+    padded = nn.utils.rnn.pad_sequence(contexts, batch_first=True)
+    return Masks(torch.where(valid, padded, padded[:, :1]), torch.stack(targets), (rows, cols), valid)
+
+
+def plain(config: TrainConfig, batch: int, device: torch.device, low: bool) -> Step:
+    """The step as it is written first."""
+    torch.manual_seed(0)
+    model = IJEPA(config.model).to(device)
+    for module in model.modules():
+        if hasattr(module, "attn"):
+            module.attn = _PlainAttention(module.attn)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, foreach=False, fused=False)
+    pixels = torch.randint(0, 256, (batch, 3, config.model.image_size, config.model.image_size), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+
+    def run(clock: Clock) -> None:
+        with clock.part("data"):
+            crops = [random_resized_crop(one[None], config.model.image_size, generator) for one in pixels]
+            images = normalise(torch.cat(crops).to(device))
+        with clock.part("masks"):
+            masks = _plain_masks(batch, config, generator).to(device)
+        assert model.predictor is not None
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            with clock.part("target"), torch.no_grad():
+                tokens = model.target_encoder(images).float()
+                target = cut(F.layer_norm(tokens, tokens.shape[-1:]), masks)
+            with clock.part("context"):
+                context = model.encoder(images, masks.context, masks.context_valid)
+            with clock.part("predictor"):
+                loss = F.smooth_l1_loss(model.predictor(context, masks).float(), target)
+        with clock.part("backward"):
+            loss.backward()
+        with clock.part("optimizer"):
+            optimizer.step()
+            optimizer.zero_grad()
+        with clock.part("teacher"), torch.no_grad():
+            for old, new in zip(model.target_encoder.parameters(), model.encoder.parameters(), strict=True):
+                old.data.mul_(0.996).add_(new.detach().data, alpha=0.004)
+
+    return Step("plain", run, flops_an_image(config) * batch)
+
+
+# --------------------------------------------------------------------------- measuring
+
+
+def matrix_rate(device: torch.device, low: bool, seconds: float = 1.0) -> float:
+    """Operations a second of one large matrix product: what this machine can do at best."""
+    side = 8192 if device.type == "cuda" else 1024
+    kind = torch.bfloat16 if low else torch.float32
+    a, b = (torch.randn(side, side, dtype=kind, device=device) for _ in range(2))
+    clock = Clock(device)
+    rates: list[float] = []
+    for _ in range(3):
+        a @ b
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(rates) < 5:
+        clock.seconds["data"] = 0.0
+        with clock.part("data"):
+            a @ b
+        rates.append(2 * side**3 / clock.seconds["data"])
+    return statistics.median(rates)
+
+
+def measure(steps: list[Step], batch: int, device: torch.device, rounds: int, warm_up: int = 3) -> dict[str, Any]:
+    """Variant -> images a second, operations a second, and milliseconds of each part; medians over ``rounds``."""
+    times: dict[str, list[dict[str, float]]] = {step.name: [] for step in steps}
+    for turn in range(warm_up + rounds):
+        for step in steps:
+            clock = Clock(device)
+            step.run(clock)
+            if turn >= warm_up:
+                times[step.name].append(clock.seconds)
+    found = {}
+    for step in steps:
+        taken = times[step.name]
+        whole = statistics.median(sum(parts.values()) for parts in taken)
+        milliseconds = {part: 1000 * statistics.median(parts[part] for parts in taken) for part in PARTS}
+        found[step.name] = {"images_per_s": batch / whole, "flops_per_s": step.flops / whole, **milliseconds}
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m train.benchmark", description="Speed and memory of a step.")
+    parser.add_argument("--size", default="ViT-Ti/8@64", help=", ".join(SIZES))
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
+    parser.add_argument("--variants", nargs="+", default=["plain", "exact", "shared"], metavar="NAME",
+                        help="of plain, exact, shared, exact-compiled, shared-compiled")  # fmt: skip
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        low = choose_precision(options.precision) == "bf16"
+        makers: dict[str, Callable[[], Step]] = {
+            "plain": lambda: plain(config_of(options.size), options.batch, device, low)
+        }
+        for context, name in (("separate", "exact"), ("shared", "shared")):
+            for compiled in (False, True):
+                title = f"{name}-compiled" if compiled else name
+                makers[title] = lambda t=title, c=context, k=compiled: ours(  # type: ignore[misc]
+                    t, config_of(options.size, c), options.batch, device, low, k
+                )
+        unknown = [name for name in options.variants if name not in makers]
+        if unknown:
+            raise ValueError(f"No variant {unknown[0]!r}; there are {', '.join(makers)}.")
+        found = measure([makers[name]() for name in options.variants], options.batch, device, options.rounds)
+        rate = matrix_rate(device, low)
+        memory = (
+            torch.cuda.max_memory_allocated() if device.type == "cuda"
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        )  # fmt: skip
+        threads = torch.get_num_threads()
+        print(f"{options.size}, batch {options.batch}, {'bf16' if low else 'fp32'}, {device.type}, {threads} threads")
+        print(f"matrix products alone: {rate / 1e9:.1f} GFLOP/s; memory of all, at most: {memory / 1e9:.2f} GB")
+        first = found[options.variants[0]]["images_per_s"]
+        print(f"{'':16} {'images/s':>9} {'times':>6} {'share':>6} " + " ".join(f"{p:>9}" for p in PARTS) + "  (ms)")
+        for name, row in found.items():
+            parts = " ".join(f"{row[part]:9.1f}" for part in PARTS)
+            share = row["flops_per_s"] / rate
+            print(f"{name:16} {row['images_per_s']:9.1f} {row['images_per_s'] / first:6.2f} {share:6.1%} {parts}")
+        if options.json:
+            table = {"matrix_flops_per_s": rate, "memory_bytes": memory, "threads": threads, "variants": found}
+            write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+
+    return attempt("train.benchmark", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
