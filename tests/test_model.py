@@ -146,6 +146,27 @@ def test_padding_changes_nothing(model, how):
     assert (a - b).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("how", ["separate", "shared"])
+def test_images_sorted_by_length_give_the_same_tokens_and_gradients(model, how):
+    torch.manual_seed(0)
+    model = loud(IJEPA(replace(model.config, predictor_context=how)).eval())
+    masks = sample(batch=40, grid=model.grid, generator=torch.Generator().manual_seed(0))
+    assert len(set(masks.valid.sum(1).tolist())) > 3
+    images = batch(model, 40)
+
+    def tokens_and_gradients():
+        model.zero_grad()
+        context = model.encode_context(images, masks)
+        predicted = model.predict(context, masks)
+        predicted.square().mean().backward()
+        return context[masks.valid], predicted, model.encoder.patch_embed.proj.weight.grad.clone()
+
+    sorted_ones = tokens_and_gradients()
+    model.encoder.buckets = model.predictor.buckets = 1
+    for found, expected in zip(sorted_ones, tokens_and_gradients(), strict=True):
+        assert torch.allclose(found, expected, atol=1e-4, rtol=1e-3)
+
+
 def test_targets_are_layer_normed_then_cut(model):
     masks = sample(batch=3, grid=model.grid, generator=torch.Generator().manual_seed(2))
     images = batch(model)

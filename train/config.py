@@ -95,11 +95,13 @@ class PretrainRunConfig(RunConfig):
 
     monitor_every: steps between two looks at the spread and rank of the features of monitor_images pictures.
     eval_every_minutes: between two kNN evaluations, where ``data.eval_source`` is set.
+    compile: let torch.compile make kernels of the networks: a minute or more at the start, then about a tenth faster.
     """
 
     monitor_every: int = 50
     monitor_images: int = 256
     eval_every_minutes: float = 10.0
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,10 @@ class Trainer:
             self.net.adopt(load_model(config.start_from), config.start_from)
         self.net.to(self.accelerator.device)
         choose_kernels(self.net, self.accelerator.device, number_format(precision))
+        if config.run.compile:
+            for network in (self.model.encoder, self.model.target_encoder, self.model.predictor):
+                if network is not None:
+                    network.compile(dynamic=True)
         optimizer = adamw(self.net, config.optimization.lr, self.accelerator.device)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.interrupted = False
