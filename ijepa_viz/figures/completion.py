@@ -85,7 +85,9 @@ def completion_grid(
             axes[0, 2 + count + i].set_title(f"control {i + 1}", fontsize=9)
         label = f"control: decoded from {control}"
         handles.append(Patch(edgecolor=BOX["control"], fill=False, linewidth=2, label=label))
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    # Two entries side by side are as wide as six pictures.
+    beside = 2 if columns >= 6 else 1
+    figure.legend(handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=9)
     return figure
 
 
