@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ijepa_viz.attention import attend, key_mask
 from ijepa_viz.masks import Grid, Masks
@@ -168,6 +169,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.buckets = _BUCKETS
+        self.recompute = False
         self.pos_embed = nn.Parameter(sincos_positions(config.width, config.grid), requires_grad=False)
         self.patch_embed = _Patchify(config.patch_size, config.width)
         self.blocks = _blocks(config.width, config.depth, config.heads, config)
@@ -214,7 +216,7 @@ class Encoder(nn.Module):
         mask = None if valid is None else key_mask(valid, 0)
         kept = []
         for i, layer in enumerate(self.blocks):
-            x = layer(x, attn_mask=mask)
+            x = recomputed(self, layer, x, attn_mask=mask)
             if i >= len(self.blocks) - layers:
                 kept.append(self.norm(x))
         return torch.cat(kept, dim=-1)
@@ -232,6 +234,7 @@ class Predictor(nn.Module):
         width = config.predictor_width
         self.shared = config.predictor_context == "shared"
         self.buckets = _BUCKETS
+        self.recompute = False
         self.predictor_embed = nn.Linear(config.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.predictor_pos_embed = nn.Parameter(sincos_positions(width, config.grid), requires_grad=False)
@@ -259,7 +262,7 @@ class Predictor(nn.Module):
         x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked], dim=2).flatten(0, 1)  # (B M, K + T, P)
         mask = None if valid is None else key_mask(valid, patches).repeat_interleave(blocks, dim=0)
         for layer in self.predictor_blocks:
-            x = layer(x, attn_mask=mask)
+            x = recomputed(self, layer, x, attn_mask=mask)
         return x[:, seen.shape[1] :].reshape(batch, blocks, patches, width)
 
     def _with_shared_context(self, seen: Tensor, valid: Tensor | None, asked: Tensor) -> Tensor:
@@ -272,18 +275,35 @@ class Predictor(nn.Module):
         asked = asked.flatten(0, 1)  # (B M, T, P)
         layers: Any = self.predictor_blocks
         for layer in layers:
-            queries, keys, values = _heads(layer.attn, layer.norm1(seen))
-            asking, more_keys, more_values = _heads(layer.attn, layer.norm1(asked))
-            keys_of_both, values_of_both = (
-                torch.cat([old.repeat_interleave(blocks, dim=0), new], dim=2)
-                for old, new in ((keys, more_keys), (values, more_values))
-            )
-            asked = asked + layer.attn.proj(_merged(attend(asking, keys_of_both, values_of_both, own)))
-            asked = asked + layer.mlp(layer.norm2(asked))
-            if layer is not layers[-1]:  # nobody looks at the last layer's context
-                seen = seen + layer.attn.proj(_merged(attend(queries, keys, values, around)))
-                seen = seen + layer.mlp(layer.norm2(seen))
+            # Nobody looks at the last layer's context.
+            seen, asked = recomputed(self, _shared_layer, layer, seen, asked, around, own, last=layer is layers[-1])
         return asked.view(batch, blocks, patches, width)
+
+
+def _shared_layer(
+    layer: Any, seen: Tensor, asked: Tensor, around: Tensor | None, own: Tensor | None, last: bool
+) -> tuple[Tensor, Tensor]:
+    """One ViT block on the context (B, K, P) and on the targets (B M, T, P) that attend to it and to themselves."""
+    blocks = len(asked) // len(seen)
+    queries, keys, values = _heads(layer.attn, layer.norm1(seen))
+    asking, more_keys, more_values = _heads(layer.attn, layer.norm1(asked))
+    keys_of_both, values_of_both = (
+        torch.cat([old.repeat_interleave(blocks, dim=0), new], dim=2)
+        for old, new in ((keys, more_keys), (values, more_values))
+    )
+    asked = asked + layer.attn.proj(_merged(attend(asking, keys_of_both, values_of_both, own)))
+    asked = asked + layer.mlp(layer.norm2(asked))
+    if not last:
+        seen = seen + layer.attn.proj(_merged(attend(queries, keys, values, around)))
+        seen = seen + layer.mlp(layer.norm2(seen))
+    return seen, asked
+
+
+def recomputed(owner: Any, run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """``run`` it; with ``owner.recompute`` keep only what goes in and compute the rest again for the gradient."""
+    if owner.recompute and torch.is_grad_enabled():
+        return checkpoint(run, *arguments, use_reentrant=False, **options)
+    return run(*arguments, **options)
 
 
 def in_buckets(
@@ -326,6 +346,13 @@ def _heads(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _merged(x: Tensor) -> Tensor:
     """(B, heads, T, d) -> (B, T, heads d)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def set_recompute(net: nn.Module, wanted: bool) -> None:
+    """Let the encoders and predictors in ``net`` compute their layers twice instead of keeping what is inside them."""
+    for module in net.modules():
+        if isinstance(module, Encoder | Predictor):
+            module.recompute = wanted
 
 
 class IJEPA(nn.Module):

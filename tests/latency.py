@@ -137,7 +137,7 @@ def _measure(page: Page, box: dict[str, float], strokes: int) -> dict[str, float
         page.evaluate("() => { window.seen.moves = []; window.seen.up = 0; }")
         _stroke(page, box, 0.3)
         page.evaluate("() => { window.seen.moves = []; }")
-        _stroke(page, box, 0.6)
+        _stroke(page, box, 0.85)
         page.wait_for_timeout(300)
         busy = page.evaluate("() => window.seen.moves")
         page.wait_for_function(

@@ -162,6 +162,15 @@ def test_activations_counted_without_storage_are_those_of_a_real_run(objective):
     assert activation_bytes(config, 8) == pytest.approx(real, rel=0.25)  # an image's share, whatever the batch
 
 
+def test_recomputing_keeps_less():
+    config = TrainConfig(model=replace(TINY, depth=6))
+    config = replace(config, run=replace(config.run, precision="fp32"))
+    again = replace(config, optimization=replace(config.optimization, recompute=True))
+    kept = activation_bytes(again, 4)
+    assert kept < 0.6 * activation_bytes(config, 4)
+    assert kept == pytest.approx(activation_bytes(again, 4, fake=False), rel=0.02)
+
+
 def test_the_plan_agrees_with_what_was_published():
     """ViT-H/14, 300 epochs, 16 A100 of 80 GB, batch 2048: it fitted, in under 72 hours."""
     from pathlib import Path

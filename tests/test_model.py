@@ -11,7 +11,7 @@ from conftest import TINY
 
 from ijepa_viz import checkpoints
 from ijepa_viz.masks import Masks, sample
-from ijepa_viz.model import IJEPA, SIZES, ModelConfig, patchify, sincos_positions, unpatchify
+from ijepa_viz.model import IJEPA, SIZES, ModelConfig, patchify, set_recompute, sincos_positions, unpatchify
 
 
 def batch(model, count=3):
@@ -165,6 +165,21 @@ def test_images_sorted_by_length_give_the_same_tokens_and_gradients(model, how):
     model.encoder.buckets = model.predictor.buckets = 1
     for found, expected in zip(sorted_ones, tokens_and_gradients(), strict=True):
         assert torch.allclose(found, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("how", ["separate", "shared"])
+def test_computing_layers_twice_gives_the_same_gradients(model, how):
+    torch.manual_seed(0)
+    model = loud(IJEPA(replace(model.config, predictor_context=how)).eval())
+    masks = sample(batch=3, grid=model.grid, generator=torch.Generator().manual_seed(0))
+    images, found = batch(model), []
+    for wanted in (False, True):
+        set_recompute(model, wanted)
+        model.zero_grad()
+        model.predict(model.encode_context(images, masks), masks).square().mean().backward()
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(found[0]) == len(found[1]) > 10
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
 
 
 def test_targets_are_layer_normed_then_cut(model):

@@ -55,6 +55,8 @@ class OptimizationConfig:
 
     batch_size: of one optimizer step, over all processes. accumulate: its share of a process is computed in so many
     parts, for less memory; the regularizers' statistics are then of one part (over all processes).
+    recompute: keep only what goes into each layer and compute the rest again for the gradient: a third more arithmetic
+    for a fraction of the activations' memory.
     schedule_steps: what the schedules span where that is not ``steps`` (the reference's ipe_scale).
 
     schedule: "cosine" (the paper) after the warm-up, or "stable": the full rate until the last ``cooldown``
@@ -66,6 +68,7 @@ class OptimizationConfig:
     cooldown: int = 0
     batch_size: int = 128
     accumulate: int = 1
+    recompute: bool = False
     schedule_steps: int | None = None
     lr: float = 1e-3
     start_lr: float = 2e-4

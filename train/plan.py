@@ -25,6 +25,7 @@ from ijepa_viz.attention import choose_kernels
 from ijepa_viz.data.batches import Streamed, open_pictures
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.data.transforms import Crops
+from ijepa_viz.model import set_recompute
 from ijepa_viz.precision import choose_precision
 from ijepa_viz.run_folder import batch_indices
 from ijepa_viz.training_cli import attempt
@@ -110,6 +111,7 @@ def activation_bytes(config: TrainConfig, pictures: int = _PICTURES, device: str
         with FakeTensorMode(allow_non_fake_inputs=True) if fake else contextlib.nullcontext():
             if fake:
                 _give_fake_weights(net)
+            set_recompute(net, config.optimization.recompute)
             images = torch.zeros(pictures, 3, config.model.image_size, config.model.image_size)
             weights = {p.untyped_storage()._cdata for p in net.parameters()}
             kept, storages = {}, []
@@ -199,7 +201,8 @@ def told(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: flo
     if found.memory > memory:
         parts = config.optimization.accumulate
         lines.append(
-            f"It does not fit: more GPUs, or optimization.accumulate={2 * parts} (half the activations a part)."
+            f"It does not fit: more GPUs, optimization.accumulate={2 * parts} (half the activations a part), or "
+            "optimization.recompute=true."
         )
     return "\n".join(lines)
 

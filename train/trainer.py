@@ -31,7 +31,7 @@ from ijepa_viz.data import transforms
 from ijepa_viz.data.batches import open_pictures
 from ijepa_viz.data.soundness import sound
 from ijepa_viz.data.sources import open_source
-from ijepa_viz.model import Encoder
+from ijepa_viz.model import Encoder, set_recompute
 from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
@@ -80,6 +80,7 @@ class Trainer:
             self.net.adopt(load_model(config.start_from), config.start_from)
         self.net.to(self.accelerator.device)
         choose_kernels(self.net, self.accelerator.device, number_format(precision))
+        set_recompute(self.net, config.optimization.recompute)
         if config.run.compile:
             for network in (self.model.encoder, self.model.target_encoder, self.model.predictor):
                 if network is not None:
