@@ -128,7 +128,7 @@ def test_every_notebook_runs_in_jupyterlab(chromium, one_lab, path):
     assert state["failed"] == []
     assert state["checked"]
     page.wait_for_timeout(1000)
-    shown = page.locator(".jp-OutputArea-output .widget-subarea > *, .jp-OutputArea-output.jupyter-widgets").count()
+    shown = page.locator(".ijv").count()
     assert shown >= state["widgets"]
     assert page.get_by_text("Error displaying widget").count() == 0
     assert outside == []

@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ijepa_viz import masks as mask_samplers
 from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import write_file
 from ijepa_viz.data.transforms import normalise, random_resized_crop
@@ -31,7 +30,7 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, ModelConfig, cut
 from ijepa_viz.precision import choose_precision
 from ijepa_viz.training_cli import attempt
-from train.config import MaskConfig, TrainConfig
+from train.config import MaskConfig, TrainConfig, sample_masks
 from train.cost import flops_an_image
 from train.objectives.ijepa import follow
 from train.optimizer import adamw
@@ -111,9 +110,7 @@ def ours(name: str, config: TrainConfig, batch: int, device: torch.device, low: 
             crops = random_resized_crop(pixels.to(device), config.model.image_size, generator)
             images = normalise(crops)
         with clock.part("masks"):
-            masks = mask_samplers.sample(
-                config.mask.strategy, batch=batch, grid=config.model.grid, generator=generator, **config.mask.options
-            ).to(device)
+            masks = sample_masks(config, batch, generator).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
             with clock.part("target"), torch.no_grad():
                 tokens = teacher(images).float()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
+from ijepa_viz.masks import Masks, sample
 from ijepa_viz.model import ModelConfig
 from ijepa_viz.run_folder import RunConfig
 
@@ -123,3 +126,13 @@ class TrainConfig:
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
     run: PretrainRunConfig = field(default_factory=PretrainRunConfig)
+
+
+def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator) -> Masks:
+    """The masks of ``batch`` images, as ``config.mask`` says.
+
+    Raises:
+        ValueError: as :func:`ijepa_viz.masks.sample`.
+    """
+    grid = config.model.grid
+    return sample(config.mask.strategy, batch=batch, grid=grid, generator=generator, **config.mask.options)

@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ijepa_viz import masks as mask_samplers
 from ijepa_viz import strict_config
 from train import objectives
-from train.config import RegularizerConfig, TrainConfig
+from train.config import RegularizerConfig, TrainConfig, sample_masks
 
 _BATCH = 32  # masks are of random size: an average over so many images
 
@@ -32,13 +31,7 @@ def flops_an_image(config: TrainConfig) -> float:
     with torch.device("meta"):
         objective = objectives.build(replace(config, regularizer=RegularizerConfig()))
     for i in range(rounds):
-        masks = mask_samplers.sample(
-            config.mask.strategy,
-            batch=_BATCH,
-            grid=config.model.grid,
-            generator=torch.Generator().manual_seed(i),
-            **config.mask.options,
-        ).to("meta")
+        masks = sample_masks(config, _BATCH, torch.Generator().manual_seed(i)).to("meta")
         size = config.model.image_size
         images = torch.zeros(_BATCH, 3, size, size, device="meta")
         with FlopCounterMode(display=False) as counter:

@@ -20,7 +20,6 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from ijepa_viz import masks as mask_samplers
 from ijepa_viz.attention import choose_kernels
 from ijepa_viz.data.batches import Streamed, open_pictures
 from ijepa_viz.data.sources import open_source
@@ -30,7 +29,7 @@ from ijepa_viz.precision import choose_precision
 from ijepa_viz.run_folder import batch_indices
 from ijepa_viz.training_cli import attempt
 from train import objectives
-from train.config import RegularizerConfig, TrainConfig
+from train.config import RegularizerConfig, TrainConfig, sample_masks
 from train.cost import flops_an_image
 
 # name: (dense bf16 operations a second, bytes of memory), from the makers' data sheets.
@@ -99,13 +98,7 @@ def activation_bytes(config: TrainConfig, pictures: int = _PICTURES, device: str
     kept: dict[int, int] = {}
     total = 0.0
     for i in range(_ROUNDS):
-        masks = mask_samplers.sample(
-            config.mask.strategy,
-            batch=pictures,
-            grid=config.model.grid,
-            generator=torch.Generator().manual_seed(i),
-            **config.mask.options,
-        )
+        masks = sample_masks(config, pictures, torch.Generator().manual_seed(i))
         net = _without_storage(config) if fake else objectives.build(config)
         choose_kernels(net, torch.device(device), torch.bfloat16 if low else torch.float32)
         with FakeTensorMode(allow_non_fake_inputs=True) if fake else contextlib.nullcontext():
@@ -227,9 +220,7 @@ def rehearse(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisat
         Streamed(source, size, config.data.workers) if source.render is None else open_pictures(source, size)
     )
     images = pictures.crops(chosen, crops, torch.device("cpu"))
-    masks = mask_samplers.sample(
-        config.mask.strategy, batch=batch, grid=config.model.grid, generator=generator, **config.mask.options
-    )
+    masks = sample_masks(config, batch, generator)
     took = time.perf_counter() - started
     shapes = f"context {tuple(masks.context.shape)}, targets {tuple(masks.targets.shape)}"
     read = f"{tuple(images.shape)} of {len(source)} pictures of {source.name} in {took:.1f} s"

@@ -37,7 +37,7 @@ from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_featu
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.run_folder import RunFolder, batch_indices
 from train import monitor, objectives, schedules
-from train.config import TrainConfig
+from train.config import TrainConfig, sample_masks
 from train.cost import flops_an_image, hardware
 from train.interruption import Interruption
 from train.optimizer import adamw
@@ -124,13 +124,7 @@ class Trainer:
             ratio=config.data.crop_ratio,
             flip=config.data.horizontal_flip,
         )
-        masks = mask_samplers.sample(
-            config.mask.strategy,
-            batch=size,
-            grid=config.model.grid,
-            generator=generator,
-            **config.mask.options,
-        )
+        masks = sample_masks(config, size, generator)
         share = size // self.accelerator.num_processes
         first = self.accelerator.process_index * share
         mine = slice(first, first + share)
