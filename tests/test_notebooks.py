@@ -37,9 +37,9 @@ PICTURES = {
     "00_start_here": 4, "01_masks": 7, "02_three_architectures": 3, "03_pretrain": 4, "04_what_the_predictor_knows": 6,
     "05_decoder": 5, "06_jepa_vs_generative": 2, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 2,
 }  # fmt: skip
-# Half a minute to a minute of training each: run with -m slow.
-TRAINING = ("02_", "03_", "05_", "09_")
-RUNS = [pytest.param(p, marks=pytest.mark.slow if p.name.startswith(TRAINING) else (), id=p.stem) for p in NOTEBOOKS]
+# A minute and more each, of training or of 24 000 scenes to draw and probe: run with -m slow.
+LONG = ("02_", "03_", "05_", "07_", "09_")
+RUNS = [pytest.param(p, marks=pytest.mark.slow if p.name.startswith(LONG) else (), id=p.stem) for p in NOTEBOOKS]
 
 
 @pytest.fixture(scope="module")
