@@ -96,9 +96,12 @@ def main(arguments: list[str] | None = None) -> int:
     # Settings of ours have a dot; --slurm takes all that follows.
     own = [word for word in options.slurm if "." in word.partition("=")[0]]
     overrides = [*options.overrides, *own]
-    extra = dict(word.split("=", 1) for word in options.slurm if word not in own)
 
     def work() -> None:
+        wrong = [word for word in options.slurm if "=" not in word]
+        if wrong:
+            raise ValueError(f"--slurm takes KEY=VALUE, got {wrong[0]!r}.")
+        extra = dict(word.split("=", 1) for word in options.slurm if word not in own)
         try:
             import submitit
         except ImportError as error:

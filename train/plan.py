@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from ijepa_viz.attention import choose_kernels
-from ijepa_viz.data.batches import Streamed, open_pictures
+from ijepa_viz.data.batches import Streamed
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.data.transforms import Crops
 from ijepa_viz.model import set_recompute
@@ -216,9 +215,8 @@ def rehearse(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisat
     crops = Crops.draw(
         batch, generator, scale=config.data.crop_scale, ratio=config.data.crop_ratio, flip=config.data.horizontal_flip
     )
-    pictures: Any = (
-        Streamed(source, size, config.data.workers) if source.render is None else open_pictures(source, size)
-    )
+    # Never the array of all pictures, which would be written to the cache.
+    pictures = Streamed(source, size, config.data.workers)
     images = pictures.crops(chosen, crops, torch.device("cpu"))
     masks = sample_masks(config, batch, generator)
     took = time.perf_counter() - started

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -101,9 +100,7 @@ class Trainer:
         if self.skipped and self.accelerator.is_main_process:
             where = self.folder.path / "skipped.csv"
             print(f"Skipped {len(self.skipped)} pictures that cannot be read; {where} lists them.", file=sys.stderr)
-        few = min(config.run.monitor_images, len(self.source))
-        watched = [np.asarray(transforms.square(self.source[i], config.model.image_size)) for i in range(few)]
-        self.monitor = monitor.Monitor(torch.from_numpy(np.stack(watched)).permute(0, 3, 1, 2))
+        self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
         # Where a GPU computes, the next batch is read and cropped meanwhile.
         self._reader = ThreadPoolExecutor(1) if self.accelerator.device.type != "cpu" else None
         self._ahead: tuple[int, Future] | None = None
@@ -215,8 +212,8 @@ class Trainer:
             bar.update()
             bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "cosine") if name in numbers})
             out_of_time = max_minutes is not None and now - started > 60 * max_minutes
-            self.interrupted = self._anyone(asked.signal)
-            stopping = self._anyone(out_of_time) or self.interrupted
+            self.interrupted, out_of_time = self._anyone(asked.signal, out_of_time)
+            stopping = self.interrupted or out_of_time
             last = stopping or self.step == config.optimization.steps
             # A scheduler that interrupts waits for seconds only: no look then, but what was learned is saved.
             due = last or now - last_eval > 60 * config.run.eval_every_minutes
@@ -244,12 +241,12 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         return self.folder.checkpoints()[-1]
 
-    def _anyone(self, flag: object) -> bool:
-        """Whether ``flag`` is true in any process: all must leave the loop at the same step."""
+    def _anyone(self, *flags: object) -> list[bool]:
+        """Whether each flag is true in any process: all must leave the loop at the same step."""
         if self.accelerator.num_processes == 1:
-            return bool(flag)
-        given = torch.tensor(float(bool(flag)), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(given, "sum") > 0)
+            return [bool(flag) for flag in flags]
+        given = torch.tensor([float(bool(flag)) for flag in flags], device=self.accelerator.device)
+        return [bool(count) for count in self.accelerator.reduce(given, "sum")]
 
     def evaluate(self) -> dict[str, float]:
         """kNN-20 of the target encoder on pictures never trained on, beside its two baselines."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ijepa_viz.data.sources import Source, arrays
-from ijepa_viz.data.transforms import Crops, cut, cut_picture
+from ijepa_viz.data.transforms import Crops, cut, cut_picture, square
 
 # Above so many bytes of squares, pictures are decoded as they are needed.
 ARRAY_LIMIT = 24 * 2**30
@@ -22,6 +22,10 @@ class Pictures(Protocol):
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
         """Crops of some pictures, (b,) -> (b, 3, size, size) float in [0, 1] on ``device``."""
+        ...
+
+    def squares(self, count: int) -> Tensor:
+        """The first ``count`` pictures, or all where there are fewer, as centred squares: (n, 3, size, size) uint8."""
         ...
 
 
@@ -35,6 +39,10 @@ class Kept:
         """As :class:`Pictures`."""
         pixels = torch.from_numpy(self.array[indices]).to(device).permute(0, 3, 1, 2)
         return cut(pixels, self.size, crops)
+
+    def squares(self, count: int) -> Tensor:
+        """As :class:`Pictures`."""
+        return torch.from_numpy(self.array[:count].copy()).permute(0, 3, 1, 2)
 
 
 class Streamed:
@@ -59,6 +67,12 @@ class Streamed:
 
         pixels = np.stack(list(self._workers.map(one, range(len(indices)))))
         return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+
+    def squares(self, count: int) -> Tensor:
+        """As :class:`Pictures`."""
+        some = range(min(count, len(self.source)))
+        pixels = np.stack([np.asarray(square(self.source.read(i), self.size)) for i in some])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def open_pictures(source: Source, size: int, keep: bool | None = None, workers: int | None = None) -> Pictures:
