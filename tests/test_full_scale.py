@@ -19,7 +19,7 @@ from ijepa_viz.data.soundness import damaged, sound
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.data.transforms import Crops, cut, cut_picture
 from train.__main__ import main
-from train.config import ObjectiveConfig, TrainConfig
+from train.config import MaskConfig, ObjectiveConfig, TrainConfig
 from train.plan import activation_bytes, plan
 from train.plan import main as plan_main
 from train.reference_yaml import load_config, translate
@@ -160,6 +160,14 @@ def test_activations_counted_without_storage_are_those_of_a_real_run(objective):
     real = activation_bytes(config, 4, fake=False)
     assert activation_bytes(config, 4) == pytest.approx(real, rel=0.02)
     assert activation_bytes(config, 8) == pytest.approx(real, rel=0.25)  # an image's share, whatever the batch
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_image_keeps_the_same_in_any_batch(precision):
+    """Autocast's copies of the weights are no activations: they do not grow with the batch."""
+    config = TrainConfig(model=TINY, mask=MaskConfig("random", {"scale": 0.5}))  # masks of one size
+    config = replace(config, run=replace(config.run, precision=precision))
+    assert activation_bytes(config, 2) == pytest.approx(activation_bytes(config, 7), rel=1e-6)
 
 
 def test_recomputing_keeps_less():

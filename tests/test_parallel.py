@@ -10,10 +10,16 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_train import config_file, rows
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from ijepa_viz.model import ModelConfig
 from train.__main__ import main
+from train.config import TrainConfig
 from train.launcher import environment, launch
+from train.objectives import build
+from train.sharding import local, shard
 
 SETTINGS = ["optimization.steps=50", "data.eval_source=null", "run.monitor_every=1000"]
 
@@ -43,6 +49,68 @@ def test_several_processes_train_as_one(tmp_path, devices, level):
     for name in ("loss", "prediction_loss", "variance", "covariance", "grad_norm", "cosine"):
         assert losses(many, name) == pytest.approx(losses(one, name), rel=2e-3, abs=2e-5), name
     assert losses(one)[0] != losses(one)[-1]
+
+
+SHARDED = ["run.fsdp=true", "--devices", "cpu", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("order", "settings"),
+    [
+        (((2, SHARDED), (4, [])), []),
+        pytest.param(((2, []), (4, SHARDED)), [], marks=pytest.mark.slow),
+        pytest.param(((4, SHARDED),), ["run.precision=bf16"], marks=pytest.mark.slow),
+        pytest.param(((4, SHARDED),), ["model.predictor_context=shared"], marks=pytest.mark.slow),
+        pytest.param(((4, SHARDED),), ["objective.name=mae", "optimization.accumulate=2"], marks=pytest.mark.slow),
+    ],
+    ids=["then-whole", "first-whole", "bf16", "shared-context", "mae"],
+)
+def test_sharded_processes_train_as_one_and_their_checkpoints_are_whole(tmp_path, order, settings):
+    """FSDP: the same log and, of all that is saved, the same tensors; either goes on from the other's checkpoint."""
+    common = ["--fname", config_file(tmp_path), "data.eval_source=null", "run.monitor_every=2", *settings]
+    common += ["optimization.schedule_steps=4"]
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert main([*common, f"run.folder={one}", "optimization.steps=4"]) == 0
+    for i, (steps, how) in enumerate(order):
+        command = [*common, f"run.folder={many}", f"optimization.steps={steps}", *["--resume"][: min(i, 1)], *how]
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    for name in ("loss", "grad_norm", "update_ratio", "rankme"):
+        expected = [row[name] for row in rows(one)]
+        assert [row[name] == "" for row in rows(many)] == [cell == "" for cell in expected], name
+        assert [float(row[name] or 0) for row in rows(many)] == pytest.approx(
+            [float(c or 0) for c in expected], rel=2e-3
+        )
+    ours, theirs = (load_file(f / "step-00000004" / "model.safetensors") for f in (many, one))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, atol=2e-4, rtol=1e-2)
+    optimizers = [
+        torch.load(f / "step-00000004" / "trainer.pt", weights_only=True)["optimizer"]["state"] for f in (many, one)
+    ]
+    assert optimizers[0].keys() == optimizers[1].keys()
+    for mine, other in zip(*(o.values() for o in optimizers), strict=True):
+        assert mine["exp_avg"].shape == other["exp_avg"].shape
+
+
+def test_a_process_keeps_its_share_only():
+    net = build(TrainConfig(model=ModelConfig(image_size=32, patch_size=8, width=32, depth=2, heads=2)))
+    everything = sum(p.numel() for p in net.parameters())
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=4)
+    try:
+        shard(net, torch.device("cpu"), 4)
+        share = sum(local(p).numel() for p in net.parameters())
+    finally:
+        torch.distributed.destroy_process_group()
+    assert everything / 4 <= share < 1.02 * everything / 4
+
+
+def test_sharding_says_what_it_cannot_do(tmp_path, capsys):
+    common = ["--fname", config_file(tmp_path), f"run.folder={tmp_path / 'r'}", "run.fsdp=true"]
+    assert main(common) == 1
+    assert "this is one: set run.fsdp=false" in capsys.readouterr().err
+    assert main([*common, "run.compile=true"]) == 1
+    assert "exclude each other" in capsys.readouterr().err
 
 
 def test_parts_of_a_batch_add_up_to_it(tmp_path):

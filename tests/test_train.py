@@ -224,7 +224,7 @@ trainer.update(trainer.step)
 trainer.step += 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # what a full disk looks like
 try:
-    trainer.save()
+    trainer.save(trainer.net)
 except OSError as error:
     print("refused:", error)
 """

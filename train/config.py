@@ -102,12 +102,15 @@ class PretrainRunConfig(RunConfig):
     monitor_every: steps between two looks at the spread and rank of the features of monitor_images pictures.
     eval_every_minutes: between two kNN evaluations, where ``data.eval_source`` is set.
     compile: let torch.compile make kernels of the networks: a minute or more at the start, then about a tenth faster.
+    fsdp: spread weights, gradients, optimizer state and teacher over the processes, for models of which a device
+    cannot hold a copy. Checkpoints stay whole: a run can go on with or without it.
     """
 
     monitor_every: int = 50
     monitor_images: int = 256
     eval_every_minutes: float = 10.0
     compile: bool = False
+    fsdp: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.model import Encoder
+from train.sharding import local
 
 COLUMNS = ("spread_tokens", "spread_images", "rankme", "teacher_moved", "update_ratio")
 
@@ -78,9 +79,12 @@ class Monitor:
 
 
 def flat(module: nn.Module) -> Tensor:
-    """All weights that training may move, as one vector on the CPU; the fixed position embedding is not one."""
-    named = [p.detach().flatten().cpu() for name, p in module.named_parameters() if not name.endswith("pos_embed")]
-    return torch.cat(named).clone()
+    """All weights that training may move, as one vector on the CPU; the fixed position embedding is not one.
+
+    Of a sharded module, this process's share.
+    """
+    named = [(name, local(p.detach())) for name, p in module.named_parameters()]
+    return torch.cat([p.flatten().cpu() for name, p in named if not name.endswith("pos_embed")]).clone()
 
 
 # --------------------------------------------------------------------------- the verdict

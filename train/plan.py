@@ -23,11 +23,12 @@ from ijepa_viz.attention import choose_kernels
 from ijepa_viz.data.batches import Streamed
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.data.transforms import Crops
+from ijepa_viz.masks import Masks
 from ijepa_viz.model import set_recompute
 from ijepa_viz.precision import choose_precision
 from ijepa_viz.run_folder import batch_indices
 from ijepa_viz.training_cli import attempt
-from train import objectives
+from train import objectives, sharding
 from train.config import RegularizerConfig, TrainConfig, sample_masks
 from train.cost import flops_an_image
 
@@ -50,8 +51,10 @@ class Plan:
 
     Attributes:
         encoder, predictor: parameters; the target encoder has as many as the encoder.
-        weights: bytes of all networks in float32 and, where autocast keeps them, in bfloat16.
-        gradients, optimizer: bytes, float32; AdamW keeps two numbers a parameter. exchange: of DDP's buckets.
+        weights: bytes of all networks in float32 and, where autocast keeps them, in bfloat16; with ``run.fsdp`` a
+            share of them and what is gathered at a time.
+        gradients, optimizer: bytes, float32; AdamW keeps two numbers a parameter.
+        exchange: of DDP's buckets, or of the gradients that are being added up and divided among processes.
         activations: bytes that autograd keeps for one part of a step (``optimization.accumulate``).
         flops_an_image, images, flops: operations, forward and backward, of an image and of the whole training.
         batch: pictures a process and part.
@@ -86,39 +89,45 @@ class Plan:
 def activation_bytes(config: TrainConfig, pictures: int = _PICTURES, device: str = "cpu", fake: bool = True) -> float:
     """Bytes that autograd keeps between forward and backward, per image, averaged over masks.
 
-    Every storage counts once, parameters do not count, and what a regularizer keeps is left out.
+    Every storage counts once, and only what grows with the batch: autocast's copies of the weights do not. What a
+    regularizer keeps is left out.
 
     Args:
+        pictures: the growth is from so many to twice as many with the same masks.
         device: "cuda" for the kernels that a GPU would use.
         fake: False runs real tensors, to check.
     """
     low = choose_precision(config.run.precision) == "bf16" or device == "cuda"
     config = replace(config, regularizer=RegularizerConfig())
-    kept: dict[int, int] = {}
-    total = 0.0
+    grown = 0
     for i in range(_ROUNDS):
         masks = sample_masks(config, pictures, torch.Generator().manual_seed(i))
+        twice = masks[torch.arange(2 * pictures) % pictures]
         net = _without_storage(config) if fake else objectives.build(config)
         choose_kernels(net, torch.device(device), torch.bfloat16 if low else torch.float32)
         with FakeTensorMode(allow_non_fake_inputs=True) if fake else contextlib.nullcontext():
             if fake:
                 _give_fake_weights(net)
             set_recompute(net, config.optimization.recompute)
-            images = torch.zeros(pictures, 3, config.model.image_size, config.model.image_size)
-            weights = {p.untyped_storage()._cdata for p in net.parameters()}
-            kept, storages = {}, []
+            grown += _kept(net, twice, config.model.image_size, low) - _kept(net, masks, config.model.image_size, low)
+    return grown / _ROUNDS / pictures
 
-            def keep(tensor: torch.Tensor) -> torch.Tensor:
-                storage = tensor.untyped_storage()
-                if storage._cdata not in weights:  # noqa: B023
-                    kept[storage._cdata] = storage.nbytes()  # noqa: B023
-                    storages.append(storage)  # noqa: B023  # alive, so that no address is used twice
-                return tensor
 
-            with saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=low):
-                net(images, masks, torch.Generator().manual_seed(0))
-        total += sum(kept.values())
-    return total / _ROUNDS / pictures
+def _kept(net: objectives.Objective, masks: Masks, image_size: int, low: bool) -> int:
+    """Bytes that autograd keeps for one step on the pictures of ``masks``."""
+    kept: dict[int, int] = {}
+    storages = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        storages.append(storage)  # alive, so that no address is used twice
+        return tensor
+
+    images = torch.zeros(len(masks), 3, image_size, image_size)
+    with saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=low):
+        net(images, masks, torch.Generator().manual_seed(0))
+    return sum(kept.values())
 
 
 def _without_storage(config: TrainConfig) -> objectives.Objective:
@@ -154,14 +163,23 @@ def plan(config: TrainConfig, gpus: int = 1, device: str = "cuda") -> Plan:
     every = sum(p.numel() for p in net.parameters())
     low = device == "cuda" or choose_precision(config.run.precision) == "bf16"
     batch = optimization.batch_size // parts
+    weights: float = every * 4 + (every * 2 if low else 0)
+    exchange = trained * 4 if gpus > 1 else 0
+    shares = gpus if config.run.fsdp else 1
+    if shares > 1:
+        pieces = [sum(p.numel() for p in piece.parameters()) for piece in sharding.parts(net)]
+        root = every - sum(pieces)
+        # The root's weights stay gathered; of the pieces, the one that computes and the next one.
+        weights = every * 4 / shares + root * (6 if low else 4) + 2 * max(pieces) * (2 if low else 4)
+        exchange = 2 * 4 * max(pieces)
     model = net.model
     return Plan(
         encoder=sum(p.numel() for p in model.encoder.parameters()),
         predictor=sum(p.numel() for p in model.predictor.parameters()) if model.predictor is not None else 0,
-        weights=every * 4 + (every * 2 if low else 0),
-        gradients=trained * 4,
-        optimizer=trained * 8,
-        exchange=trained * 4 if gpus > 1 else 0,
+        weights=weights,
+        gradients=trained * 4 / shares,
+        optimizer=trained * 8 / shares,
+        exchange=exchange,
         activations=activation_bytes(config, min(_PICTURES, batch), device) * batch,
         flops_an_image=flops_an_image(config),
         images=optimization.steps * optimization.batch_size,
@@ -193,8 +211,8 @@ def told(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: flo
     if found.memory > memory:
         parts = config.optimization.accumulate
         lines.append(
-            f"It does not fit: more GPUs, optimization.accumulate={2 * parts} (half the activations a part), or "
-            "optimization.recompute=true."
+            f"It does not fit: more GPUs, optimization.accumulate={2 * parts} (half the activations a part), "
+            "optimization.recompute=true, or run.fsdp=true."
         )
     return "\n".join(lines)
 

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.run_folder import RunFolder, batch_indices
-from train import monitor, objectives, schedules
+from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
 from train.cost import flops_an_image, hardware
 from train.interruption import Interruption
@@ -77,7 +78,12 @@ class Trainer:
             self.net.load(found)
         elif config.start_from:
             self.net.adopt(load_model(config.start_from), config.start_from)
-        self.net.to(self.accelerator.device)
+        if config.run.fsdp:
+            if config.run.compile:
+                raise ValueError("run.compile and run.fsdp exclude each other: set one of them to false.")
+            sharding.shard(self.net, self.accelerator.device, self.accelerator.num_processes, precision)
+        else:
+            self.net.to(self.accelerator.device)
         choose_kernels(self.net, self.accelerator.device, number_format(precision))
         set_recompute(self.net, config.optimization.recompute)
         if config.run.compile:
@@ -88,10 +94,13 @@ class Trainer:
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.interrupted = False
         self.baselines: dict[str, float] = {}
-        self.objective, self.optimizer = self.accelerator.prepare(self.net, optimizer)
+        if config.run.fsdp:
+            self.objective, self.optimizer = self.net, self.accelerator.prepare(optimizer)
+        else:
+            self.objective, self.optimizer = self.accelerator.prepare(self.net, optimizer)
         if found:
             state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimizer.load_state_dict(sharding.spread(self.optimizer, state["optimizer"]))
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         # One process a machine reads, checks and caches; the others then find it done.
         with self.accelerator.local_main_process_first():
@@ -158,12 +167,13 @@ class Trainer:
             last = part == parts - 1
             # Gradients are exchanged once a step, with the last part.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
-                report = self.objective(images[rows], masks[rows], generator)
+                with self.accelerator.autocast():
+                    report = self.objective(images[rows], masks[rows], generator)
                 self.folder.check(report["loss"], step)
                 self.accelerator.backward(report["loss"] / parts)
             reports.append(torch.stack([value.detach().float() for value in report.values()]))
         limit = optimization.clip_grad or float("inf")
-        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)
+        norm = sharding.whole(self.accelerator.clip_grad_norm_(self.objective.parameters(), limit))
         weights = monitor.flat(self.model.encoder) if measure else None
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -172,8 +182,10 @@ class Trainer:
         values = self.accelerator.reduce(torch.stack(reports).mean(0), "mean").tolist()
         numbers = dict(zip(report, values, strict=True))
         if weights is not None:
-            moved = (monitor.flat(self.model.encoder) - weights).norm() / weights.norm()
-            numbers["update_ratio"] = float(moved)
+            squares = torch.stack([(monitor.flat(self.model.encoder) - weights).square().sum(), weights.square().sum()])
+            if self.config.run.fsdp:  # each process has its share of them
+                squares = self.accelerator.reduce(squares.to(self.accelerator.device), "sum")
+            numbers["update_ratio"] = float((squares[0] / squares[1]).sqrt())
         return {**numbers, "grad_norm": float(norm), "lr": rate, "weight_decay": decay, "momentum": momentum}
 
     # ------------------------------------------------------------------ the run
@@ -204,35 +216,42 @@ class Trainer:
         )
         first = self.step
         while self.step < config.optimization.steps:
-            looking = chief and (self.step == 0 or (self.step + 1) % config.run.monitor_every == 0)
+            looking = (chief or config.run.fsdp) and (self.step == 0 or (self.step + 1) % config.run.monitor_every == 0)
             numbers = self.update(self.step, looking)
             self.step += 1
             now = time.monotonic()
             self.seconds = before + now - started
             bar.update()
             bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "cosine") if name in numbers})
-            out_of_time = max_minutes is not None and now - started > 60 * max_minutes
-            self.interrupted, out_of_time = self._anyone(asked.signal, out_of_time)
+            self.interrupted, out_of_time, due, saving = self._anyone(
+                asked.signal,
+                max_minutes is not None and now - started > 60 * max_minutes,
+                chief and config.data.eval_source and now - last_eval > 60 * config.run.eval_every_minutes,
+                chief and now - last_save > 60 * config.run.save_every_minutes,
+            )
             stopping = self.interrupted or out_of_time
             last = stopping or self.step == config.optimization.steps
             # A scheduler that interrupts waits for seconds only: no look then, but what was learned is saved.
-            due = last or now - last_eval > 60 * config.run.eval_every_minutes
-            if chief and config.data.eval_source and due and not self.interrupted:
-                numbers |= self.evaluate()
+            evaluating = bool(config.data.eval_source) and (last or due) and not self.interrupted
+            looking = (looking or last) and not self.interrupted
+            saving = saving or last
+            net = self._whole() if evaluating or looking or saving else None
+            if chief and net is not None and evaluating:
+                numbers |= self.evaluate(net)
                 last_eval = time.monotonic()
-            if chief and not self.interrupted and (looking or last):
-                numbers |= self.monitor.look(self.model.target_encoder)
+            if chief and net is not None and looking:
+                numbers |= self.monitor.look(net.model.target_encoder)
             if self.step % config.run.log_every == 0 or "knn" in numbers or "rankme" in numbers:
                 speed = (self.step - first) * config.optimization.batch_size / (now - started)
                 self._log({**numbers, "images_per_s": speed})
-            if last or now - last_save > 60 * config.run.save_every_minutes:
-                self.save()
+            if net is not None and saving:
+                self.save(net)
                 last_save = time.monotonic()
             if stopping:
                 break
-            if numbers.get("knn", -1.0) > self.best:
+            if net is not None and numbers.get("knn", -1.0) > self.best:
                 self.best = numbers["knn"]
-                self.save_best()
+                self.folder.keep("best", partial(self._write_model, net))
         bar.close()
         self.folder.close()
         if self.interrupted and chief:
@@ -248,7 +267,18 @@ class Trainer:
         given = torch.tensor([float(bool(flag)) for flag in flags], device=self.accelerator.device)
         return [bool(count) for count in self.accelerator.reduce(given, "sum")]
 
-    def evaluate(self) -> dict[str, float]:
+    def _whole(self) -> objectives.Objective:
+        """The objective with whole weights, gathered on the main process where they are sharded: all must call it."""
+        if not self.config.run.fsdp:
+            return self.net
+        weights = sharding.whole(self.net.state_dict())
+        with torch.device("meta"):
+            found = objectives.build(self.config)
+        if self.accelerator.is_main_process:
+            found.load_state_dict(weights, assign=True)
+        return found
+
+    def evaluate(self, net: objectives.Objective) -> dict[str, float]:
         """kNN-20 of the target encoder on pictures never trained on, beside its two baselines."""
         data = self.config.data
         assert data.eval_source is not None
@@ -260,7 +290,7 @@ class Trainer:
                 "knn_random_init": self._knn(lambda x: pooled_features(self.random_init, x)),
                 "knn_thumbnail": self._knn(thumbnail_features),
             }
-        return {"knn": self._knn(lambda x: pooled_features(self.model.target_encoder, x)), **self.baselines}
+        return {"knn": self._knn(lambda x: pooled_features(net.model.target_encoder, x)), **self.baselines}
 
     def _knn(self, features: Callable[[Tensor], Tensor]) -> float:
         (train, train_labels), (test, test_labels) = self.train_set, self.test_set
@@ -272,32 +302,28 @@ class Trainer:
         images = self.step * self.config.optimization.batch_size
         self.folder.log({"step": self.step, "images": images, "minutes": self.seconds / 60, **numbers})
 
-    def save(self) -> None:
-        """Write a checkpoint: the model's folder with ``trainer.pt`` in it."""
+    def save(self, net: objectives.Objective) -> None:
+        """Write a checkpoint: the model's folder with ``trainer.pt`` in it. Processes with shards must all call it."""
+        state = sharding.whole(self.optimizer.state_dict())
         if self.accelerator.is_main_process:
-            self.folder.save(self.step, self._write)
-
-    def save_best(self) -> None:
-        """Keep the model as it is now as ``best``: the one of the highest kNN so far."""
-        if self.accelerator.is_main_process:
-            self.folder.keep("best", self._write_model)
+            self.folder.save(self.step, partial(self._write, net, state))
 
     @cached_property
     def _flops_an_image(self) -> float:
         return flops_an_image(self.config)
 
-    def _write_model(self, folder: Path) -> None:
+    def _write_model(self, net: objectives.Objective, folder: Path) -> None:
         """The model and what it has cost so far; of a run with ``start_from``, this run's share only."""
-        self.net.save(folder)
+        net.save(folder)
         images = self.step * self.config.optimization.batch_size
         hours = self.seconds / 3600 * self.accelerator.num_processes
         flops = self._flops_an_image * images
         write_training(folder, Training(self.config.objective.name, images, hours, flops, hardware()))
 
-    def _write(self, folder: Path) -> None:
-        self._write_model(folder)
+    def _write(self, net: objectives.Objective, optimizer: dict[str, Any], folder: Path) -> None:
+        self._write_model(net, folder)
         state = {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,

@@ -14,6 +14,7 @@ from ijepa_viz.registry import Registry
 from train.config import TrainConfig
 from train.objectives import OBJECTIVES, Objective
 from train.regularizers import REGULARIZERS, regularize
+from train.sharding import local
 
 # How target tokens (B, N, D) are put on one scale before they are predicted.
 NORMALISATIONS: Registry = Registry("target normalisation")
@@ -128,7 +129,7 @@ def follow(model: IJEPA, momentum: float) -> None:
     """One step of the exponential moving average: teacher += (1 - momentum) (student - teacher)."""
     with torch.no_grad():
         torch._foreach_lerp_(
-            list(model.target_encoder.parameters()),
-            [p.detach() for p in model.encoder.parameters()],
+            [local(p) for p in model.target_encoder.parameters()],
+            [local(p.detach()) for p in model.encoder.parameters()],
             1 - momentum,
         )
