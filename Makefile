@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab install browser lint notebooks gallery benchmark clean
+.PHONY: demo test lab install browser lint notebooks colab gallery benchmark clean
 
 demo: install
 	$(BIN)/ijepa-viz demo --out out/demo
@@ -11,7 +11,7 @@ lab: install
 	$(BIN)/ijepa-viz lab
 
 test: install browser lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
@@ -20,6 +20,11 @@ lint: install
 
 notebooks: install
 	$(BIN)/python tests/build_notebooks.py
+
+# make colab REPOSITORY=https://github.com/you/ijepa_viz: notebooks that install the project from there.
+colab: install
+	@test -n "$(REPOSITORY)" || { echo "Say where Colab finds the project: make colab REPOSITORY=https://..."; exit 2; }
+	$(BIN)/python tests/build_notebooks.py --colab "$(REPOSITORY)" out/colab
 
 gallery: install
 	$(BIN)/python tests/build_gallery.py out/gallery

@@ -1,10 +1,12 @@
 """Write notebooks/*.ipynb from notebooks/src/*.py, stripped; ``--check`` only tells whether they agree.
 
-Cell ids are the cells' numbers, so that building twice gives the same bytes.
+``--colab ADDRESS FOLDER`` writes copies for Google Colab instead, which install the project from the git repository
+at ADDRESS first. Cell ids are the cells' numbers, so that building twice gives the same bytes.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -13,29 +15,54 @@ import nbformat
 
 ROOT = Path(__file__).parent.parent / "notebooks"
 
+# Colab brings torch and ipywidgets, and shows other packages' widgets only when asked to.
+COLAB = """# On Google Colab: install the project, and allow its widgets.
+%pip install --quiet "ijepa-viz @ git+{address}" anywidget
+from google.colab import output
 
-def built(source: Path) -> str:
-    """The notebook of a source file as its JSON text."""
+output.enable_custom_widget_manager()"""
+
+
+def notebook_of(source: Path) -> nbformat.NotebookNode:
+    """The notebook of a source file."""
     notebook = jupytext.read(source, fmt="py:percent")
+    notebook.metadata.pop("jupytext", None)
+    return notebook
+
+
+def written(notebook: nbformat.NotebookNode) -> str:
+    """A notebook as its JSON text."""
     for number, cell in enumerate(notebook.cells):
         cell["id"] = str(number)
-    notebook.metadata.pop("jupytext", None)
     return nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
 
 
-def main() -> int:
+def for_colab(source: Path, address: str) -> nbformat.NotebookNode:
+    """The notebook of a source file with the installation in front of its first cell of code."""
+    notebook = notebook_of(source)
+    first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    notebook.cells.insert(first, nbformat.v4.new_code_cell(COLAB.format(address=address)))
+    return notebook
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Build, or with ``--check`` compare; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--colab", nargs=2, metavar=("ADDRESS", "FOLDER"))
+    options = parser.parse_args(arguments)
+    folder = Path(options.colab[1]) if options.colab else ROOT
+    folder.mkdir(parents=True, exist_ok=True)
     status = 0
     for source in sorted((ROOT / "src").glob("*.py")):
-        target = ROOT / f"{source.stem}.ipynb"
-        text = built(source)
-        if "--check" in sys.argv:
-            if not target.exists() or target.read_text() != text:
-                print(f"{target} is not what {source} makes: run `make notebooks`.")
-                status = 1
-        else:
+        target = folder / f"{source.stem}.ipynb"
+        text = written(for_colab(source, options.colab[0]) if options.colab else notebook_of(source))
+        if not options.check:
             target.write_text(text)
             print(target)
+        elif not target.exists() or target.read_text() != text:
+            print(f"{target} is not what {source} makes: run `make notebooks`.")
+            status = 1
     return status
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from build_gallery import cover, execute, index, page, small
+from build_notebooks import main as build
 from jupyter_lab import watch
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
@@ -23,6 +24,32 @@ def test_notebooks_are_what_their_sources_make():
         [sys.executable, str(ROOT / "tests" / "build_notebooks.py"), "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_copies_for_colab_install_the_project_first_and_are_otherwise_the_same(tmp_path, capsys):
+    assert build(["--colab", "https://git.example/someone/ijepa_viz", str(tmp_path)]) == 0
+    for path in NOTEBOOKS:
+        ours, theirs = (json.loads(p.read_text())["cells"] for p in (path, tmp_path / path.name))
+        first = next(i for i, cell in enumerate(theirs) if cell["cell_type"] == "code")
+        installation = "".join(theirs.pop(first)["source"])
+        assert "ijepa-viz @ git+https://git.example/someone/ijepa_viz" in installation
+        assert [cell["source"] for cell in ours] == [cell["source"] for cell in theirs]
+
+
+@pytest.mark.slow
+def test_an_installation_from_git_has_all_that_a_notebook_needs(tmp_path):
+    """As on Colab: no checkout around, the package alone."""
+    where = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(where)]
+    subprocess.run([*pip, f"git+file://{ROOT}"], check=True)
+    program = tmp_path / "notebook.py"
+    source = (ROOT / "notebooks" / "src" / "00_start_here.py").read_text()
+    program.write_text(source + "\nprint(ijepa_viz.__file__)\n")
+    settings = {**os.environ, "PYTHONPATH": str(where), "MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "All checks passed." in done.stdout
+    assert str(where) in done.stdout
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
