@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -19,13 +20,33 @@ def cost(objective, flops=1e12):
     return Training(objective, 10, 1.0, flops, "a test")
 
 
-def test_an_interval_over_seeds_is_students():
+def test_intervals_over_seeds_are_those_of_an_analysis_of_variance():
+    groups = {"a": [0.70, 0.74, 0.75, 0.81], "b": [0.5, 0.52], "c": [0.9]}
+    found = versus.over_seeds(groups)
+    # The same by least squares on indicator columns.
+    design = np.zeros((7, 3))
+    design[[0, 1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 1, 1, 2]] = 1
+    y = np.concatenate(list(groups.values()))
+    means, rest, _, _ = np.linalg.lstsq(design, y, rcond=None)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * rest[0] / 4)
+    for i, name in enumerate(groups):
+        low, high = stats.t.interval(0.95, 4, loc=means[i], scale=errors[i])
+        assert found[name] == pytest.approx({"accuracy": means[i], "low": low, "high": high})
+    # One group is Student's.
     values = [0.70, 0.74, 0.75, 0.81]
-    found = versus.over_seeds(values)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert found["accuracy"] == pytest.approx(np.mean(values))
-    assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
-    assert versus.over_seeds([0.5]) == {"accuracy": 0.5, "low": 0.5, "high": 0.5}
+    assert versus.over_seeds({"a": values})["a"] == pytest.approx(
+        {"accuracy": np.mean(values), "low": low, "high": high}
+    )
+    assert versus.over_seeds({"a": [0.5]}) == {"a": {"accuracy": 0.5, "low": 0.5, "high": 0.5}}
+
+
+@pytest.mark.slow
+def test_a_winner_among_equals_is_rare():
+    """Three groups of three draws from one distribution: a winner in at most one of twenty."""
+    rng = np.random.default_rng(0)
+    won = sum(versus.winner({n: rng.normal(size=3).tolist() for n in "abc"}) != "" for _ in range(400))
+    assert won / 400 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def planted(**groups):
@@ -74,6 +95,16 @@ def test_the_command(tmp_path, capsys):
     assert rows["count"]["ijepa"] == rows["count"]["mae"]
     assert figure.stat().st_size > 10_000
     assert "Of equal arithmetic" in capsys.readouterr().out
-    (tmp_path / "ijepa-0" / "training.json").unlink()
+    # Answers outlive their runs.
+    kept = tmp_path / "kept.json"
+    base = ["--data", data, "--limit", "100", "--remember", str(kept)]
+    assert versus.main([*runs[:2], *base]) == 0
+    shutil.rmtree(runs[0])
+    assert versus.main([*runs[2:], *base, "--json", str(tmp_path / "again.json")]) == 0
+    assert json.loads((tmp_path / "again.json").read_text()) == rows
+    assert versus.main([*base[:2], "--remember", str(kept)]) == 1
+    assert "name another file" in capsys.readouterr().err
+    runs = runs[1:]
+    (tmp_path / "ijepa-1" / "training.json").unlink()
     assert versus.main([runs[0], "--data", data]) == 1
     assert "no training.json" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """``python -m train.versus RUN RUN ... --data menagerie``: which architecture wins on what, over seeds.
 
 Runs of one objective are one group. Every run answers the same questions by a linear probe on the last four layers
-of its target encoder (appendix A.2) and by kNN; groups differ where their intervals over seeds do not overlap.
+of its target encoder (appendix A.2) and by kNN. One group wins where Tukey's test sets it apart from every other.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
+from scipy.stats import tukey_hsd
 
 from ijepa_viz.checkpoints import load_model, write_file
 from ijepa_viz.costs import Training, training_of
@@ -61,15 +63,35 @@ def answers(source: str, data: str, limit: int | None = None) -> Answers:
     return found
 
 
-def over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """Mean and the ends of its 95 % interval (Student's t); the ends are the mean itself for a single seed."""
-    mean, n = float(np.mean(values)), len(values)
-    half = float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else 0.0
-    return {"accuracy": mean, "low": mean - half, "high": mean + half}
+def over_seeds(groups: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Mean of every group and the ends of its 95 % interval; with one run a group, the ends are the mean.
+
+    The spread between seeds is taken to be the same in every group and is pooled over them, as in an analysis of
+    variance: few seeds each then still tell it.
+    """
+    runs = sum(map(len, groups.values()))
+    freedom = runs - len(groups)
+    squares = sum(float(np.square(np.asarray(values) - np.mean(values)).sum()) for values in groups.values())
+    spread = float(student.ppf(0.975, freedom)) * math.sqrt(squares / freedom) if freedom else 0.0
+    found = {}
+    for name, values in groups.items():
+        mean, half = float(np.mean(values)), spread / math.sqrt(len(values))
+        found[name] = {"accuracy": mean, "low": mean - half, "high": mean + half}
+    return found
+
+
+def winner(groups: Mapping[str, Sequence[float]], level: float = 0.05) -> str:
+    """The group with the highest mean where it differs from each other by Tukey's test, else nothing."""
+    if len(groups) < 2 or min(map(len, groups.values())) < 2:
+        return ""
+    names = list(groups)
+    best = max(range(len(names)), key=lambda i: float(np.mean(groups[names[i]])))
+    chances = tukey_hsd(*groups.values()).pvalue[best]
+    return names[best] if all(chances[i] < level for i in range(len(names)) if i != best) else ""
 
 
 def compare(found: Mapping[str, Answers], costs: Mapping[str, Training]) -> dict[str, Any]:
-    """Question -> objective -> interval over its runs, and ``winner``: the best, where all others lie apart from it.
+    """Question -> objective -> interval over its runs (:func:`over_seeds`), and ``winner`` (:func:`winner`).
 
     Args:
         found: run -> its answers. costs: run -> its training.
@@ -82,16 +104,13 @@ def compare(found: Mapping[str, Answers], costs: Mapping[str, Training]) -> dict
         groups.setdefault(costs[run].objective, []).append(run)
     table: dict[str, Any] = {}
     for question in next(iter(found.values())):
-        row: dict[str, Any] = {}
-        for objective, runs in groups.items():
-            values = [found[run][question]["target_encoder"] for run in runs]
-            row[objective] = {**over_seeds(values), "runs": values}
-        first, *others = sorted(row, key=lambda name: -row[name]["accuracy"])
-        several = all(len(runs) > 1 for runs in groups.values())
-        apart = several and all(row[first]["low"] > row[other]["high"] for other in others)
+        values = {
+            objective: [found[run][question]["target_encoder"] for run in runs] for objective, runs in groups.items()
+        }
+        row = {name: {**interval, "runs": values[name]} for name, interval in over_seeds(values).items()}
         baselines = next(iter(found.values()))[question]
         table[question] = {
-            "winner": first if apart else "",
+            "winner": winner(values),
             **row,
             **{name: baselines[name] for name in ("colour_thumbnail_8x8", "most_frequent")},
         }
@@ -105,6 +124,24 @@ def unequal(costs: Mapping[str, Training]) -> str:
     if flops[high] <= flops[low] * (1 + _EQUAL):
         return ""
     return f"Not of equal arithmetic: {low} took {flops[low]:.3g} operations, {high} {flops[high]:.3g}."
+
+
+def remembered(file: Path | None, data: str, limit: int | None) -> dict[str, dict[str, Any]]:
+    """What ``--remember`` kept: run -> ``answers`` and ``training``; nothing where there is no such file yet.
+
+    Raises:
+        ValueError: a damaged file, or one about other pictures.
+    """
+    if file is None or not file.exists():
+        return {}
+    try:
+        kept = json.loads(file.read_text())
+        asked, runs = (kept["data"], kept["limit"]), kept["runs"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is not what --remember writes ({error!r}).") from error
+    if asked != (data, limit):
+        raise ValueError(f"{file} remembers answers about --data {asked[0]} --limit {asked[1]}: name another file.")
+    return dict(runs)
 
 
 def draw(table: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -150,19 +187,34 @@ def as_text(table: Mapping[str, Mapping[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m train.versus", description="Compare objectives over seeds.")
-    parser.add_argument("runs", nargs="+", help="models with a training.json: a checkpoint's folder, a bundled name")
+    parser.add_argument("runs", nargs="*", help="models with a training.json: a checkpoint's folder, a bundled name")
     parser.add_argument("--data", required=True, help="labelled pictures; the menagerie knows most questions")
     parser.add_argument("--limit", type=int, help="use at most so many pictures")
+    parser.add_argument(
+        "--remember", type=Path, metavar="FILE", help="keep each run's answers here, and compare with those kept before"
+    )
     parser.add_argument("--json", type=Path, help="write the table here as well")
     parser.add_argument("--figure", type=Path, help="write the picture here, .png")
     options = parser.parse_args(arguments)
     try:
-        costs = {run: training_of(run) for run in options.runs}
+        kept = remembered(options.remember, options.data, options.limit)
+        if not options.runs and not kept:
+            raise ValueError("There is no run to compare: name some.")
+        new = [run for run in options.runs if run not in kept]
+        costs = {run: training_of(run) for run in new}
         silent = [run for run, cost in costs.items() if cost is None]
         if silent:
             raise ValueError(f"{silent[0]} has no training.json: what it minimised, and at what cost, is not known.")
-        known = {run: cost for run, cost in costs.items() if cost is not None}
-        table = compare({run: answers(run, options.data, options.limit) for run in known}, known)
+        known = {run: Training(**kept[run]["training"]) for run in kept}
+        found = {run: kept[run]["answers"] for run in kept}
+        for run, cost in costs.items():
+            assert cost is not None
+            found[run], known[run] = answers(run, options.data, options.limit), cost
+            if options.remember:
+                runs = {name: {"training": asdict(known[name]), "answers": found[name]} for name in found}
+                text = json.dumps({"data": options.data, "limit": options.limit, "runs": runs}, indent=1)
+                write_file(options.remember, (text + "\n").encode())
+        table = compare(found, known)
         print(as_text(table))
         print(unequal(known) or "Of equal arithmetic.")
         if options.json:
