@@ -17,7 +17,8 @@ from decoders.config import DecoderTrainConfig
 from decoders.family import PREDICTED, TARGET, BlockNetwork
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.checkpoints import fingerprint, read_tensors, write_tensors
-from ijepa_viz.data.sources import arrays, open_source
+from ijepa_viz.data.soundness import open_readable
+from ijepa_viz.data.sources import arrays
 from ijepa_viz.data.transforms import denormalise, normalise, random_resized_crop
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, cut, patchify
@@ -60,7 +61,7 @@ class BlockSource:
         if ijepa.predictor is None:
             raise ValueError(f"{config.ijepa} has no predictor, so there are no predictions to decode.")
         self.config, self.ijepa = config, ijepa
-        self.images = arrays(open_source(config.data.source), ijepa.config.image_size)
+        self.images = arrays(open_readable(config.data.source), ijepa.config.image_size)
         # Features of another model, data set, crop or hole never pass for these.
         told = [fingerprint(ijepa), asdict(config.data), asdict(config.hole), config.run.seed]
         key = hashlib.sha256(repr([*told, config.optimization.batch_size]).encode()).hexdigest()[:12]

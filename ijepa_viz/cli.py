@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--data", required=True, help="pictures; for kNN and linear labelled, to learn from")
     evaluate.add_argument("--test-data", help="pictures to test on (default: --data's test split)")
+    evaluate.add_argument("--strict-data", action="store_true", help="refuse damaged pictures instead of skipping them")
     evaluate.add_argument("--json", type=Path, help="write the table here as well")
     evaluate.add_argument(
         "--figure",
@@ -145,7 +146,8 @@ def _look(options: argparse.Namespace) -> int:
 
     from ijepa_viz import checkpoints
     from ijepa_viz.data import menagerie
-    from ijepa_viz.data.sources import arrays, open_source
+    from ijepa_viz.data.soundness import open_readable
+    from ijepa_viz.data.sources import arrays
     from ijepa_viz.data.transforms import read_image, to_tensor
     from ijepa_viz.figures import png
     from ijepa_viz.figures.looks import LOOKS, Question
@@ -162,7 +164,7 @@ def _look(options: argparse.Namespace) -> int:
         image = torch.from_numpy(menagerie.scene(int(index), size, seed=1).image).permute(2, 0, 1).float() / 255
     else:
         image = to_tensor(read_image(Path(options.image)), size)
-    others = arrays(open_source(options.data or f"menagerie:count={options.limit}"), size)[: options.limit]
+    others = arrays(open_readable(options.data or f"menagerie:count={options.limit}"), size)[: options.limit]
     pictures = torch.from_numpy(others.copy()).permute(0, 3, 1, 2)
     table = look(Question(model, image, Masks.from_block(model.grid, *options.block), pictures))
     checkpoints.write_file(options.out, png(table.pop("figure")))
@@ -174,7 +176,7 @@ def _look(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz import checkpoints
     from ijepa_viz.costs import training_of
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.soundness import open_readable
     from ijepa_viz.demo import check_pair
     from ijepa_viz.figures import cost_figure, factor_figure, png
     from ijepa_viz.probes import PROBES
@@ -184,7 +186,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError("A decoder belongs to one model: name one.")
 
     def split(name: str):  # type: ignore[no-untyped-def]  # Source is imported late
-        return open_source(options.test_data if name == "test" and options.test_data else options.data, name)
+        source = options.test_data if name == "test" and options.test_data else options.data
+        return open_readable(source, name, options.strict_data)
 
     tables = {}
     for name in options.models:

@@ -221,10 +221,12 @@ def test_wild_tiny_beats_its_baselines(photos):
     """On real photographs, where the environment names some."""
     from ijepa_viz.checkpoints import load_model
     from ijepa_viz.data.sources import open_source
-    from ijepa_viz.probes.knn import knn_table
+    from ijepa_viz.probes.features import FeatureBank
+    from ijepa_viz.probes.knn import knn_accuracy
 
     shards = {"train": "train-00000-of-00010.parquet", "test": "train-00009-of-00010.parquet"}
-    table = knn_table(load_model("wild-tiny"), lambda split: open_source(str(photos / shards[split])))
+    bank = FeatureBank(load_model("wild-tiny"), lambda split: open_source(str(photos / shards[split])), limit=1500)
+    table = bank.table(knn_accuracy)
     assert table["target_encoder"] > table["random_init"]
     assert table["target_encoder"] > table["colour_thumbnail_8x8"]
 

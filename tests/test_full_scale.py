@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,15 @@ from PIL import Image
 from test_train import config_file, rows
 from torchvision.transforms import v2
 
+from decoders.blocks import BlockSource
+from decoders.config import DataConfig, DecoderTrainConfig
+from ijepa_viz.checkpoints import load_model
+from ijepa_viz.cli import main as cli_main
 from ijepa_viz.data.batches import Kept, Streamed, open_pictures
 from ijepa_viz.data.soundness import damaged, sound
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.data.transforms import Crops, cut, cut_picture
+from ijepa_viz.model import IJEPA
 from train.__main__ import main
 from train.config import MaskConfig, ObjectiveConfig, TrainConfig
 from train.plan import activation_bytes, plan
@@ -216,6 +222,20 @@ def test_damaged_pictures_are_skipped_with_a_list_or_refused(folder, tmp_path, c
     assert "2 of the 12 pictures" in said
     assert "broken.jpg" in said
     assert not (tmp_path / "strict").exists()
+
+
+def test_evaluations_and_decoders_skip_damaged_pictures_too(folder, tmp_path, capsys):
+    (folder / "train" / "n0" / "broken.jpg").write_bytes(b"no picture")
+    for i in range(10):  # kNN asks twenty
+        shutil.copy(folder / "train" / "n1" / "1.jpg", folder / "train" / "n0" / f"again-{i}.jpg")
+    IJEPA(TINY).save(tmp_path / "m")
+    command = ["evaluate", str(tmp_path / "m"), "--data", str(folder / "train"), "--test-data", str(folder / "train")]
+    assert cli_main(command) == 0
+    assert "Skipped 1 of 21 pictures" in capsys.readouterr().err
+    assert cli_main([*command, "--strict-data"]) == 1
+    assert "broken.jpg" in capsys.readouterr().err
+    config = DecoderTrainConfig(ijepa=str(tmp_path / "m"), data=DataConfig(source=str(folder / "train")))
+    assert len(BlockSource(config, load_model(tmp_path / "m"), tmp_path).images) == 20
 
 
 def test_what_is_left_keeps_its_labels(folder):

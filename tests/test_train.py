@@ -175,7 +175,7 @@ def test_the_best_model_by_knn_is_kept(tmp_path, monkeypatch):
     readings = iter([0.1, 0.5, 0.3, 0.2] + 8 * [0.4])
     kept = {}
 
-    def evaluate():
+    def evaluate(net):
         kept[len(kept) + 1] = {k: v.clone() for k, v in trainer.model.state_dict().items()}
         return {"knn": next(readings)}
 

@@ -93,13 +93,13 @@ def activation_bytes(config: TrainConfig, pictures: int = _PICTURES, device: str
     regularizer keeps is left out.
 
     Args:
-        pictures: the growth is from so many to twice as many with the same masks.
+        pictures: that it is counted on; what does not grow is found from twice as many with the same masks.
         device: "cuda" for the kernels that a GPU would use.
         fake: False runs real tensors, to check.
     """
     low = choose_precision(config.run.precision) == "bf16" or device == "cuda"
     config = replace(config, regularizer=RegularizerConfig())
-    grown = 0
+    constant, total = None, 0
     for i in range(_ROUNDS):
         masks = sample_masks(config, pictures, torch.Generator().manual_seed(i))
         twice = masks[torch.arange(2 * pictures) % pictures]
@@ -109,8 +109,11 @@ def activation_bytes(config: TrainConfig, pictures: int = _PICTURES, device: str
             if fake:
                 _give_fake_weights(net)
             set_recompute(net, config.optimization.recompute)
-            grown += _kept(net, twice, config.model.image_size, low) - _kept(net, masks, config.model.image_size, low)
-    return grown / _ROUNDS / pictures
+            kept = _kept(net, masks, config.model.image_size, low)
+            if constant is None:
+                constant = 2 * kept - _kept(net, twice, config.model.image_size, low)
+            total += kept - constant
+    return total / _ROUNDS / pictures
 
 
 def _kept(net: objectives.Objective, masks: Masks, image_size: int, low: bool) -> int:

@@ -21,7 +21,7 @@ from scipy.stats import tukey_hsd
 
 from ijepa_viz.checkpoints import load_model, write_file
 from ijepa_viz.costs import Training, training_of
-from ijepa_viz.data.sources import open_source
+from ijepa_viz.data.soundness import open_readable
 from ijepa_viz.figures import png
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.probes.features import FeatureBank
@@ -46,7 +46,7 @@ def answers(source: str, data: str, limit: int | None = None) -> Answers:
         FileNotFoundError, ValueError: as those two; or data without any labels.
     """
     model = load_model(source).eval()
-    bank = FeatureBank(model, lambda split: open_source(data, split), limit)
+    bank = FeatureBank(model, lambda split: open_readable(data, split), limit)
     train = bank.sources["train"]
     questions = ([] if train.labels is None else ["class"]) + list(train.truths)
     if not questions:

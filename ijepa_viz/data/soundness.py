@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ijepa_viz.checkpoints import write_file
-from ijepa_viz.data.sources import Source, cache_folder
+from ijepa_viz.data.sources import Source, cache_folder, open_source
 
 _SHOWN = 5
 
@@ -40,6 +41,23 @@ def damaged(source: Source) -> dict[int, str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, json.dumps(found).encode())
     return found
+
+
+def open_readable(name: str, split: str = "train", strict: bool = False) -> Source:
+    """``open_source`` without the damaged pictures, for command lines: how many were left out is said on stderr.
+
+    Raises:
+        ValueError: as :func:`sound` and ``open_source``.
+    """
+    source, bad = sound(open_source(name, split), strict)
+    if bad:
+        first, why = next(iter(bad.items()))
+        print(
+            f"Skipped {len(bad)} of {len(bad) + len(source)} pictures of {source.name}, which cannot be read "
+            f"(picture {first}: {why}).",
+            file=sys.stderr,
+        )
+    return source
 
 
 def sound(source: Source, strict: bool = False) -> tuple[Source, dict[int, str]]:
