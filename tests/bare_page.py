@@ -41,7 +41,11 @@ def bare_page(chromium: Browser, widget: PictureWidget, scheme: str = "light", *
           const module = await import(url);
           const Model = new Function(modelText + '; return Model;')();
           window.model = new Model(state);
-          window.cleanUp = module.default.render({ model: window.model, el: document.getElementById('here') });
+          // As in JupyterLab, the widget's element joins the page after it is rendered.
+          const el = document.createElement('div');
+          window.cleanUp = module.default.render({ model: window.model, el });
+          document.getElementById('here').append(el);
+          await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
         }""",
         [str(widget._esm), _MODEL, {**own, **state}],
     )

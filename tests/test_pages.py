@@ -280,6 +280,25 @@ def test_the_sampler_asks_and_draws(chromium):
     page.close()
 
 
+_COLOURS = """() => [...new Set([...document.querySelectorAll('.strip canvas')].flatMap((canvas) => {
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  return Array.from({ length: data.length / 4 }, (_, i) => Array.from(data.slice(4 * i, 4 * i + 3)).join());
+}))]"""
+
+
+def test_the_sampler_paints_in_the_pages_colours_from_the_start(chromium):
+    """JupyterLab makes a widget before it joins the page, where the page's colours are not known yet."""
+    page = bare_page(chromium, MaskSampler((8, 8)))
+    context, empty, dark_empty = "86,180,233", "232,232,232", "60,60,66"
+    colours = page.evaluate(_COLOURS)
+    assert context in colours
+    assert empty in colours
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_function(f"({_COLOURS})().includes('{dark_empty}')", timeout=5000)
+    assert empty not in page.evaluate(_COLOURS)
+    page.close()
+
+
 def test_the_monitor_draws_every_line(chromium, run):
     page = bare_page(chromium, RunMonitor(run, lambda rows: "healthy: all is well"))
     assert page.get_by_text("healthy: all is well").is_visible()

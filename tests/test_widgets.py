@@ -104,7 +104,9 @@ def test_a_useless_mask_is_explained_and_not_fatal(model, decoder, picture):
     wait_for(lambda: explorer.result_seq == 0)
     paint(explorer, "0" * 16)
     wait_for(lambda: explorer.result_seq == 1)
-    assert "empty" in explorer.error
+    assert explorer.error == ""
+    assert "Nothing is hidden yet" in explorer.caption
+    assert explorer.pictures == []
     paint(explorer, "1" * 16)
     wait_for(lambda: explorer.result_seq == 2)
     assert "hides everything" in explorer.error

@@ -129,6 +129,7 @@ export default {
     reactions.forEach(([name, react]) => model.on(`change:${name}`, react));
     fields.forEach(([, show]) => show());
     draw();
-    return () => { stopWatching(); reactions.forEach(([name, react]) => model.off(`change:${name}`, react)); };
+    const stopRedrawing = redrawInPageColours(root, draw);
+    return () => { stopWatching(); stopRedrawing(); reactions.forEach(([name, react]) => model.off(`change:${name}`, react)); };
   },
 };

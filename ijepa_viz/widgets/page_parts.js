@@ -11,6 +11,7 @@ body[data-jp-theme-light="true"] .ijv { --ink: #1d1d1f; --paper: #ffffff; --line
        --focus: #0072B2; --empty: #e8e8e8; }
 body[data-jp-theme-light="false"] .ijv { --ink: #f2f2f4; --paper: #1b1b1f; --line: #9a9aa2; --soft: #b9b9c2;
        --focus: #56B4E9; --empty: #3c3c42; }
+.ijv .painting { width: 362px; max-width: 100%; }
 .ijv canvas { border: 1px solid var(--line); border-radius: 4px; }
 .ijv canvas[role=application] { touch-action: none; cursor: crosshair; }
 .ijv :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
@@ -53,6 +54,15 @@ function viridis(share) {
   const at = Math.min(Math.max(share, 0), 1) * (stops.length - 1);
   const low = Math.min(Math.floor(at), stops.length - 2);
   return `rgb(${stops[low].map((v, i) => Math.round(v + (stops[low + 1][i] - v) * (at - low))).join()})`;
+}
+
+// Draw again when the colours of the page reach a canvas: a widget is made before it joins the page, and the theme can turn.
+function redrawInPageColours(root, draw) {
+  const size = new ResizeObserver(draw), theme = new MutationObserver(draw), dark = matchMedia("(prefers-color-scheme: dark)");
+  size.observe(root);
+  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  dark.addEventListener("change", draw);
+  return () => { size.disconnect(); theme.disconnect(); dark.removeEventListener("change", draw); };
 }
 
 // A kernel that has not heard of a request by then, in milliseconds, is busy with another cell, or gone.

@@ -16,7 +16,7 @@ function paintingSurface(model, host) {
 
   host.append(element("style", { textContent: STYLE }));
   const root = element("div", { className: "ijv" });
-  const left = element("div");
+  const left = element("div", { className: "painting" });
   const canvas = element("canvas", { width: side, height: Math.round((side * rows) / cols), tabIndex: 0 });
   canvas.setAttribute("role", "application");
   canvas.setAttribute("aria-label", `Mask painter, ${rows} by ${cols} patches. Arrow keys move, space hides or shows ` +

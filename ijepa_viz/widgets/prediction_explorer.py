@@ -158,6 +158,11 @@ class PredictionExplorer(MaskPainter):
             self.error, self.result_seq = str(error) or type(error).__name__, seq
 
     def _answer(self, seq: int) -> None:
+        if "1" not in self.mask:  # as after Clear: where one begins, and no mistake
+            with self.hold_sync():
+                self.pictures, self.cosines, self.error, self.result_seq = [], [], "", seq
+                self.caption = "Nothing is hidden yet: drag over the picture."
+            return
         traits, self.last = self._ask(self.masks, self.show, preview=True)
         with self.hold_sync():
             for name, value in traits.items():

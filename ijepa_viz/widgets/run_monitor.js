@@ -39,7 +39,8 @@ export default {
     const names = ["panels", "verdict", "progress", "status", "error", "tick"];
     names.forEach((name) => model.on(`change:${name}`, draw));
     draw();
-    return () => names.forEach((name) => model.off(`change:${name}`, draw));
+    const stopRedrawing = redrawInPageColours(root, draw);
+    return () => { stopRedrawing(); names.forEach((name) => model.off(`change:${name}`, draw)); };
   },
 };
 

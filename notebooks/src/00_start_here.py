@@ -12,6 +12,9 @@
 # **Goal.** Hide part of a picture, ask a small I-JEPA what belongs there, and look at its answer.
 # **Time.** Ten minutes; every cell runs on a laptop's CPU. **You need** nothing but this notebook.
 #
+# New to notebooks? Click into a grey cell and press **Shift + Enter**: it runs, and the next one is chosen. *Run, Run
+# All Cells* in the menu runs them all. Nothing you do here can break anything: *Kernel, Restart Kernel* starts over.
+#
 # A *generative* model would paint the missing pixels. A **J**oint-**E**mbedding **P**redictive
 # **A**rchitecture does not: it predicts the hidden part's **representation**, a few numbers for each
 # patch, and never a pixel. To look at that prediction we need a second network, a *decoder*, which
