@@ -173,7 +173,7 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file. ValueError: not a JSON object.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not a model folder: it has no {path.name}.")
+        raise FileNotFoundError(_not_a_model(path))
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
@@ -193,6 +193,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping: not iterable)
 
 
+def _not_a_model(missing: Path) -> str:
+    saved = sorted(p for p in missing.parent.glob("step-*") if p.name[5:].isdigit())
+    hint = f" It is a run's folder: its newest checkpoint is {saved[-1]}." if saved else ""
+    return f"{missing.parent} is not a model folder: it has no {missing.name}.{hint}"
+
+
 def _names(path: Path) -> list[str]:
     with _opened(path) as file:
         return list(file.keys())
@@ -201,7 +207,7 @@ def _names(path: Path) -> list[str]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not a model folder: it has no {path.name}.")
+        raise FileNotFoundError(_not_a_model(path))
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             yield file

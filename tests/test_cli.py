@@ -231,6 +231,16 @@ def test_wild_tiny_beats_its_baselines(photos):
     assert table["target_encoder"] > table["colour_thumbnail_8x8"]
 
 
+def test_a_model_without_a_decoder_is_told_how_to_get_one(model, tmp_path, capsys):
+    model.save(tmp_path / "step-00000007")
+    assert main(["demo", "--model", str(tmp_path / "step-00000007"), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "has no decoder in it" in said
+    assert "python -m decoders" in said
+    assert main(["info", str(tmp_path)]) == 1
+    assert "its newest checkpoint is" in capsys.readouterr().err
+
+
 def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
     out = tmp_path / "cost.png"
     twin = tmp_path / "twin"

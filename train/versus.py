@@ -29,6 +29,7 @@ from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import linear_accuracy
 
 KNN = "class, kNN-20"
+_BASELINES = ("colour_thumbnail_8x8", "most_frequent")
 # Runs whose arithmetic differs by more than this share are not called equal.
 _EQUAL = 0.02
 
@@ -36,11 +37,12 @@ _EQUAL = 0.02
 Answers = dict[str, dict[str, float]]
 
 
-def answers(source: str, data: str, limit: int | None = None) -> Answers:
+def answers(source: str, data: str, limit: int | None = None, before: Answers | None = None) -> Answers:
     """One run's accuracy on every question that ``data`` knows the truth of.
 
     Args:
         source: as ``load_model`` takes it. data: as ``open_source`` takes it. limit: at most so many pictures.
+        before: another run's answers on the same pictures, whose baselines are taken over: they know no model.
 
     Raises:
         FileNotFoundError, ValueError: as those two; or data without any labels.
@@ -53,13 +55,13 @@ def answers(source: str, data: str, limit: int | None = None) -> Answers:
         raise ValueError(f"{data} has no labels: there is nothing to compare on.")
     best = [name for name in bank.features if name.startswith("target_encoder")][-1]  # the last four layers
     found = {}
-    for question in questions:
-        table = bank.table(linear_accuracy, question)
-        found[question] = {"target_encoder": table[best]}
-        found[question] |= {name: table[name] for name in ("colour_thumbnail_8x8", "most_frequent")}
-    if train.labels is not None:
-        table = bank.table(knn_accuracy)
-        found[KNN] = {name: table[name] for name in ("target_encoder", "colour_thumbnail_8x8", "most_frequent")}
+    for name in questions + ([KNN] if train.labels is not None else []):
+        near = name == KNN
+        column = "target_encoder" if near else best
+        known = {n: v for n, v in before[name].items() if n in _BASELINES} if before else {}
+        asked = {column, *_BASELINES} - set(known)
+        table = bank.table(knn_accuracy if near else linear_accuracy, "class" if near else name, only=asked)
+        found[name] = {"target_encoder": table[column], **{n: known[n] if n in known else table[n] for n in _BASELINES}}
     return found
 
 
@@ -209,7 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
         found = {run: kept[run]["answers"] for run in kept}
         for run, cost in costs.items():
             assert cost is not None
-            found[run], known[run] = answers(run, options.data, options.limit), cost
+            found[run] = answers(run, options.data, options.limit, next(iter(found.values()), None))
+            known[run] = cost
             if options.remember:
                 runs = {name: {"training": asdict(known[name]), "answers": found[name]} for name in found}
                 text = json.dumps({"data": options.data, "limit": options.limit, "runs": runs}, indent=1)

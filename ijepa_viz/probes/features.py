@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 
 import numpy as np
@@ -112,8 +112,10 @@ class FeatureBank:
             found[f"{name}_last_{last}_layers"] = (train, test)
         return found
 
-    def table(self, accuracy: Accuracy, truth: str = "class") -> dict[str, float | int]:
-        """``accuracy`` of each of :attr:`features`, and of knowing nothing.
+    def table(
+        self, accuracy: Accuracy, truth: str = "class", only: Collection[str] | None = None
+    ) -> dict[str, float | int]:
+        """``accuracy`` of each of :attr:`features`, or of those named in ``only``, and of knowing nothing.
 
         Raises:
             ValueError: pictures without such labels, or too few.
@@ -122,7 +124,8 @@ class FeatureBank:
         table: dict[str, float | int] = {"train_images": len(y), "test_images": len(b)}
         table["chance"] = 1 / (int(y.max()) + 1)
         table["most_frequent"] = float((b == y.mode().values).float().mean())
-        return {**table, **{name: accuracy(train, y, test, b) for name, (train, test) in self.features.items()}}
+        asked = {name: pair for name, pair in self.features.items() if only is None or name in only}
+        return {**table, **{name: accuracy(train, y, test, b) for name, (train, test) in asked.items()}}
 
 
 def _chosen(source: Source, limit: int | None) -> np.ndarray:

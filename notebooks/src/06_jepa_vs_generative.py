@@ -43,8 +43,8 @@ size, grid, patch = model.config.image_size, model.grid, model.config.patch_size
 # %% [markdown]
 # ## Your hole
 #
-# Paint one over a held-out scene, or take *Draw one for me*, then run the cells below again. A rectangle of 3x3 patches
-# can be read by the recogniser further down.
+# Paint one over a held-out scene, or take *Draw one for me*; then click into the next cell and choose *Run, Run Selected
+# Cell and All Below*. A rectangle of 3x3 patches can be read by the recogniser further down.
 
 # %%
 INDEX = 12  # of the scenes that no model here was trained on
