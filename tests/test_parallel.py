@@ -61,7 +61,11 @@ SHARDED = ["run.fsdp=true", "--devices", "cpu", "cpu"]
         pytest.param(((2, []), (4, SHARDED)), [], marks=pytest.mark.slow),
         pytest.param(((4, SHARDED),), ["run.precision=bf16"], marks=pytest.mark.slow),
         pytest.param(((4, SHARDED),), ["model.predictor_context=shared"], marks=pytest.mark.slow),
-        pytest.param(((4, SHARDED),), ["objective.name=mae", "optimization.accumulate=2"], marks=pytest.mark.slow),
+        pytest.param(
+            ((4, SHARDED),),
+            ["objective.name=mae", "regularizer.name=none", "optimization.accumulate=2"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["then-whole", "first-whole", "bf16", "shared-context", "mae"],
 )
@@ -69,6 +73,8 @@ def test_sharded_processes_train_as_one_and_their_checkpoints_are_whole(tmp_path
     """FSDP: the same log and, of all that is saved, the same tensors; either goes on from the other's checkpoint."""
     common = ["--fname", config_file(tmp_path), "data.eval_source=null", "run.monitor_every=2", *settings]
     common += ["optimization.schedule_steps=4"]
+    # bf16 rounds a half batch's gradients otherwise than a whole one's.
+    near = {"rel": 2e-2} if "run.precision=bf16" in settings else {"rel": 2e-3}
     one, many = tmp_path / "one", tmp_path / "many"
     assert main([*common, f"run.folder={one}", "optimization.steps=4"]) == 0
     for i, (steps, how) in enumerate(order):
@@ -78,13 +84,11 @@ def test_sharded_processes_train_as_one_and_their_checkpoints_are_whole(tmp_path
     for name in ("loss", "grad_norm", "update_ratio", "rankme"):
         expected = [row[name] for row in rows(one)]
         assert [row[name] == "" for row in rows(many)] == [cell == "" for cell in expected], name
-        assert [float(row[name] or 0) for row in rows(many)] == pytest.approx(
-            [float(c or 0) for c in expected], rel=2e-3
-        )
+        assert [float(row[name] or 0) for row in rows(many)] == pytest.approx([float(c or 0) for c in expected], **near)
     ours, theirs = (load_file(f / "step-00000004" / "model.safetensors") for f in (many, one))
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name], tensor, atol=2e-4, rtol=1e-2)
+        torch.testing.assert_close(ours[name], tensor, atol=4e-3 if near == {"rel": 2e-2} else 2e-4, rtol=1e-2)
     optimizers = [
         torch.load(f / "step-00000004" / "trainer.pt", weights_only=True)["optimizer"]["state"] for f in (many, one)
     ]
