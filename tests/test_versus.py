@@ -104,6 +104,13 @@ def test_the_command(tmp_path, capsys):
     assert json.loads((tmp_path / "again.json").read_text()) == rows
     assert versus.main([*base[:2], "--remember", str(kept)]) == 1
     assert "name another file" in capsys.readouterr().err
+    # A run trained anew under its name is asked anew.
+    before = json.loads(kept.read_text())["runs"][runs[1]]
+    write_training(tmp_path / "ijepa-1", cost("ijepa", 1.001e12))
+    assert versus.main([runs[1], *base]) == 0
+    after = json.loads(kept.read_text())["runs"][runs[1]]
+    assert before["training"] != after["training"]
+    assert before["answers"] == after["answers"]  # the same weights
     runs = runs[1:]
     (tmp_path / "ijepa-1" / "training.json").unlink()
     assert versus.main([runs[0], "--data", data]) == 1

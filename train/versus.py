@@ -202,8 +202,10 @@ def main(arguments: list[str] | None = None) -> int:
         kept = remembered(options.remember, options.data, options.limit)
         if not options.runs and not kept:
             raise ValueError("There is no run to compare: name some.")
-        new = [run for run in options.runs if run not in kept]
-        costs = {run: training_of(run) for run in new}
+        costs = {run: training_of(run) for run in options.runs}
+        # Kept answers stand for a run that is gone or is still the same, not for one trained anew under its name.
+        same = [run for run, cost in costs.items() if run in kept and cost in (None, Training(**kept[run]["training"]))]
+        costs = {run: cost for run, cost in costs.items() if run not in same}
         silent = [run for run, cost in costs.items() if cost is None]
         if silent:
             raise ValueError(f"{silent[0]} has no training.json: what it minimised, and at what cost, is not known.")
