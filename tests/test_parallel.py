@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,7 +207,7 @@ random.seed(0)
 # Once here, so that the children find everything imported.
 assert main(["--fname", arguments[0], "run.folder=" + arguments[1] + "-first", "optimization.steps=2"]) == 0
 os.makedirs(arguments[1])
-kills = 0
+kills = newest = 0
 while kills < {times}:
     saved = any(n[:5] == "step-" and n[5:].isdigit() for n in os.listdir(arguments[1]))
     resume = ["--resume"] if saved else []
@@ -225,6 +226,10 @@ while kills < {times}:
     if os.WIFEXITED(status):
         sys.exit("it ended by itself: " + open(arguments[2]).read())
     kills += 1
+    now = max((int(n[5:]) for n in os.listdir(arguments[1]) if n[:5] == "step-" and n[5:].isdigit()), default=0)
+    assert now >= newest, f"step {{newest}} was saved and is gone"
+    newest = now
+print("saved", newest)
 sys.exit(main(["--fname", arguments[0], "run.folder=" + arguments[1], *arguments[3:], "--resume", "--max-minutes", "0.02"]))
 """
     folder = tmp_path / "run"
@@ -236,7 +241,8 @@ sys.exit(main(["--fname", arguments[0], "run.folder=" + arguments[1], *arguments
     assert done.returncode == 0, done.stderr
     steps = [int(row["step"]) for row in rows(folder)]
     assert steps == list(range(1, len(steps) + 1))  # one continuous log
-    assert len(steps) > times
+    saved = int(re.search(r"^saved (\d+)$", done.stdout, re.MULTILINE)[1])
+    assert len(steps) > saved >= 1  # it went on from there
     assert not [p.name for p in folder.iterdir() if "partial" in p.name]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,19 @@ def test_one_process_trains_in_one_format_and_then_in_another(tmp_path):
         with trainer.accelerator.autocast():
             product = torch.ones(2, 2) @ torch.ones(2, 2)
         assert product.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+@pytest.mark.slow  # a minute of g++
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: torch.compile has none to call")
+@pytest.mark.parametrize("context", ["separate", "shared"])
+def test_a_compiled_run_has_the_losses_of_an_eager_one(tmp_path, context):
+    settings = ["data.eval_source=null", "run.monitor_every=1000", f"model.predictor_context={context}"]
+    for compiled in ("false", "true"):
+        folder = f"run.folder={tmp_path / compiled}"
+        assert main(["--fname", config_file(tmp_path), folder, *settings, f"run.compile={compiled}"]) == 0
+    eager, compiled = ([float(r["loss"]) for r in rows(tmp_path / name)] for name in ("false", "true"))
+    assert compiled == pytest.approx(eager, rel=1e-3)
+    assert load_model(tmp_path / "true" / "step-00000012").config.predictor_context == context
 
 
 def test_a_run_is_not_overwritten(tmp_path, capsys):

@@ -30,7 +30,8 @@ from ijepa_viz.run_folder import batch_indices
 from ijepa_viz.training_cli import attempt
 from train import objectives, sharding
 from train.config import RegularizerConfig, TrainConfig, sample_masks
-from train.cost import flops_an_image
+from train.cost import flops_an_image, hardware
+from train.plan_check import measure
 
 # name: (dense bf16 operations a second, bytes of memory), from the makers' data sheets.
 GPUS = {
@@ -220,6 +221,16 @@ def told(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: flo
     return "\n".join(lines)
 
 
+def _beside_measured(config: TrainConfig) -> str:
+    found = measure(config)
+    planned = plan(replace(config, run=replace(config.run, fsdp=False)), 1, found.device)
+    return (
+        f"measured here       one process, {hardware()}: peak {found.memory / 1e9:.2f} GB where its plan says "
+        f"{planned.memory / 1e9:.2f}; {found.images_per_s:.1f} images/s, "
+        f"{found.images_per_s * planned.flops_an_image:.3g} operations a second"
+    )
+
+
 def rehearse(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisation: float = 0.4) -> str:
     """A dry run: the plan, and one batch read from the data, in words.
 
@@ -253,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--gpu", default="A100-80G", help=", ".join(GPUS))
     parser.add_argument("--utilisation", type=float, default=0.4, help="share of the peak rate that is used")
+    parser.add_argument("--measure", action="store_true", help="also take a few steps here and compare: one process")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_intermixed_args(arguments)
 
@@ -261,6 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         config, _, _ = load_config(options.fname, options.overrides, options.gpus)
         config = replace(config, start_from=None)
+        if options.measure:
+            print(_beside_measured(config))
         print(told(config, plan(config, options.gpus), options.gpus, options.gpu, options.utilisation))
 
     return attempt("train.plan", work)
