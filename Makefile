@@ -11,7 +11,7 @@ lab: install
 	$(BIN)/ijepa-viz lab
 
 test: install browser lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

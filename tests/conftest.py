@@ -25,6 +25,15 @@ TINY = ModelConfig(
 )
 
 
+# Those that take longest: begun first, so that of two processes none is left with one at the end.
+_LONG = ("test_notebooks", "test_parallel", "test_browser", "test_monitor", "test_full_scale", "test_pages", "test_cli")
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(_LONG)))
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """No test reads or fills the user's cache."""

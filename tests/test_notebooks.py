@@ -52,11 +52,10 @@ def test_an_installation_from_git_has_all_that_a_notebook_needs(tmp_path):
     assert str(where) in done.stdout
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_are_stripped(path):
-    subprocess.run([sys.executable, "-m", "nbstripout", "--verify", str(path)], check=True)
-    for cell in json.loads(path.read_text())["cells"]:
-        assert not cell.get("outputs")
+def test_notebooks_are_stripped():
+    subprocess.run([sys.executable, "-m", "nbstripout", "--verify", *map(str, NOTEBOOKS)], check=True)
+    for path in NOTEBOOKS:
+        assert not any(cell.get("outputs") for cell in json.loads(path.read_text())["cells"]), path
 
 
 # How many pictures each shows, widgets' stills included.
@@ -64,14 +63,14 @@ PICTURES = {
     "00_start_here": 4, "01_masks": 7, "02_three_architectures": 3, "03_pretrain": 4, "04_what_the_predictor_knows": 6,
     "05_decoder": 5, "06_jepa_vs_generative": 2, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 2,
 }  # fmt: skip
-# A minute and more each, of training or of 24 000 scenes to draw and probe: run with -m slow.
-LONG = ("02_", "03_", "05_", "07_", "09_")
+# A minute and more each on a slow machine, of training or of thousands of scenes to draw and read: run with -m slow.
+LONG = ("02_", "03_", "05_", "06_", "07_", "09_")
 RUNS = [pytest.param(p, marks=pytest.mark.slow if p.name.startswith(LONG) else (), id=p.stem) for p in NOTEBOOKS]
 
 
 @pytest.fixture(scope="module")
 def executed(request):
-    """The notebooks that this run asks for, each from top to bottom; two at a time, one thread each, as on two cores."""
+    """The notebooks that this run asks for, each from top to bottom; one at a time where other tests run beside."""
     asked = [
         item.callspec.params["path"]
         for item in request.session.items
@@ -84,7 +83,8 @@ def executed(request):
         except CellExecutionError as error:
             return error
 
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as workers:
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1) if alone else 1) as workers:
         return dict(zip(asked, workers.map(attempt, asked), strict=True))
 
 
