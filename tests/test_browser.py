@@ -106,7 +106,9 @@ _STATE = """() => {
   return {
     failed: outputs.filter((o) => o.output_type === 'error').map((o) => o.evalue),
     checked: outputs.some((o) => JSON.stringify(o.text || '').includes('All checks passed.')),
-    widgets: outputs.filter((o) => o.data && o.data['application/vnd.jupyter.widget-view+json']).length,
+    // Where widgets stand: cells far from what is looked at are not on the page.
+    widgets: cells.flatMap((cell, i) =>
+      (cell.outputs || []).some((o) => o.data && o.data['application/vnd.jupyter.widget-view+json']) ? [i] : []),
   };
 }"""
 
@@ -127,9 +129,11 @@ def test_every_notebook_runs_in_jupyterlab(chromium, one_lab, path):
     state = page.evaluate(_STATE)
     assert state["failed"] == []
     assert state["checked"]
-    page.wait_for_timeout(1000)
-    shown = page.locator(".ijv").count()
-    assert shown >= state["widgets"]
+    for place in state["widgets"]:
+        page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", place)
+        cell = f"window.jupyterapp.shell.currentWidget.content.widgets[{place}].node"
+        page.wait_for_function(f"() => {cell}.isConnected && {cell}.querySelector('.ijv')")
+    assert bool(state["widgets"]) == ("ijepa_viz.widgets" in path.read_text())
     assert page.get_by_text("Error displaying widget").count() == 0
     assert outside == []
     assert [line for line in said if not any(known in line for known in _NOT_OURS)] == []

@@ -58,6 +58,11 @@ def test_notebooks_are_stripped():
         assert not any(cell.get("outputs") for cell in json.loads(path.read_text())["cells"]), path
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "src").glob("*.py")), ids=lambda p: p.stem)
+def test_no_widget_is_taken_off_the_page_that_a_reader_scrolls_back_to(path):
+    assert ".close()" not in path.read_text()
+
+
 # How many pictures each shows, widgets' stills included.
 PICTURES = {
     "00_start_here": 4, "01_masks": 7, "02_three_architectures": 3, "03_pretrain": 4, "04_what_the_predictor_knows": 6,

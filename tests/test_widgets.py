@@ -283,9 +283,13 @@ def test_the_monitor_follows_a_run(tmp_path):
     (run / "config.yaml").write_text("nothing: 0\n")
     (run / "log.csv").write_text(log + lines[0] + "\n")
     wait_for(lambda: "cannot be read" in monitor.error)
-    monitor.close()
-    monitor._watcher.join(timeout=10)
+    (run / "config.yaml").write_text("optimization:\n  steps: 1\n")
+    monitor.stop()
     assert not monitor._watcher.is_alive()
+    assert (monitor.progress, monitor.error) == (1.0, "")  # it read once more, and is still there
+    assert monitor.comm is not None
+    monitor.close()
+    assert monitor.comm is None
 
 
 def test_the_diagram_checks_its_energies(picture):

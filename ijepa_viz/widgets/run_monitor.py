@@ -21,7 +21,7 @@ _POINTS = 200
 
 
 class RunMonitor(PictureWidget):
-    """Watch a run's folder, from the moment it is written until :meth:`close`.
+    """Watch a run's folder, from the moment it is written until :meth:`stop` or :meth:`close`.
 
     Args:
         folder: a run's, of ``python -m train``; it need not exist yet.
@@ -57,8 +57,14 @@ class RunMonitor(PictureWidget):
         self._watcher = threading.Thread(target=self._watch, args=(every,), daemon=True, name="RunMonitor")
         self._watcher.start()
 
+    def stop(self) -> None:
+        """Read the log a last time and stop watching; the curves stay on the page."""
+        self._stop.set()
+        self._watcher.join()
+        self.look()
+
     def close(self) -> None:
-        """Stop watching and close the widget."""
+        """Stop watching and take the widget off the page."""
         if hasattr(self, "_stop"):  # close() also runs when the constructor failed
             self._stop.set()
         super().close()

@@ -154,5 +154,5 @@ assert verdict(read_log(frozen[0]), WIDTH).name == "teacher frozen"
 model = load_model(trained)
 assert model.predictor is not None
 assert load_model(other).predictor is None, "an autoencoder's decoder predicts pixels, not representations"
-monitor.close()
+monitor.stop()
 print("All checks passed.")

@@ -170,5 +170,4 @@ again = ijepa_viz.load_model(work / "share")
 assert load_decoder(work / "share" / "decoder").config.ijepa_sha256 == decoder.config.ijepa_sha256
 assert torch.equal(again.encoder.patch_embed.proj.weight, model.encoder.patch_embed.proj.weight)
 assert torch.equal(decoder.sample(predictions[0], 2, seed=1).images, decoder.sample(predictions[0], 2, seed=1).images)
-explorer.close()
 print("All checks passed.")
