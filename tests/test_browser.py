@@ -125,7 +125,7 @@ def test_every_notebook_runs_in_jupyterlab(chromium, one_lab, path):
     open_notebook(page, one_lab, path.name)
     said.clear()  # of JupyterLab's own start
     run_all(page)
-    page.wait_for_function(f"() => {{ const s = ({_STATE})(); return s.checked || s.failed.length; }}", timeout=300_000)
+    page.wait_for_function(f"() => {{ const s = ({_STATE})(); return s.checked || s.failed.length; }}", timeout=900_000)
     state = page.evaluate(_STATE)
     assert state["failed"] == []
     assert state["checked"]

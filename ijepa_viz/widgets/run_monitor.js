@@ -66,11 +66,11 @@ function chart(figure, panel, ink, line) {
   const least = Math.min(...points.map((p) => p[1]).filter((v) => v > 0));
   const scaled = (v) => (panel.logarithmic ? Math.log10(Math.max(v, least)) : v);
   const xs = points.map((p) => p[0]), ys = points.map((p) => scaled(p[1]));
-  const box = { left: 44, top: 8, right: 272, bottom: 148 };
-  const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
+  const box = { left: 54, top: 8, right: 272, bottom: 148 };
+  const x1 = Math.max(...xs);  // from no picture on, so that the panels can be read beside each other
   let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
   if (y0 === y1) { y0 -= Math.abs(y0) * 0.1 + 1e-6; y1 += Math.abs(y1) * 0.1 + 1e-6; }
-  const px = (x) => box.left + ((x - x0) / (x1 - x0 || 1)) * (box.right - box.left);
+  const px = (x) => box.left + (x / (x1 || 1)) * (box.right - box.left);
   const py = (y) => box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top);
   pen.strokeStyle = line; pen.lineWidth = 1;
   pen.strokeRect(box.left, box.top, box.right - box.left, box.bottom - box.top);
@@ -79,6 +79,7 @@ function chart(figure, panel, ink, line) {
   const ends = [y1, y0].map((y) => (panel.logarithmic ? 10 ** y : y));
   pen.fillText(figures(ends[0]), box.left - 4, box.top + 9);
   pen.fillText(figures(ends[1]), box.left - 4, box.bottom);
+  pen.fillText("0", box.left + 4, box.bottom + 14);
   pen.fillText(`${Math.round(x1).toLocaleString("en")} images`, box.right, box.bottom + 14);
   const said = [];
   panel.lines.forEach((l, n) => {
