@@ -221,13 +221,16 @@ def told(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: flo
     return "\n".join(lines)
 
 
-def _beside_measured(config: TrainConfig) -> str:
+def _beside_measured(config: TrainConfig, gpus: int) -> str:
+    """One process's share of a batch, unsharded, on this machine and in the plan."""
+    optimization = replace(config.optimization, batch_size=config.optimization.batch_size // gpus)
+    config = replace(config, optimization=optimization, run=replace(config.run, fsdp=False))
     found = measure(config)
-    planned = plan(replace(config, run=replace(config.run, fsdp=False)), 1, found.device)
+    planned = plan(config, 1, found.device)
     return (
-        f"measured here       one process, {hardware()}: peak {found.memory / 1e9:.2f} GB where its plan says "
-        f"{planned.memory / 1e9:.2f}; {found.images_per_s:.1f} images/s, "
-        f"{found.images_per_s * planned.flops_an_image:.3g} operations a second"
+        f"measured here       {planned.batch} pictures a part, {hardware()}: "
+        f"peak {found.memory / 1e9:.2f} GB where its plan says {planned.memory / 1e9:.2f}; "
+        f"{found.images_per_s:.1f} images/s, {found.images_per_s * planned.flops_an_image:.3g} operations a second"
     )
 
 
@@ -264,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--gpu", default="A100-80G", help=", ".join(GPUS))
     parser.add_argument("--utilisation", type=float, default=0.4, help="share of the peak rate that is used")
-    parser.add_argument("--measure", action="store_true", help="also take a few steps here and compare: one process")
+    parser.add_argument("--measure", action="store_true", help="also take steps on one process's share and compare")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_intermixed_args(arguments)
 
@@ -273,8 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         config, _, _ = load_config(options.fname, options.overrides, options.gpus)
         config = replace(config, start_from=None)
-        if options.measure:
-            print(_beside_measured(config))
+        if options.measure:  # first: what planning holds for a while would raise the peak
+            print(_beside_measured(config, options.gpus))
         print(told(config, plan(config, options.gpus), options.gpus, options.gpu, options.utilisation))
 
     return attempt("train.plan", work)

@@ -40,8 +40,12 @@ def measure(config: TrainConfig, steps: int = 4) -> Measured:
     before anything large came and went.
 
     Raises:
-        ValueError: fewer than two steps, or as :func:`train.objectives.build`.
+        ValueError: fewer than two steps, a batch that does not divide into its parts, or as
+            :func:`train.objectives.build`.
     """
+    parts, size = config.optimization.accumulate, config.model.image_size
+    if not config.optimization.batch_size or config.optimization.batch_size % parts:
+        raise ValueError(f"A batch of {config.optimization.batch_size} does not divide into {parts} parts.")
     if steps < 2:
         raise ValueError(f"The first step warms up and is not counted: measure at least 2 steps, not {steps}.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -54,7 +58,6 @@ def measure(config: TrainConfig, steps: int = 4) -> Measured:
     choose_kernels(net, device, kind)
     set_recompute(net, config.optimization.recompute)
     optimizer = adamw(net, config.optimization.lr, device)
-    parts, size = config.optimization.accumulate, config.model.image_size
     batch = config.optimization.batch_size // parts
     taken = []
     for step in range(steps):
