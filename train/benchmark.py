@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import resource
 import statistics
 import sys
 import time
@@ -34,6 +33,7 @@ from train.config import MaskConfig, TrainConfig, sample_masks
 from train.cost import flops_an_image
 from train.objectives.ijepa import follow
 from train.optimizer import adamw
+from train.plan_check import peak_memory
 
 # name -> (size, image, patch, predictor width and depth).
 SIZES: dict[str, tuple[str, int, int, int, int]] = {
@@ -293,10 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"No variant {unknown[0]!r}; there are {', '.join(makers)}.")
         found = measure([makers[name]() for name in options.variants], options.batch, device, options.rounds)
         rate = matrix_rate(device, low)
-        memory = (
-            torch.cuda.max_memory_allocated() if device.type == "cuda"
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        )  # fmt: skip
+        memory = peak_memory(device)
         threads = torch.get_num_threads()
         print(f"{options.size}, batch {options.batch}, {'bf16' if low else 'fp32'}, {device.type}, {threads} threads")
         print(f"matrix products alone: {rate / 1e9:.1f} GFLOP/s; memory of all, at most: {memory / 1e9:.2f} GB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
@@ -53,7 +52,7 @@ def measure(config: TrainConfig, steps: int = 4) -> Measured:
     kind = number_format(precision)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    before = _peak(device)
+    before = peak_memory(device)
     net = objectives.build(config).to(device)
     choose_kernels(net, device, kind)
     set_recompute(net, config.optimization.recompute)
@@ -75,11 +74,14 @@ def measure(config: TrainConfig, steps: int = 4) -> Measured:
         loss.item()  # a GPU has finished then
         taken.append(time.perf_counter() - started)
     speed = batch * parts / statistics.median(taken[1:])
-    return Measured(_peak(device) - before, speed, device.type)
+    return Measured(peak_memory(device) - before, speed, device.type)
 
 
-def _peak(device: torch.device) -> float:
+def peak_memory(device: torch.device) -> float:
+    """Bytes at the peak so far: on a GPU what torch allocated, on the CPU the process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
+    import resource  # not on every system, and training imports this file
+
     unit = 1 if sys.platform == "darwin" else 1024  # of getrusage
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
