@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ijepa_viz.figures.completion import BOX
 from ijepa_viz.masks import Masks
 from ijepa_viz.widgets import (
     ArchitectureDiagram,
@@ -385,8 +386,16 @@ def test_one_offline_file_answers_from_what_was_computed(chromium, explorer, tmp
     wanted = json.loads(json.dumps(next(a for a in answers if a["mask"][-1] == "1" and a["show"] == "predicted")))
     assert shown.get_attribute("src") == wanted["traits"]["pictures"][0]
     assert page.evaluate("model.get('mask')") == wanted["mask"]
+    line = page.locator("[data-testid=samples] path").first
+    assert line.evaluate("(l) => { const b = l.getBBox(); return [b.x, b.y, b.width, b.height]; }") == [2, 2, 2, 2]
+    over, under = page.locator("[data-testid=samples] svg").first.bounding_box(), shown.bounding_box()
+    assert all(over[side] == pytest.approx(under[side], abs=2) for side in under)
+    assert line.get_attribute("stroke") == BOX["predicted"]
     page.get_by_label("decode").select_option("other")
     assert shown.get_attribute("src") != wanted["traits"]["pictures"][0]
+    assert line.get_attribute("stroke") == BOX["control"]
+    page.get_by_label("outline").uncheck()
+    assert line.count() == 0
     page.get_by_label("decode").select_option("target")
     assert "no answers" in page.get_by_role("alert").inner_text()
     assert outside == []

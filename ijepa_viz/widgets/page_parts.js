@@ -29,6 +29,8 @@ body[data-jp-theme-light="false"] .ijv { --ink: #f2f2f4; --paper: #1b1b1f; --lin
 .ijv [role=alert]:empty { display: none; }
 .ijv .strip { display: flex; flex-wrap: wrap; gap: 6px; max-width: 480px; }
 .ijv .strip img { width: 140px; height: 140px; image-rendering: pixelated; border-radius: 4px; border: 1px solid var(--line); }
+.ijv .boxed { position: relative; display: inline-flex; }
+.ijv .boxed svg { position: absolute; inset: 1px; width: calc(100% - 2px); height: calc(100% - 2px); overflow: visible; pointer-events: none; }
 .ijv label { display: inline-flex; gap: 4px; align-items: center; }
 .ijv [hidden] { display: none !important; }
 .ijv summary { cursor: pointer; }

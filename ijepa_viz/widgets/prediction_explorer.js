@@ -47,6 +47,8 @@ export default {
       element("label", {}, "seed", field("seed", number(0, 1e9), whole(0, 1e9))),
     );
     const second = element("div", { className: "bar" });
+    const lines = element("input", { type: "checkbox", checked: true, title: "A line around what was decoded" });
+    lines.onchange = draw;
     const map = element("input", { type: "checkbox", title: "How well each hidden patch was predicted" });
     const steps = Object.assign(number(0, 100), { placeholder: "default" });
     second.append(
@@ -54,6 +56,7 @@ export default {
         "steps", field("steps", steps, whole(0, 100), (value) => { steps.value = value || ""; })),
       element("label", { title: "1 is none. More shrinks the very variance that the samples are read for" }, "guidance",
         field("guidance", number(0, 10, 0.5), (n) => Math.min(10, Math.max(0, Number(n.value) || 0)))),
+      element("label", {}, lines, "outline"),
       element("label", {}, map, "cosine map"),
     );
     const heat = cosineMap(model);
@@ -64,10 +67,15 @@ export default {
     function draw() {
       const pictures = model.get("pictures");
       while (strip.children.length > pictures.length) strip.lastChild.remove();
+      const box = [lines.checked, model.get("hole"), model.get("line")].join();
       pictures.forEach((source, i) => {
-        if (!strip.children[i]) strip.append(element("img", { draggable: false }));
-        strip.children[i].src = source;
-        strip.children[i].alt = `Sample ${i + 1}. ${model.get("caption")}`;
+        if (!strip.children[i]) strip.append(element("span", { className: "boxed" }, element("img", { draggable: false })));
+        const boxed = strip.children[i], image = boxed.firstChild;
+        image.src = source;
+        image.alt = `Sample ${i + 1}. ${model.get("caption")}`;
+        if (boxed.dataset.box === box) return;
+        boxed.dataset.box = box;
+        boxed.replaceChildren(image, ...(lines.checked ? [border(model.get("hole"), model.get("grid"), model.get("line"))] : []));
       });
       caption.textContent = model.get("busy") ? "drawing…" : model.get("caption");
       strip.setAttribute("aria-busy", String(model.get("busy")));
@@ -75,7 +83,7 @@ export default {
       heat.paint();
     }
     const reactions = [
-      ...["pictures", "busy", "caption", "result_seq", "cosines"].map((name) => [name, draw]), ...fields,
+      ...["pictures", "hole", "line", "busy", "caption", "result_seq", "cosines"].map((name) => [name, draw]), ...fields,
     ];
     reactions.forEach(([name, react]) => model.on(`change:${name}`, react));
     draw();
@@ -85,6 +93,20 @@ export default {
     };
   },
 };
+
+// The border of a hole, whatever its shape, to lie over a picture.
+function border(hole, [rows, cols], stroke) {
+  const hides = (r, c) => r >= 0 && c >= 0 && r < rows && c < cols && hole[r * cols + c] === "1";
+  let path = "";
+  for (let r = 0; r <= rows; r++) {
+    for (let c = 0; c <= cols; c++) {
+      if (hides(r, c) !== hides(r - 1, c)) path += `M${c} ${r}h1`;
+      if (hides(r, c) !== hides(r, c - 1)) path += `M${c} ${r}v1`;
+    }
+  }
+  const line = vector("path", { d: path, stroke, "stroke-width": 2, "vector-effect": "non-scaling-stroke", "stroke-linecap": "round" });
+  return vector("svg", { viewBox: `0 0 ${cols} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" }, line);
+}
 
 // The cosine of predicted and target token of every hidden patch, as colours and, for a reader, as words.
 function cosineMap(model) {

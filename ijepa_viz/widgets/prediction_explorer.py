@@ -15,6 +15,7 @@ from torch import Tensor
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import read_image, square, to_pil, to_tensor
 from ijepa_viz.demo import check_pair
+from ijepa_viz.figures.completion import BOX
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA
 from ijepa_viz.prediction import Prediction, Sampler, predict
@@ -32,6 +33,12 @@ _SHOW: dict[str, dict[str, str]] = {
     "null": {"condition": "null"},
 }
 _CONTROLS = {"other": "another image", "mean": "mean prediction"}
+# The colour of the line around what was decoded, as in the figures.
+_LINE = {show: BOX["control"] for show in _SHOW} | {
+    "predicted": BOX["predicted"],
+    "pooled": BOX["predicted"],
+    "target": BOX["target"],
+}
 _PREVIEW_EVERY = 4
 _OTHERS = 24
 
@@ -69,6 +76,9 @@ class PredictionExplorer(MaskPainter):
     choice = traitlets.Unicode("").tag(sync=True)
     choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    # Which hole the pictures are of, as in ``mask``, which may be ahead of them; and the line around it.
+    hole = traitlets.Unicode("").tag(sync=True)
+    line = traitlets.Unicode("").tag(sync=True)
     caption = traitlets.Unicode("").tag(sync=True)
     # (N,), the cosine of each hidden patch's predicted and target token; -2 where nothing is hidden.
     cosines = traitlets.List(traitlets.Float()).tag(sync=True)
@@ -153,21 +163,21 @@ class PredictionExplorer(MaskPainter):
     def _show_error(self, seq: int, error: Exception) -> None:
         if self._wanted.is_set():
             return  # cancelled by a newer stroke
-        with self.hold_sync():
-            self.pictures, self.caption, self.cosines = [], "", []
-            self.error, self.result_seq = str(error) or type(error).__name__, seq
+        self._put(pictures=[], caption="", cosines=[], error=str(error) or type(error).__name__, result_seq=seq)
 
     def _answer(self, seq: int) -> None:
         if "1" not in self.mask:  # as after Clear: where one begins, and no mistake
-            with self.hold_sync():
-                self.pictures, self.cosines, self.error, self.result_seq = [], [], "", seq
-                self.caption = "Nothing is hidden yet: drag over the picture."
+            words = "Nothing is hidden yet: drag over the picture."
+            self._put(pictures=[], caption=words, cosines=[], error="", result_seq=seq)
             return
         traits, self.last = self._ask(self.masks, self.show, preview=True)
+        self._put(**traits, error="", result_seq=seq)
+
+    def _put(self, **traits: Any) -> None:
+        """Set several traits in one message to the page."""
         with self.hold_sync():
             for name, value in traits.items():
                 setattr(self, name, value)
-            self.error, self.result_seq = "", seq
 
     def answer(self, hidden: np.ndarray, show: str = "predicted") -> tuple[dict[str, Any], str]:
         """What the page would show for another hole, and that hole as the page writes it; the page stays as it is.
@@ -188,7 +198,7 @@ class PredictionExplorer(MaskPainter):
             given = prediction.replaced(controls(model, others, masks)[_CONTROLS[show]])
         drawn = decoder.sample(
             given, self.samples, steps=self.steps or None, guidance=self.guidance, seed=self.seed,
-            callback=self._preview(prediction) if preview else None, **_SHOW[show],
+            callback=self._preview(prediction, show) if preview else None, **_SHOW[show],
         )  # fmt: skip
         whose = {"other": "another image's", "mean": "the mean"}.get(show, "the")
         caption = f"seed {self.seed}; cosine of {whose} predicted and the target tokens {given.cosine.mean():.2f}"
@@ -197,11 +207,15 @@ class PredictionExplorer(MaskPainter):
         around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
         return {
             "pictures": [data_uri(to_pil(image)) for image in drawn.on(prediction.image)],
+            **self._around(masks, show),
             "cosines": around.ravel().tolist(),
             "caption": caption,
         }, drawn
 
-    def _preview(self, prediction: Prediction) -> Callable[[dict[str, Any]], bool]:
+    def _around(self, masks: Masks, show: str) -> dict[str, str]:
+        return {"hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid), "line": _LINE[show]}
+
+    def _preview(self, prediction: Prediction, show: str) -> Callable[[dict[str, Any]], bool]:
         def look(state: dict[str, Any]) -> bool:
             if self._wanted.is_set():
                 return True
@@ -210,8 +224,7 @@ class PredictionExplorer(MaskPainter):
                 hole = prediction.masks.hidden_pixels(size)[0]
                 behind = self._pixels(state["images"].shape[-1])
                 shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
-                with self.hold_sync():
-                    self.pictures, self.error = shown, ""
+                self._put(pictures=shown, error="", **self._around(prediction.masks, show))
             return False
 
         return look
