@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--probe", required=True, metavar="NAME", help="maps, retrieval, components, position, ablation")
     look.add_argument("--data", help="other pictures: controls, and what is searched (default: drawn scenes)")
     look.add_argument("--limit", type=int, default=2000, help="use at most so many of them")
+    look.add_argument("--scenes", type=int, help="position: drawn scenes that its reader of parts is fitted on")
     look.add_argument("--out", type=Path, required=True, help="the figure to write, .png")
     look.set_defaults(run=_look)
 
@@ -166,7 +167,7 @@ def _look(options: argparse.Namespace) -> int:
         image = to_tensor(read_image(Path(options.image)), size)
     others = arrays(open_readable(options.data or f"menagerie:count={options.limit}"), size)[: options.limit]
     pictures = torch.from_numpy(others.copy()).permute(0, 3, 1, 2)
-    table = look(Question(model, image, Masks.from_block(model.grid, *options.block), pictures))
+    table = look(Question(model, image, Masks.from_block(model.grid, *options.block), pictures, options.scenes))
     checkpoints.write_file(options.out, png(table.pop("figure")))
     print(_as_text(table))
     print(options.out.resolve())

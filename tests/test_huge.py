@@ -38,11 +38,9 @@ if what in ("knn", "factors"):
 else:
     from ijepa_viz.figures.looks import LOOKS, Question
     from ijepa_viz.masks import Masks
-    from ijepa_viz.probes import position
-    position.part_reader.__defaults__ = (8, 1003, 4)
     few = Masks(torch.arange(0, 256, 32)[None], torch.tensor([[[17, 18, 33, 34]]]), (16, 16))
     masks = few if what == "ablation" else Masks.from_block((16, 16), 6, 6, 4, 4)
-    LOOKS[what](Question(model, torch.rand(3, 224, 224), masks, others))
+    LOOKS[what](Question(model, torch.rand(3, 224, 224), masks, others, scenes=8))
 print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 

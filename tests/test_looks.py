@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ijepa_viz.cli import main
+from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.looks import LOOKS, Question
 from ijepa_viz.masks import Masks
@@ -248,8 +251,29 @@ def test_the_part_reader_reads_what_is_planted_and_doubts_what_is_not():
     assert position.uncertainty(between) > position.uncertainty(probabilities).mean()
 
 
+@pytest.mark.parametrize(("scenes", "grid", "read"), [(3, 4, 3), (None, 4, 6000), (None, 8, 1500)])
+def test_the_part_reader_reads_so_many_scenes(monkeypatch, scenes, grid, read):
+    seen = []
+
+    class Blank:
+        config, device = SimpleNamespace(image_size=16), "cpu"
+
+        def encode_target(self, images):
+            seen.append(len(images))
+            return torch.zeros(len(images), grid * grid, 2)
+
+    Blank.grid = (grid, grid)
+    monkeypatch.setattr(menagerie, "scene", lambda *_: SimpleNamespace(image=np.zeros((16, 16, 3), np.uint8)))
+    monkeypatch.setattr(position, "patch_parts", lambda scene, grid: torch.zeros(grid[0] * grid[1], dtype=torch.int64))
+    monkeypatch.setattr(position, "PartReader", lambda tokens, labels: (len(tokens), len(labels)))
+    assert position.part_reader(Blank(), scenes) == (read * grid**2, read * grid**2)
+    assert sum(seen) == read
+    assert max(seen) * grid**2 <= 4096
+    with pytest.raises(ValueError, match="at least one"):
+        position.part_reader(Blank(), 0)
+
+
 def test_patch_parts_are_the_scene_s_own_maps():
-    from ijepa_viz.data import menagerie
     from ijepa_viz.data.creatures import PART
 
     scene = menagerie.scene(2, 64, 0)
@@ -273,7 +297,7 @@ def test_patch_parts_are_the_scene_s_own_maps():
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_every_look_draws_one_figure_and_says_numbers(lively, image, others, name):
-    table = LOOKS[name](Question(lively, image, HOLE, others))
+    table = LOOKS[name](Question(lively, image, HOLE, others, scenes=200))
     figure = table.pop("figure")
     assert figure.axes
     assert table

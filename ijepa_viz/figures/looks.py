@@ -29,12 +29,14 @@ class Question:
         model: with a predictor.
         image: (3, H, W) in [0, 1]. masks: of it, B = 1.
         others: (n, 3, H, W) uint8 at the model's size, not holding the image.
+        scenes: how many drawn scenes a reader of parts is fitted on; None is :func:`position.part_reader`'s own.
     """
 
     model: IJEPA
     image: Tensor
     masks: Masks
     others: Tensor
+    scenes: int | None = None
 
     def predict(self) -> Prediction:
         """The model's prediction for the hole."""
@@ -214,7 +216,7 @@ def look_position(question: Question) -> dict[str, Any]:
     with torch.no_grad():
         target = model.encode_target(_normalised(question.image[None], model))[0]
     target = F.layer_norm(target, target.shape[-1:]).float().cpu()
-    reader = position.part_reader(model)
+    reader = position.part_reader(model, question.scenes)
     rows, cols = masks.grid
     expected, real = reader(asked).view(rows, cols, -1), reader(target).view(rows, cols, -1)
     steps = {

@@ -6,6 +6,7 @@ the same context, about every place of the grid; and move the context as a whole
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from ijepa_viz.probes.linear import fit_linear
 
 # 0 is background; the regions of the factor probe follow.
 PART_NAMES = ("background", *REGIONS)
+_READER_PATCHES, _BATCH_PATCHES = 96_000, 4096
 
 
 @torch.no_grad()
@@ -113,8 +115,20 @@ def patch_parts(scene: menagerie.Scene, grid: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def part_reader(model: IJEPA, scenes: int = 1500, seed: int = 1003, batch: int = 64) -> PartReader:
-    """A :class:`PartReader` for this model, from drawn scenes at its image size."""
+def part_reader(model: IJEPA, scenes: int | None = None, seed: int = 1003) -> PartReader:
+    """A :class:`PartReader` for this model, from drawn scenes at its image size.
+
+    Args:
+        scenes: how many; None is as many as hold 96 000 patches, so that what is kept does not grow with the grid:
+            1500 of 8x8. Each costs one pass of the target encoder, seconds apiece for a giant on a CPU.
+
+    Raises:
+        ValueError: fewer than one scene.
+    """
+    scenes = max(1, _READER_PATCHES // math.prod(model.grid)) if scenes is None else scenes
+    if scenes < 1:
+        raise ValueError(f"The reader of parts is fitted on at least one drawn scene, got {scenes}.")
+    batch = max(1, _BATCH_PATCHES // math.prod(model.grid))
     tokens, labels = [], []
     for start in range(0, scenes, batch):
         drawn = [menagerie.scene(i, model.config.image_size, seed) for i in range(start, min(start + batch, scenes))]
