@@ -86,8 +86,9 @@ diagram
 
 # %% tags=["cover"]
 table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=120)
-for name, row in table.items():
-    print(f"{name:24}", "  ".join(f"{kind} {row[kind]['accuracy']:.2f}" for kind in KINDS))
+print(f"{'':16}", *(f"{name.split(', ')[-1]:>11}" for name in table))
+for kind in KINDS:
+    print(f"{kind:16}", *(f"{row[kind]['accuracy']:11.2f}" for row in table.values()))
 figure
 
 # %% [markdown]
