@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import fill
 
 import torch
 
@@ -39,7 +40,7 @@ from ijepa_viz.figures.completion import context_image
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.factors import ask
 from ijepa_viz.run_folder import read_log
-from ijepa_viz.widgets import ArchitectureDiagram
+from ijepa_viz.widgets import ArchitectureDiagram, RunMonitor
 from train.energies import KINDS, distractors, energies, energy_table
 from train.monitor import verdict
 from train.objectives import open_trained
@@ -100,10 +101,11 @@ figure
 # A joint-embedding architecture, predictive or not, has a trivial solution: map everything to the same vector, and every
 # energy is zero. I-JEPA avoids it by stopping the gradient at the target encoder, which only follows as a moving
 # average. Two short runs from `python -m train.collapse`, side by side: one as it should be, one whose gradient is not
-# stopped.
+# stopped. Watch the second one fall; the cell below it waits for both.
 
 # %%
 work = Path(tempfile.mkdtemp())
+WIDTH = 64  # of the encoder in the collapse config
 SWITCHES = ["nothing broken", "no stop-gradient"]
 SHORT = ["optimization.steps=240", "run.monitor_every=20", "data.source=menagerie:count=2000", "data.eval_source=null"]
 
@@ -117,10 +119,15 @@ def break_it(name):
 
 
 runs = {name: break_it(name) for name in SWITCHES}
+monitor = RunMonitor(runs["no stop-gradient"][0], lambda rows: verdict(rows, WIDTH))
+monitor
+
+# %%
 for _, process in runs.values():
     said, wrong = process.communicate()
     assert process.returncode == 0, wrong[-2000:]
-    print(said.splitlines()[0], "\n")
+    print(fill(said.splitlines()[0], 96), "\n")
+monitor.stop()
 
 # %%
 run_figure(read_log(runs["no stop-gradient"][0]), "no stop-gradient: a falling loss, and nothing left")
@@ -157,7 +164,6 @@ assert table["ijepa"]["moved"]["accuracy"] > 0.95
 assert table["ijepa"]["texture shifted"]["accuracy"] < 0.65, "a texture without meaning must not matter to I-JEPA"
 assert table["mae"]["moved"]["accuracy"] > 0.9
 assert all(0.2 < row["other species"]["accuracy"] < 0.8 for name, row in table.items() if "untrained" in name)
-width = 64  # of the encoder in the collapse config
-assert verdict(read_log(runs["no stop-gradient"][0]), width).name == "complete collapse"
-assert verdict(read_log(runs["nothing broken"][0]), width).healthy
+assert verdict(read_log(runs["no stop-gradient"][0]), WIDTH).name == "complete collapse"
+assert verdict(read_log(runs["nothing broken"][0]), WIDTH).healthy
 print("All checks passed.")

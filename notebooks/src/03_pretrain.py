@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import fill
 
 import train
 from ijepa_viz import load_model
@@ -107,7 +108,7 @@ for name, folder in (("I-JEPA", run[0]), ("masked autoencoder", generative[0])):
 
 # %%
 judged = verdict(read_log(run[0]), WIDTH)
-print(judged)
+print(fill(str(judged), 96))
 
 # %% [markdown]
 # ## A run that fails
@@ -118,7 +119,7 @@ print(judged)
 # %%
 frozen = start("frozen", "optimization.ema=[1.0, 1.0]", "optimization.steps=100")
 finish(frozen)
-print(verdict(read_log(frozen[0]), WIDTH))
+print(fill(str(verdict(read_log(frozen[0]), WIDTH)), 96))
 
 # %%
 run_figure(read_log(frozen[0]), "a frozen teacher")
@@ -139,7 +140,7 @@ run_figure(read_log(frozen[0]), "a frozen teacher")
 wild = start("too-fast", "optimization.lr=0.15", "optimization.clip_grad=null", "optimization.steps=100")
 _, process = wild
 if process.wait() == 0:
-    print(verdict(read_log(wild[0]), WIDTH))
+    print(fill(str(verdict(read_log(wild[0]), WIDTH)), 96))
 else:  # a loss that is no number stops a run with the step and the way out
     print((work / "too-fast.txt").read_text().strip().splitlines()[-1])
 

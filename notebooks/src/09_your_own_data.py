@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import fill
 
 import torch
 from PIL import Image
@@ -83,7 +84,7 @@ run(
 )  # fmt: skip
 checkpoint = sorted((work / "model").glob("step-*"))[-1]
 model = ijepa_viz.load_model(checkpoint)
-print(verdict(read_log(work / "model"), model.config.width))
+print(fill(str(verdict(read_log(work / "model"), model.config.width)), 96))
 
 # %% [markdown]
 # ## Train the decoder on it
