@@ -29,8 +29,9 @@ from ijepa_viz.probes.factors import factor_table
 
 SEED = 0
 torch.manual_seed(SEED)
-# Your own checkpoint goes here: a folder, a reference .pth.tar, or a published name.
-model = ijepa_viz.load_model("menagerie-tiny")
+# Your own checkpoint goes here: a folder such as "runs/mine/step-00008000", a reference .pth.tar, or a published name.
+SOURCE = "menagerie-tiny"
+model = ijepa_viz.load_model(SOURCE)
 size = model.config.image_size
 scenes = examples.drawn_scenes(size)
 # Scenes to compare with, of a seed that the model never saw.
@@ -119,7 +120,7 @@ for factor, row in table.items():
     print(f"{factor:18} most frequent {100 * row['chance']:3.0f}  {cells}")
 
 # %% tags=["cover"]
-factor_figure(table, "menagerie-tiny, small edition")
+factor_figure(table, f"{SOURCE}, small edition")
 
 # %% [markdown]
 # Species, part, facing and colour are **kept**; texture phase, speckle and the exact background are **dropped**, which
@@ -145,9 +146,10 @@ print(f"head: prediction {head['prediction_cosine']:.3f}, mean prediction {head[
 
 # %%
 # This notebook checks itself.
-assert head["prediction_cosine"] > head["another_image_cosine"] + 0.1, "a prediction must know its own image"
-for factor in ("species", "part", "colour"):
-    assert table[factor]["predicted"]["low"] > table[factor]["random_init"]["high"], factor
 for factor in ("texture_phase", "speckle"):
     assert table[factor]["predicted"]["accuracy"] < table[factor]["chance"] + 0.12, factor
+if SOURCE == "menagerie-tiny":  # what another model knows is for its numbers to say
+    assert head["prediction_cosine"] > head["another_image_cosine"] + 0.1, "a prediction must know its own image"
+    for factor in ("species", "part", "colour"):
+        assert table[factor]["predicted"]["low"] > table[factor]["random_init"]["high"], factor
 print("All checks passed.")

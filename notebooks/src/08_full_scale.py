@@ -46,7 +46,7 @@ from ijepa_viz.figures.looks import LOOKS, Question
 from ijepa_viz.model import IJEPA, ModelConfig
 
 SEED = 0
-SOURCE = None  # "ijepa-vith14-in1k", or "my/checkpoint.pth.tar"
+SOURCE = None  # "ijepa-vith14-in1k", "my/checkpoint.pth.tar", or a folder such as "runs/mine/step-00008000"
 
 random = SOURCE is None
 if random:
@@ -74,7 +74,8 @@ print(f"{total / 1e6:.1f} M parameters in all, {4 * total / 2**30:.2f} GiB in fl
 # %% [markdown]
 # ## Look inside a prediction
 #
-# The cat that scikit-image ships, with a hole over half of its face. The controls come from other pictures.
+# The cat that scikit-image ships, with a hole over half of its face; `to_tensor(read_image("photo.jpg"), ...)` of
+# `ijepa_viz.data.transforms` would ask about a picture of yours. The controls come from other pictures.
 
 # %% tags=["cover"]
 cat = examples.photographs()[0]
