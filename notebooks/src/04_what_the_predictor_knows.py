@@ -123,8 +123,9 @@ for factor, row in table.items():
 factor_figure(table, f"{SOURCE}, small edition")
 
 # %% [markdown]
-# Species, part, facing and colour are **kept**; texture phase, speckle and the exact background are **dropped**, which
-# is what a joint-embedding predictive architecture promises: it need not represent what nobody can predict.
+# `menagerie-tiny` **keeps** species, part, facing and colour; it **drops** texture phase, speckle and the exact
+# background, which is what a joint-embedding predictive architecture promises: it need not represent what nobody can
+# predict.
 #
 # ## Questions
 #
