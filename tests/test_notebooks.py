@@ -66,7 +66,7 @@ def test_no_widget_is_taken_off_the_page_that_a_reader_scrolls_back_to(path):
 # How many pictures each shows, widgets' stills included.
 PICTURES = {
     "00_start_here": 4, "01_masks": 7, "02_three_architectures": 4, "03_pretrain": 4, "04_what_the_predictor_knows": 6,
-    "05_decoder": 5, "06_jepa_vs_generative": 2, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 2,
+    "05_decoder": 5, "06_jepa_vs_generative": 3, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 2,
 }  # fmt: skip
 # A minute and more each on a slow machine, of training or of thousands of scenes to draw and read: run with -m slow.
 LONG = ("02_", "03_", "05_", "06_", "07_", "09_")

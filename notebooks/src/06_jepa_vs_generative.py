@@ -22,6 +22,7 @@
 
 # %%
 import torch
+from IPython.display import display
 
 import ijepa_viz
 from decoders import load_decoder
@@ -43,18 +44,8 @@ size, grid, patch = model.config.image_size, model.grid, model.config.patch_size
 # %% [markdown]
 # ## Your hole
 #
-# Paint one over a held-out scene, or take *Draw one for me*; then click into the next cell and choose *Run, Run Selected
-# Cell and All Below*. A rectangle of 3x3 patches can be read by the recogniser further down.
-
-# %%
-INDEX = 12  # of the scenes that no model here was trained on
-image = torch.from_numpy(menagerie.scene(INDEX, size, seed=1).image).permute(2, 0, 1).float() / 255
-start = ijepa_viz.Masks.from_block(grid, 3, 4, *SHAPE).hidden[0].numpy()
-painter = MaskPainter((image.permute(1, 2, 0) * 255).byte().numpy(), grid, start)
-painter
-
-# %% [markdown]
-# ## Both models' answers
+# Paint one over a held-out scene, or take *Draw one for me*: when you let go, both models answer below it. The numbers
+# are energies, as multiples of what the truth gets.
 
 
 # %%
@@ -77,26 +68,51 @@ def answers_of(picture, masks, samples=4):
     return found, prediction
 
 
-masks = painter.masks
-found, prediction = answers_of(image, masks)
-
-
 def energy(objective, picture, masks, candidate):
     """What a model gives to one candidate, over what it gives to the truth."""
     batch, hole = normalise(picture)[None], normalise(candidate)[None]
     return float(objective.energy(batch, masks, hole) / objective.energy(batch, masks, batch))
 
 
-for name, candidate in found.items():
-    print(
-        f"{' '.join(name.split()):38} energy over the truth's: MAE {energy(generative, image, masks, candidate):.2f}, "
-        f"I-JEPA {energy(predictive, image, masks, candidate):.2f}"
+def side_by_side(masks, read=None):
+    """Every answer for one hole with its energies and, with ``read``, what that reads from each picture."""
+    found, prediction = answers_of(image, masks)
+    answers = []
+    for name, picture in found.items():
+        lines = [
+            f"energy MAE {energy(generative, image, masks, picture):.2f}",
+            f"energy I-JEPA {energy(predictive, image, masks, picture):.2f}",
+            *(read(picture, masks).values() if read else []),
+        ]
+        kind = "control" if name.startswith("control") else "predicted"
+        title = name if kind == "control" else name.replace(": ", ":\n", 1)
+        answers.append(Answer(title, picture, tuple(lines), kind))
+    return one_hole_figure(
+        prediction, answers, ["energies 1", "", *read(image, masks).values()] if read else ["energies 1"]
     )
 
+
+# %%
+INDEX = 12  # of the scenes that no model here was trained on
+image = torch.from_numpy(menagerie.scene(INDEX, size, seed=1).image).permute(2, 0, 1).float() / 255
+start = ijepa_viz.Masks.from_block(grid, 3, 4, *SHAPE).hidden[0].numpy()
+painter = MaskPainter((image.permute(1, 2, 0) * 255).byte().numpy(), grid, start, uploads=False)
+display(painter)
+shown = display(side_by_side(painter.masks), display_id=True)
+
+
+def again(_):
+    """Answer the hole that was just painted."""
+    if 0 < painter.hidden.sum() < painter.hidden.size:
+        shown.update(side_by_side(painter.masks))
+
+
+painter.observe(again, "seq")
+
 # %% [markdown]
-# Read this table with care. The MAE gives its *own* drawing hardly any energy, far below the truth's: the drawing is
-# exactly what it expects, although nothing in the world looks so blurred. The I-JEPA's energies lie close to 1 for
-# whatever could be there, and rise for the control.
+# Read the energies with care. The MAE gives its *own* drawing hardly any, far below the truth's: the drawing is
+# exactly what it expects, although nothing in the world looks so blurred. The I-JEPA's lie close to 1 for whatever could
+# be there, and rise for the control.
 #
 # ## What can be read from each
 #
@@ -136,21 +152,15 @@ real = held_out.images.float() / 255
 own = share_right(real, held_out)
 print("the recogniser on real blocks:", {name: f"{100 * share:.0f} %" for name, share in own.items()})
 
+# %% [markdown]
+# For the hole as it is painted above. Only a rectangle of 3x3 patches can be read: the network has seen no other.
+
 # %% tags=["cover"]
-readable = masks.targets.shape[-1] == SHAPE[0] * SHAPE[1] and prediction.masks == ijepa_viz.Masks.from_block(
-    grid, *(int(v) for v in masks.hidden[0].nonzero().min(0).values), *SHAPE
-)
-truth = list(read(image, masks).values()) if readable else []
-answers = []
-for name, picture in found.items():
-    lines = [
-        f"energy MAE {energy(generative, image, masks, picture):.2f}",
-        f"energy I-JEPA {energy(predictive, image, masks, picture):.2f}",
-    ]
-    lines += list(read(picture, masks).values()) if readable else []
-    kind = "control" if name.startswith("control") else "predicted"
-    answers.append(Answer(name.replace(": ", ":\n", 1) if kind == "predicted" else name, picture, tuple(lines), kind))
-one_hole_figure(prediction, answers, ["energies 1", "", *truth] if readable else ["energies 1"])
+masks = painter.masks
+rows_cols = masks.hidden[0].nonzero()
+extent = tuple((rows_cols.max(0).values - rows_cols.min(0).values + 1).tolist())
+readable = extent == SHAPE and len(rows_cols) == SHAPE[0] * SHAPE[1]
+side_by_side(masks, read if readable else None)
 
 # %% [markdown]
 # ## Over many scenes
@@ -193,6 +203,7 @@ for name, picture in over.items():
 
 # %%
 # This notebook checks itself.
+found, _ = answers_of(image, masks)
 outside = ~masks.hidden_pixels(patch)[0]
 assert torch.equal(found["MAE: pixels"][:, outside], image[:, outside]), "only the hole is drawn"
 assert energy(generative, image, masks, found["MAE: pixels"]) < 1, "nobody draws what an MAE expects better than itself"
