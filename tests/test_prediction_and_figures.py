@@ -72,8 +72,11 @@ def test_the_figure_shows_original_context_and_samples(model, decoder, picture):
 def test_nothing_in_the_figure_overlaps_or_is_cut(model, decoder, picture):
     prediction = predict(model, picture, HOLE)
     samples = decoder.sample(prediction, 6)
-    figure = completion_grid([(prediction, samples, samples)] * 3)
+    figure = completion_grid([(prediction, samples, samples)] * 3, names=["1 step", "2 steps", "the default"])
     axes = drawn_axes(figure)
+    assert [a.get_ylabel() for a in axes[::10]] == ["1 step", "2 steps", "the default"]
+    with pytest.raises(ValueError, match="3 rows and 1 names"):
+        completion_grid([(prediction, samples)] * 3, names=["one"])
     legend = figure.legends[0].get_window_extent()
     page = figure.bbox
     for box in [a.get_tightbbox() for a in axes] + [legend]:

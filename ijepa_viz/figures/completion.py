@@ -42,6 +42,7 @@ def outline(axes: Axes, masks: Masks, patch_size: int, colour: str, width: float
 def completion_grid(
     rows: Sequence[tuple[Prediction, DrawnSamples] | tuple[Prediction, DrawnSamples, DrawnSamples]],
     control: str = "another image's prediction",
+    names: Sequence[str] = (),
 ) -> Figure:
     """One row an image: original | context | S samples, drawn in their box on the image.
 
@@ -49,12 +50,15 @@ def completion_grid(
         rows: (prediction, samples), or (prediction, samples, control samples): the first two
             control samples stand at the right end, in their own colour.
         control: what the control samples were drawn from.
+        names: one a row, written at its left, where rows differ in more than their picture.
 
     Raises:
-        ValueError: no rows.
+        ValueError: no rows, or not as many names as rows.
     """
     if not rows:
         raise ValueError("completion_grid needs at least one row.")
+    if names and len(names) != len(rows):
+        raise ValueError(f"There are {len(rows)} rows and {len(names)} names: give one a row, or none.")
     count = len(rows[0][1].images)
     extra = min(2, count) if len(rows[0]) == 3 else 0
     columns = 2 + count + extra
@@ -75,6 +79,8 @@ def completion_grid(
         for axis, (picture, kind) in zip(line[2:], drawn, strict=True):
             show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
             outline(axis, prediction.masks, prediction.patch_size, BOX[kind])
+    for axis, name in zip(axes[:, 0], names, strict=False):
+        axis.set_ylabel(name, fontsize=9)
     axes[0, 0].set_title("original", fontsize=9)
     axes[0, 1].set_title("context", fontsize=9)
     for i in range(count):

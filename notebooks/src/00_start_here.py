@@ -116,7 +116,8 @@ def spread(samples):
 
 
 print(f"spread with 1 step {spread(one_step):.3f}, with {decoder.config.steps} steps {spread(many_steps):.3f}")
-completion_grid([(predictions[0], one_step), (predictions[0], many_steps)])
+rows_of_both = [(predictions[0], one_step), (predictions[0], many_steps)]
+completion_grid(rows_of_both, names=["1 step", f"{decoder.config.steps} steps"])
 
 # %% [markdown]
 # One step is the average of everything the model thinks possible: a blur, nearly the same every time.

@@ -118,8 +118,9 @@ print("bit-identical:", torch.equal(same.images, drawn["prediction"].images))
 # More steps commit to one possibility. The default is where more steps stopped helping.
 
 # %%
-rows = [(dog, decoder.sample(dog, 6, steps=steps, seed=SEED)) for steps in (1, 2, 4, decoder.config.steps)]
-completion_grid(rows)
+numbers = (1, 2, 4, decoder.config.steps)
+rows = [(dog, decoder.sample(dog, 6, steps=steps, seed=SEED)) for steps in numbers]
+completion_grid(rows, names=["1 step", *(f"{steps} steps" for steps in numbers[1:])])
 
 # %% [markdown]
 # ## What varies, and what does not
@@ -157,7 +158,8 @@ figure
 # %%
 assert training.wait() == 0, (work / "log.txt").read_text()[-2000:]
 own = load_decoder(sorted((work / "decoder").glob("step-*"))[-1])
-completion_grid([(p, own.sample(p, 6, steps=steps, seed=SEED)) for steps in (1, None) for p in predictions[:2]])
+rows = [(p, own.sample(p, 6, steps=steps, seed=SEED)) for steps in (1, None) for p in predictions[:2]]
+completion_grid(rows, names=["1 step"] * 2 + [f"{own.config.steps} steps"] * 2)
 
 # %% [markdown]
 # ## Questions
