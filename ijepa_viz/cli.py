@@ -180,11 +180,19 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ijepa_viz.data.soundness import open_readable
     from ijepa_viz.demo import check_pair
     from ijepa_viz.figures import cost_figure, factor_figure, png
+    from ijepa_viz.figures.costs import known_costs
     from ijepa_viz.probes import PROBES
 
     probe = PROBES[options.probe or "knn"] if options.decoder is None else None
     if options.decoder and len(options.models) > 1:
         raise ValueError("A decoder belongs to one model: name one.")
+    # What no figure can be drawn of is refused before anything is computed.
+    if options.figure and options.probe == "factors" and len(options.models) > 1:
+        raise ValueError("The factors' picture is of one model: name one.")
+    costs = {}
+    if options.figure and probe and options.probe != "factors":
+        costs = {name: training_of(name) for name in options.models}
+        known_costs(costs)
 
     def split(name: str):  # type: ignore[no-untyped-def]  # Source is imported late
         source = options.test_data if name == "test" and options.test_data else options.data
@@ -211,11 +219,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json:
         checkpoints.write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
     if options.figure and options.probe == "factors":
-        if len(tables) > 1:
-            raise ValueError("The factors' picture is of one model: name one.")
         figure = factor_figure(tables[options.models[0]], options.models[0])
     elif options.figure and probe:
-        costs = {name: training_of(name) for name in tables}
         figure = cost_figure(tables, costs, options.probe or "knn")
     if options.figure:
         if figure is None:

@@ -250,8 +250,8 @@ def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
     assert main([*command, "--figure", str(out), "--json", str(kept)]) == 1
     said = capsys.readouterr()
     assert "no training.json" in said.err
-    assert "target_encoder" in said.out  # the numbers are not lost with the figure
-    assert set(json.loads(kept.read_text())) == {folder, str(twin)}
+    assert "target_encoder" not in said.out  # refused before anything was computed
+    assert not kept.exists()
     write_training(twin, Training("ijepa", 1000, 0.5, 1e12, "a test"))
     table = tmp_path / "table.json"
     assert main([*command, "--figure", str(out), "--json", str(table)]) == 0
@@ -259,6 +259,7 @@ def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
     rows = json.loads(table.read_text())
     assert set(rows) == {folder, str(twin)}
     assert rows[folder] == rows[str(twin)]  # the same weights
+    assert main([*command[:3], "--probe", "low-shot", *command[5:], "--figure", str(out)]) == 0
     again = tmp_path / "again"
     assert main(["export", str(twin), str(again)]) == 0
     assert training_of(again) == Training("ijepa", 1000, 0.5, 1e12, "a test")  # the record travels

@@ -4,7 +4,8 @@ import pytest
 
 from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import bundled_names
-from ijepa_viz.costs import training_of
+from ijepa_viz.costs import Training, training_of
+from ijepa_viz.figures import cost_figure
 from train.__main__ import main as train
 from train.config import TrainConfig
 from train.cost import flops_an_image, main
@@ -60,3 +61,40 @@ def test_bundled_models_say_what_they_cost():
         assert cost.images > 0
         assert cost.flops > 0
     assert training_of("ijepa-vith14-in1k").hours <= 1200
+
+
+def test_the_cost_figure_draws_every_question_of_every_model():
+    row = {"target_encoder": 0.5, "target_encoder_last_4": 0.6, "random_init": 0.2, "chance": 0.1}
+    better = {**row, "target_encoder": 0.7, "target_encoder_last_4": 0.65}
+    few = {name: {"accuracy": value, "low": 0.0, "high": 1.0} for name, value in row.items()}
+    costs = {
+        "a": Training("ijepa", 1000, 0.5, 1e12, "a test"),
+        "b": Training("mae", 1000, 2.0, 3e12, "a test"),
+        "c": None,
+    }
+    tables = {
+        "a": {"train_images": 9, "linear": row, "1 a class": few},
+        "b": {"train_images": 9, "linear": better, "1 a class": few},
+        "c": {"train_images": 9, "linear": row, "1 a class": few},
+    }
+    figure = cost_figure(tables, costs, "all")
+    axes = figure.axes
+    assert [a.get_ylabel() for a in axes[::2]] == ["linear accuracy", "1 a class accuracy"]
+    dots = [[line.get_xydata()[0].tolist() for line in a.lines if line.get_marker() == "o"] for a in axes]
+    assert dots == [
+        [[1e12, 0.5], [3e12, 0.7]],
+        [[0.5, 0.5], [2.0, 0.7]],
+        [[1e12, 0.5], [3e12, 0.5]],
+        [[0.5, 0.5], [2.0, 0.5]],
+    ]
+    best = [[line.get_ydata()[0] for line in a.lines if line.get_marker() == "^"] for a in axes]
+    assert best == [[0.6, 0.7], [0.6, 0.7], [0.6, 0.6], [0.6, 0.6]]
+    assert "c" in figure.legends[0].get_title().get_text().split(": ")[-1]
+    one = cost_figure({"a": {"train_images": 9, **row}}, {"a": costs["a"]}, "knn")
+    assert [a.get_ylabel() for a in one.axes[::2]] == ["knn accuracy"]
+    with pytest.raises(ValueError, match="same data"):
+        cost_figure({**tables, "a": {"linear": row}}, costs, "all")
+    with pytest.raises(ValueError, match="does not say one accuracy"):
+        cost_figure({"a": {"prediction": 0.4}}, {"a": costs["a"]}, "pixels")
+    with pytest.raises(ValueError, match=r"no training\.json"):
+        cost_figure({"c": row}, {"c": None}, "knn")
