@@ -28,7 +28,7 @@ def test_a_job_is_requeued_at_its_limit_and_finishes(tmp_path):
         pytest.skip("no SLURM is running here")
     partition = re.search(r"^(\S+)\*", subprocess.run(["sinfo", "-h"], capture_output=True, text=True).stdout, re.M)[1]
     folder = tmp_path / "run"
-    # Four tenths of a second a step, so that the limit of three minutes comes before the end.
+    # At 15 to 20 steps a second on two cores the limit of three minutes comes before the end; a faster machine needs more.
     steps = int(os.environ.get("IJEPA_VIZ_SLURM_STEPS", "3500"))
     settings = [
         f"run.folder={folder}",
