@@ -26,6 +26,7 @@ from ijepa_viz.data import examples, menagerie
 from ijepa_viz.prediction import Prediction
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import linear_accuracy
+from ijepa_viz.probes.retrieval import TokenIndex
 
 
 def median_ms(act: Callable[[], object], repeats: int, warm_up: int = 3) -> float:
@@ -108,6 +109,11 @@ def main() -> None:
             probe(train, y, test, t)
             label = f"{probe.__name__}, 40 000 and 4800 features of {width}"
             rows.append((label, time.perf_counter() - start, "s (goal 60)"))
+    index = TokenIndex(torch.randn(4000, 64, 128), (8, 8))
+    block = torch.randn(9, 128)
+    for label, at in (("anywhere", None), ("at its own place", (3, 3))):
+        took = median_ms(lambda a=at: index.blocks(block, (3, 3), at=a), 20)
+        rows.append((f"the nearest of 4000 images to a 3x3 block, {label}", took, "ms"))
     menagerie.scenes(0, 50)
     start = time.perf_counter()
     menagerie.scenes(100, 400)
@@ -119,7 +125,7 @@ def main() -> None:
     )
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for label, value, unit in rows:
-        print(f"{label:50} {value:9.2f} {unit}")
+        print(f"{label:60} {value:9.2f} {unit}")
     if options.json:
         options.json.write_text(json.dumps({label: value for label, value, _ in rows}, indent=2) + "\n")
 

@@ -91,15 +91,20 @@ class TokenIndex:
         if down < 1 or right < 1 or (at and not (0 <= at[0] < down and 0 <= at[1] < right)):
             raise ValueError(f"A {height}x{width} block at {at} does not fit in the {rows}x{cols} grid.")
         query = F.normalize(tokens.float().to(self.tokens.device), dim=-1)
-        # Every token of the block against every patch of every image, then the diagonal that a block is.
-        score = (self.tokens @ query.T).view(len(self), rows, cols, -1)
-        total = torch.zeros(len(self), down, right, device=score.device)
-        for t in range(len(query)):
-            r, c = divmod(t, width)
-            total += score[:, r : r + down, c : c + right, t]
-        total /= len(query)
         if at is not None:
-            total = total[:, at[0] : at[0] + 1, at[1] : at[1] + 1]
+            first = at[0] * cols + at[1]
+            places = [first + r * cols + c for r in range(height) for c in range(width)]
+            total = torch.stack([self.tokens[:, p] @ q for p, q in zip(places, query, strict=True)]).sum(0)[
+                :, None, None
+            ]
+        else:
+            # Every token of the block against every patch of every image, then the diagonal that a block is.
+            score = (self.tokens @ query.T).view(len(self), rows, cols, -1)
+            total = torch.zeros(len(self), down, right, device=score.device)
+            for t in range(len(query)):
+                r, c = divmod(t, width)
+                total += score[:, r : r + down, c : c + right, t]
+        total /= len(query)
         origin, across = at or (0, 0), total.shape[2]
         flat = total.flatten(1)
         if each:
