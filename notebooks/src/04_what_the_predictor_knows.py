@@ -40,7 +40,7 @@ others = torch.from_numpy(menagerie.scenes(100, 700, size, seed=1)).permute(0, 3
 
 def ask(scene):
     """The question about a scene's hole."""
-    return Question(model, to_tensor(scene.image, size), block_of(scene, model.grid), others)
+    return Question(model, to_tensor(scene.image, size), block_of(scene, model.grid), others, scenes=500)
 
 
 def look(name, scene):
