@@ -159,6 +159,8 @@ def _look(options: argparse.Namespace) -> int:
     size = model.config.image_size
     if options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}.")
+    if options.scenes is not None and options.probe != "position":
+        raise ValueError(f"--scenes is for --probe position, not {options.probe}: leave it out.")
     scheme, _, index = options.image.partition(":")
     if scheme == "scene" and index.isdigit():
         # Of the seed whose scenes are never trained on.

@@ -312,5 +312,8 @@ def test_the_command_writes_the_figure(lively, tmp_path, picture, capsys):
     assert main([*command, "scene:3", "--probe", "maps", "--out", str(out)]) == 0
     assert out.stat().st_size > 5000
     assert "prediction_cosine" in capsys.readouterr().out
+    assert main([*command, "scene:3", "--probe", "maps", "--scenes", "5", "--out", str(out)]) == 1
+    assert "--probe position" in capsys.readouterr().err
+    assert main([*command, "scene:3", "--probe", "position", "--scenes", "5", "--out", str(out)]) == 0
     assert main([*command, str(tmp_path / "photo.png"), "--probe", "map", "--out", str(out)]) == 1
     assert "Did you mean 'maps'?" in capsys.readouterr().err

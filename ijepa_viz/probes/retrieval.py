@@ -94,9 +94,8 @@ class TokenIndex:
         if at is not None:
             first = at[0] * cols + at[1]
             places = [first + r * cols + c for r in range(height) for c in range(width)]
-            total = torch.stack([self.tokens[:, p] @ q for p, q in zip(places, query, strict=True)]).sum(0)[
-                :, None, None
-            ]
+            one_by_one = [self.tokens[:, p] @ q for p, q in zip(places, query, strict=True)]
+            total = torch.stack(one_by_one).sum(0)[:, None, None]
         else:
             # Every token of the block against every patch of every image, then the diagonal that a block is.
             score = (self.tokens @ query.T).view(len(self), rows, cols, -1)
