@@ -150,7 +150,7 @@ def share_right(pictures, asked):
 
 real = held_out.images.float() / 255
 own = share_right(real, held_out)
-print("the recogniser on real blocks:", {name: f"{100 * share:.0f} %" for name, share in own.items()})
+print("the recogniser on real blocks:", ", ".join(f"{name} {100 * share:.0f} %" for name, share in own.items()))
 
 # %% [markdown]
 # For the hole as it is painted above. Only a rectangle of 3x3 patches can be read: the network has seen no other.

@@ -93,9 +93,8 @@ tables = {NAME: linear, "wild-tiny": PROBES["linear"](ijepa_viz.load_model("wild
 costs = {name: training_of(name) for name in names}
 for name in (*names, "ijepa-vith14-in1k"):
     cost = training_of(name)
-    print(
-        f"{name:18} {cost.images / 1e6:8.2f} M pictures  {cost.flops:.1e} operations  {cost.hours:7.1f} hours of {cost.hardware}"
-    )
+    print(f"{name:18} {cost.images / 1e6:8.2f} M pictures  {cost.flops:.1e} operations  {cost.hours:7.1f} hours")
+    print(f"{'':18} on {cost.hardware}")
 
 # %% tags=["cover"]
 cost_figure(tables, costs, "linear")
