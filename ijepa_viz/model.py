@@ -261,9 +261,13 @@ class Predictor(nn.Module):
         batch, blocks, patches, width = asked.shape
         x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked], dim=2).flatten(0, 1)  # (B M, K + T, P)
         mask = None if valid is None else key_mask(valid, patches).repeat_interleave(blocks, dim=0)
-        for layer in self.predictor_blocks:
+        layers: Any = self.predictor_blocks
+        for layer in layers[:-1]:
             x = recomputed(self, layer, x, attn_mask=mask)
-        return x[:, seen.shape[1] :].reshape(batch, blocks, patches, width)
+        for layer in layers[-1:]:
+            # Nobody looks at the last layer's context.
+            x = recomputed(self, _layer_of_targets, layer, x, seen.shape[1], mask)
+        return x[:, -patches:].reshape(batch, blocks, patches, width)
 
     def _with_shared_context(self, seen: Tensor, valid: Tensor | None, asked: Tensor) -> Tensor:
         """As :meth:`_with_own_context`, the context computed once for all blocks."""
@@ -278,6 +282,21 @@ class Predictor(nn.Module):
             # Nobody looks at the last layer's context.
             seen, asked = recomputed(self, _shared_layer, layer, seen, asked, around, own, last=layer is layers[-1])
         return asked.view(batch, blocks, patches, width)
+
+
+def _layer_of_targets(layer: Any, x: Tensor, context: int, mask: Tensor | None) -> Tensor:
+    """One ViT block on (B, K + T, P) that gives only what follows the first ``context`` = K tokens, (B, T, P)."""
+    attention, width = layer.attn, x.shape[-1]
+    normed, asked = layer.norm1(x), x[:, context:]
+    # In the order of the one projection: queries, then keys and values.
+    weights, biases = ((t[:width], t[width:]) for t in (attention.qkv.weight, attention.qkv.bias))
+    queries = F.linear(normed[:, context:], weights[0], biases[0])
+    keys, values = F.linear(normed, weights[1], biases[1]).chunk(2, dim=-1)
+    queries, keys, values = (
+        t.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for t in (queries, keys, values)
+    )
+    asked = asked + attention.proj(_merged(attend(queries, keys, values, mask)))
+    return asked + layer.mlp(layer.norm2(asked))
 
 
 def _shared_layer(

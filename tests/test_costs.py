@@ -33,7 +33,9 @@ def test_operations_are_those_one_counts_by_hand(tmp_path):
     context, target, all_patches, pixels = 7, 9, 16, 3 * 64  # a 3x3 block of 16 patches
     encoder = vit(context, 32, 2) + context * pixels * 32
     teacher = vit(all_patches, 32, 2) + all_patches * pixels * 32
-    predictor = vit(all_patches, 16, 3) + context * 32 * 16 + target * 16 * 32
+    # Of the last layer's context only keys and values are needed: 2 D^2 a token.
+    last = 2 * all_patches * 16**2 + 10 * target * 16**2 + 2 * target * all_patches * 16
+    predictor = vit(all_patches, 16, 2) + last + context * 32 * 16 + target * 16 * 32
     # Backward costs twice forward, save that no gradient of the pixels is computed.
     expected = 2 * (3 * (encoder + predictor) - context * pixels * 32 + teacher)
     assert flops_an_image(config) == pytest.approx(expected, rel=0.02)

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ijepa_viz.attention import choose_kernels
+from ijepa_viz.attention import choose_kernels, key_mask
 from ijepa_viz.checkpoints import write_file
 from ijepa_viz.data.transforms import normalise, random_resized_crop
 from ijepa_viz.masks import Masks
@@ -184,6 +184,22 @@ def _plain_masks(batch: int, config: TrainConfig, generator: torch.Generator) ->
     return Masks(torch.where(valid, padded, padded[:, :1]), torch.stack(targets), (rows, cols), valid)
 
 
+def _plain_predict(predictor: Any, context: Tensor, masks: Masks) -> Tensor:
+    """Every layer on every token, (B, K, D) -> (B, M, T, D)."""
+    batch, blocks, patches = masks.targets.shape
+    positions = predictor.predictor_pos_embed[0]
+    seen = predictor.predictor_embed(context) + positions[masks.context]
+    asked = (predictor.mask_token[0] + positions[masks.targets]).to(seen.dtype)
+    x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked], dim=2).flatten(0, 1)
+    mask = None
+    if masks.context_valid is not None:
+        mask = key_mask(masks.context_valid, patches).repeat_interleave(blocks, dim=0)
+    for layer in predictor.predictor_blocks:
+        x = layer(x, attn_mask=mask)
+    x = predictor.predictor_norm(x[:, seen.shape[1] :])
+    return predictor.predictor_proj(x).view(batch, blocks, patches, -1)
+
+
 def plain(config: TrainConfig, batch: int, device: torch.device, low: bool) -> Step:
     """The step as it is written first."""
     torch.manual_seed(0)
@@ -204,7 +220,6 @@ def plain(config: TrainConfig, batch: int, device: torch.device, low: bool) -> S
             images = normalise(torch.cat(crops).to(device))
         with clock.part("masks"):
             masks = _plain_masks(batch, config, generator).to(device)
-        assert model.predictor is not None
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
             with clock.part("target"), torch.no_grad():
                 tokens = model.target_encoder(images).float()
@@ -212,7 +227,7 @@ def plain(config: TrainConfig, batch: int, device: torch.device, low: bool) -> S
             with clock.part("context"):
                 context = model.encoder(images, masks.context, masks.context_valid)
             with clock.part("predictor"):
-                loss = F.smooth_l1_loss(model.predictor(context, masks).float(), target)
+                loss = F.smooth_l1_loss(_plain_predict(model.predictor, context, masks).float(), target)
         with clock.part("backward"):
             loss.backward()
         with clock.part("optimizer"):

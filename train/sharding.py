@@ -48,14 +48,14 @@ def parts(net: nn.Module) -> Iterator[nn.Module]:
     """What is gathered for itself: attentions and MLPs. Norms and embeddings, which are small, are the root's."""
     for module in list(net.modules()):
         layers: Any = []
+        attending: Any = []
         if isinstance(module, Encoder):
-            layers = module.blocks
-        # A shared context uses what is inside attentions: its narrow predictor is gathered with the root.
+            layers = attending = module.blocks
+        # A shared context, and every last layer, use what is inside attentions: those are gathered with the root.
         elif isinstance(module, Predictor) and not module.shared:
-            layers = module.predictor_blocks
-        for layer in layers:
-            yield layer.attn
-            yield layer.mlp
+            layers, attending = module.predictor_blocks, module.predictor_blocks[:-1]
+        yield from (layer.attn for layer in attending)
+        yield from (layer.mlp for layer in layers)
 
 
 def whole(value: Any) -> Any:
