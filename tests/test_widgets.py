@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from dataclasses import replace
@@ -54,6 +55,40 @@ def test_the_mask_goes_both_ways(picture):
         painter.hidden = np.zeros((5, 4), bool)
     with pytest.raises(ValueError, match="empty"):
         _ = MaskPainter(picture, (4, 5)).masks
+
+
+def test_of_strokes_that_come_quickly_the_last_is_answered(picture):
+    painter = MaskPainter(picture, (2, 2))
+    answered = []
+    painter.on_hole(lambda masks: answered.append(masks.hidden[0].int().flatten().tolist()))
+
+    async def strokes():
+        for text in ("1000", "1100", "0001"):
+            paint(painter, text)
+        await asyncio.sleep(0.2)
+        paint(painter, "0110")
+        paint(painter, "0000")  # nothing is hidden any more: there is nothing to answer
+        await asyncio.sleep(0.2)
+
+    asyncio.run(strokes())
+    assert answered == [[0, 0, 0, 1]]
+    paint(painter, "1000")  # no loop runs: at once
+    paint(painter, "1111")
+    assert answered == [[0, 0, 0, 1], [1, 0, 0, 0]]
+
+
+def test_a_hole_that_cannot_be_answered_says_why_until_one_can(picture):
+    painter = MaskPainter(picture, (2, 2))
+
+    def answer(masks):
+        if masks.hidden.sum() > 1:
+            raise ValueError("too many patches")
+
+    painter.on_hole(answer)
+    paint(painter, "1100")
+    assert painter.error == "This hole was not answered: too many patches"
+    paint(painter, "1000")
+    assert painter.error == ""
 
 
 def test_where_widgets_do_not_run_there_is_a_picture(picture):

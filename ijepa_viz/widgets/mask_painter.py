@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
 _SIDE = 320
 # How many of pretraining's masks a page can ask for; seeds 0 to 31.
 _PAPER_MASKS = 32
+# Seconds without a further stroke after which a hole is answered.
+_REST = 0.03
 
 
 class MaskPainter(PictureWidget):
@@ -87,6 +91,36 @@ class MaskPainter(PictureWidget):
     def picture(self) -> Image.Image:
         """What is painted on, 320 pixels square; the user may have brought their own."""
         return self._picture
+
+    def on_hole(self, answer: Callable[[Masks], object]) -> None:
+        """Call ``answer(masks)`` for every hole painted from now on, and show below the picture what went wrong.
+
+        Strokes that come while ``answer`` still works on another are taken together: the last counts. A mask that
+        hides nothing or everything is no hole. Where no event loop runs, as in a script, the answer comes at once.
+        """
+        waiting: list[asyncio.TimerHandle] = []
+
+        def now() -> None:
+            if not 0 < self.hidden.sum() < self.hidden.size:
+                return
+            try:
+                answer(self.masks)
+            except Exception as error:  # shown on the page: a callback's traceback would be seen nowhere
+                self.error = f"This hole was not answered: {str(error) or type(error).__name__}"
+            else:
+                self.error = ""
+
+        def painted(_: object) -> None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                now()
+                return
+            while waiting:
+                waiting.pop().cancel()
+            waiting.append(loop.call_later(_REST, now))
+
+        self.observe(painted, "seq")
 
     def save(self, path: str | Path) -> None:
         """Write the mask: ``.npy`` for NumPy, (rows, cols) bool; ``.json`` for :meth:`ijepa_viz.Masks.from_json`.

@@ -26,8 +26,9 @@ from IPython.display import display
 
 import ijepa_viz
 from decoders import load_decoder
+from decoders.faithfulness import draw, see
 from decoders.ground_truth import QUESTIONS, SHAPE, blocks_asked, learned_eye
-from decoders.recogniser import read_out
+from decoders.recogniser import as_images, read_out
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import denormalise, normalise
 from ijepa_viz.figures import Answer, one_hole_figure
@@ -99,15 +100,7 @@ start = ijepa_viz.Masks.from_block(grid, 3, 4, *SHAPE).hidden[0].numpy()
 painter = MaskPainter((image.permute(1, 2, 0) * 255).byte().numpy(), grid, start, uploads=False)
 display(painter)
 shown = display(side_by_side(painter.masks), display_id=True)
-
-
-def again(_):
-    """Answer the hole that was just painted."""
-    if 0 < painter.hidden.sum() < painter.hidden.size:
-        shown.update(side_by_side(painter.masks))
-
-
-painter.observe(again, "seq")
+painter.on_hole(lambda masks: shown.update(side_by_side(masks)))
 
 # %% [markdown]
 # Read the energies with care. The MAE gives its *own* drawing hardly any, far below the truth's: the drawing is
@@ -120,26 +113,24 @@ painter.observe(again, "seq")
 # trained here in a few seconds, so it is less good than the one behind the tables in the README.
 
 # %%
-learned, held_out = blocks_asked(model, 2500, seed=2001), blocks_asked(model, 400, seed=2002)
+learned = blocks_asked(model, 2500, seed=2001)
 eye = learned_eye(model, learned, patch, epochs=6)
 
 
-def block_pixels(pictures, masks):
-    """The hidden 3x3 block of each picture, in [-1, 1] as the recogniser wants it."""
-    patches = patchify(pictures, patch)
-    index = masks.targets[:, 0, :, None].expand(len(pictures), -1, patches.shape[-1])
-    return unpatchify(patches.gather(1, index), SHAPE, patch) * 2 - 1
+def block_pixels(picture, masks):
+    """The hidden 3x3 block of a picture, (1, 3, h, w) in [-1, 1] as the recogniser wants it."""
+    return unpatchify(patchify(picture[None], patch)[:, masks.targets[0, 0]], SHAPE, patch) * 2 - 1
 
 
 def read(picture, masks):
     """What the recogniser says of one picture's block: question -> answer."""
-    logits = read_out(eye, block_pixels(picture[None], masks))
+    logits = read_out(eye, block_pixels(picture, masks))
     return {name: learned.classes[name][int(logits[name].argmax())] for name in QUESTIONS}
 
 
-def share_right(pictures, asked):
-    """Question -> the share of pictures (n, 3, H, W) that are read as what was there."""
-    logits = read_out(eye, block_pixels(pictures, asked.masks))
+def share_right(blocks, asked):
+    """Question -> the share of blocks (n, 3, h, w) that are read as what was there."""
+    logits = read_out(eye, blocks)
     right = {}
     for name in QUESTIONS:
         said = [learned.classes[name][i] for i in logits[name].argmax(1).tolist()]
@@ -147,10 +138,6 @@ def share_right(pictures, asked):
         right[name] = sum(a == b for a, b in zip(said, truth, strict=True)) / len(said)
     return right
 
-
-real = held_out.images.float() / 255
-own = share_right(real, held_out)
-print("the recogniser on real blocks:", ", ".join(f"{name} {100 * share:.0f} %" for name, share in own.items()))
 
 # %% [markdown]
 # For the hole as it is painted above. Only a rectangle of 3x3 patches can be read: the network has seen no other.
@@ -165,19 +152,23 @@ side_by_side(masks, read if readable else None)
 # %% [markdown]
 # ## Over many scenes
 #
-# Of 150 held-out scenes with a part hidden: how often is species, part, facing and colour of the hidden thing read from
+# Of 300 held-out scenes with a part hidden: how often is species, part, facing and colour of the hidden thing read from
 # each answer?
 
 # %%
-COUNT = 150
-asked = blocks_asked(model, COUNT, seed=2005)
-collected = {}
-for i in range(COUNT):
-    one, _ = answers_of(asked.images[i].float() / 255, asked.masks[i : i + 1], samples=1)
-    for name, picture in one.items():
-        collected.setdefault(" ".join(name.split()), []).append(picture)
-shares = {"real pixels": share_right(asked.images.float() / 255, asked)}
-shares |= {name: share_right(torch.stack(pictures), asked) for name, pictures in collected.items()}
+asked = blocks_asked(model, 300, seed=2005)
+batch = normalise(asked.images / 255)
+seen = see(model, batch, asked.masks, patch_size=patch)
+tokens, places = seen.predicted, seen.places
+pixels = denormalise(unpatchify(generative.draw(batch, asked.masks)[:, 0], SHAPE, patch)).clamp(0, 1)
+blocks = {
+    "real pixels": as_images(seen.clean, SHAPE),
+    "MAE: pixels": pixels * 2 - 1,
+    "I-JEPA: its mean": as_images(draw(decoder, tokens, places, num_inference_steps=1), SHAPE),
+    "I-JEPA: one sample": as_images(draw(decoder, tokens, places), SHAPE),
+    "control: another image's prediction": as_images(draw(decoder, tokens.roll(1, 0), places), SHAPE),
+}
+shares = {name: share_right(pictures, asked) for name, pictures in blocks.items()}
 for name, row in shares.items():
     print(f"{name:38}", "  ".join(f"{question} {100 * share:3.0f} %" for question, share in row.items()))
 
@@ -209,6 +200,6 @@ assert torch.equal(found["MAE: pixels"][:, outside], image[:, outside]), "only t
 assert energy(generative, image, masks, found["MAE: pixels"]) < 1, "nobody draws what an MAE expects better than itself"
 assert shares["real pixels"]["species"] > 0.8
 control = shares["control: another image's prediction"]
-for name in ("MAE: pixels", "I-JEPA: its mean", "I-JEPA: sample 1"):
+for name in ("MAE: pixels", "I-JEPA: its mean", "I-JEPA: one sample"):
     assert shares[name]["colour"] > control["colour"] + 0.2, name
 print("All checks passed.")
