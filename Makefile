@@ -38,6 +38,9 @@ install: .venv/.installed
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[lab,test]'
+	@# Python keeps what it compiled at the first import. Where it is told not to, every process would take 10 s longer.
+	@# Some packages hold templates, which are no Python and do not compile.
+	@if [ -n "$$PYTHONDONTWRITEBYTECODE" ]; then $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true; fi
 	touch $@
 
 # Browser tests use an installed Chrome or Chromium; as root on Debian one is installed.
