@@ -65,9 +65,9 @@ for kind, name in NAMES.items():
 
 # %%
 grid, size = models["ijepa"].model.grid, models["ijepa"].model.config.image_size
-questions = ask(120, size, grid, block=3, seed=1004)
+questions = ask(40, size, grid, block=3, seed=1004)
 candidates = distractors(questions)
-SCENE = 2  # any of the 120
+SCENE = 2  # any of the 40
 values = {kind: energies(model, questions, candidates)[:, SCENE].tolist() for kind, model in models.items()}
 prediction = predict(models["ijepa"].model, questions.images[SCENE].float() / 255, questions.masks[SCENE : SCENE + 1])
 about = {"true": "what is really there", **KINDS}
@@ -81,12 +81,12 @@ diagram
 # %% [markdown]
 # ## Over many scenes
 #
-# One scene is an anecdote. Over 120 scenes: how often does a distractor get more energy than the truth (AUROC; 0.5 is
+# One scene is an anecdote. Over 100 scenes: how often does a distractor get more energy than the truth (AUROC; 0.5 is
 # chance)? Pale bars are untrained models. The full table, 1000 scenes, is
 # `python -m train.energies menagerie-tiny menagerie-tiny-mae menagerie-tiny-invariance`.
 
 # %% tags=["cover"]
-table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=120)
+table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=100)
 print(f"{'':16}", *(f"{name.split(', ')[-1]:>11}" for name in table))
 for kind in KINDS:
     print(f"{kind:16}", *(f"{row[kind]['accuracy']:11.2f}" for row in table.values()))
@@ -107,7 +107,8 @@ figure
 work = Path(tempfile.mkdtemp())
 WIDTH = 64  # of the encoder in the collapse config
 SWITCHES = ["nothing broken", "no stop-gradient"]
-SHORT = ["optimization.steps=240", "run.monitor_every=20", "data.source=menagerie:count=2000", "data.eval_source=null"]
+SHORT = ["optimization.steps=140", "optimization.warmup=20", "run.monitor_every=10"]
+SHORT += ["data.source=menagerie:count=1500", "data.eval_source=null"]
 
 
 def break_it(name):

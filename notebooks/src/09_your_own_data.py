@@ -45,7 +45,7 @@ work = Path(tempfile.mkdtemp())
 if FOLDER is None:
     FOLDER = work / "pictures"
     FOLDER.mkdir()
-    for i, pixels in enumerate(menagerie.scenes(0, 1000, 96, seed=0)):
+    for i, pixels in enumerate(menagerie.scenes(0, 800, 96, seed=0)):
         Image.fromarray(pixels).save(FOLDER / f"{i:04}.jpg", quality=92)
 
 # %% [markdown]
@@ -79,7 +79,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 run(
     "train", "--fname", str(configs["train"] / "menagerie-tiny.yaml"), f"data.source={FOLDER}", "data.eval_source=null",
     f"run.folder={work / 'model'}", "model.image_size=48", "model.width=96", "model.heads=3", "mask.options={max_context: 16}",
-    "optimization.steps=140", "optimization.batch_size=64", "optimization.ema=[0.99, 0.999]", "optimization.warmup=30",
+    "optimization.steps=120", "optimization.batch_size=64", "optimization.ema=[0.99, 0.999]", "optimization.warmup=30",
     "regularizer.weight=0.05", "run.monitor_every=20",
 )  # fmt: skip
 checkpoint = sorted((work / "model").glob("step-*"))[-1]
@@ -96,7 +96,7 @@ print(fill(str(verdict(read_log(work / "model"), model.config.width)), 96))
 # %%
 run(
     "decoders", "--fname", str(configs["decoders"] / "menagerie-tiny-ridge.yaml"), f"ijepa={checkpoint}",
-    f"data.source={FOLDER}", f"run.folder={work / 'decoder'}", "optimization.steps=60",
+    f"data.source={FOLDER}", f"run.folder={work / 'decoder'}", "optimization.steps=40",
 )  # fmt: skip
 decoder = load_decoder(sorted((work / "decoder").glob("step-*"))[-1])
 
