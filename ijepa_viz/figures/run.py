@@ -75,6 +75,7 @@ def run_figure(rows: Rows, title: str) -> Figure:
     """The curves of a log, six panels; panels without numbers say so."""
     figure = Figure("The log of a training run as curves.", figsize=(13, 7.5), layout="constrained")
     figure.suptitle(title, fontsize=14, fontweight="bold")
+    seen = max((int(row["images"]) for row in rows), default=0)
     for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         drawn = 0
         for number, (column, points) in enumerate(panel.lines(rows).items()):
@@ -83,6 +84,8 @@ def run_figure(rows: Rows, title: str) -> Figure:
             drawn += 1
             style = "--" if column in panel.controls else "-"
             marker = "o" if len(points) < 30 else None
+            if len(points) == 1 and column in panel.controls:
+                points, marker = [(0, points[0][1]), *points], None  # a level to compare with, not a dot
             x, y = zip(*points, strict=True)
             axes.plot(x, y, style, color=f"C{number}", marker=marker, markersize=3, label=panel.columns[column])
         axes.set_title(panel.title, fontsize=11)
@@ -93,6 +96,8 @@ def run_figure(rows: Rows, title: str) -> Figure:
         if panel.logarithmic and drawn:
             axes.set_yscale("log")
         if drawn:
+            # As in the page's monitor: also where something was measured once, one sees when.
+            axes.set_xlim(-0.04 * seen, 1.04 * seen)
             axes.legend(fontsize=8, frameon=False)
             axes.grid(alpha=0.25)
         else:
