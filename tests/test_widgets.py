@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,12 @@ def test_the_mask_goes_both_ways(picture):
         _ = MaskPainter(picture, (4, 5)).masks
 
 
+def apart(run):
+    """In a thread of its own: the browser tests leave an event loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
+
+
 def test_of_strokes_that_come_quickly_the_last_is_answered(picture):
     painter = MaskPainter(picture, (2, 2))
     answered = []
@@ -70,10 +77,10 @@ def test_of_strokes_that_come_quickly_the_last_is_answered(picture):
         paint(painter, "0000")  # nothing is hidden any more: there is nothing to answer
         await asyncio.sleep(0.2)
 
-    asyncio.run(strokes())
+    apart(lambda: asyncio.run(strokes()))
     assert answered == [[0, 0, 0, 1]]
-    paint(painter, "1000")  # no loop runs: at once
-    paint(painter, "1111")
+    apart(lambda: paint(painter, "1000"))  # no loop runs: at once
+    apart(lambda: paint(painter, "1111"))
     assert answered == [[0, 0, 0, 1], [1, 0, 0, 0]]
 
 
@@ -85,9 +92,9 @@ def test_a_hole_that_cannot_be_answered_says_why_until_one_can(picture):
             raise ValueError("too many patches")
 
     painter.on_hole(answer)
-    paint(painter, "1100")
+    apart(lambda: paint(painter, "1100"))
     assert painter.error == "This hole was not answered: too many patches"
-    paint(painter, "1000")
+    apart(lambda: paint(painter, "1000"))
     assert painter.error == ""
 
 
