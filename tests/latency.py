@@ -2,7 +2,7 @@
 
 Strokes are drawn with the mouse in a headless Chromium. Reported, as medians over strokes: pointer-up to the first
 decoded pixels and to the final samples; and pointer move to the painted patch on the screen, at rest and while the
-model works. ipympl is in no other way needed: ``pip install '.[latency]'``.
+model works. ipympl is in no other way needed: ``pip install -e '.[latency]'``.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def main() -> int:
     if importlib.util.find_spec("ipympl"):
         kinds.append("ipympl")
     else:
-        print("ipympl is not installed, so it is not beside ours: pip install '.[latency]'")
+        print("ipympl is not installed, so it is not beside ours: pip install -e '.[latency]'")
     table = {kind: run(options.model, kind, options.strokes, chromium) for kind in kinds}
     print(f"milliseconds, median of {options.strokes} strokes, {options.model}")
     for name in table["ours"]:
