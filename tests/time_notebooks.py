@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import nbformat
+from build_gallery import NOTEBOOKS
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 _GOAL, _GOAL_OF_ALL = 60, 600
 
 

@@ -103,7 +103,7 @@ for name, folder in (("I-JEPA", run[0]), ("masked autoencoder", generative[0])):
 # After so little both are ahead of their random initialisation and behind the colour thumbnail, and that is the honest
 # result: most of what kNN needs on so simple a task is *where which colour is*. Set `optimization.steps=800` above, and
 # wait two minutes, to see the I-JEPA draw level. The bundled
-# `menagerie-tiny` saw a hundred times as many pictures and stands at 86.6 % where the thumbnail has 63.9 %
+# `menagerie-tiny` saw 190 times as many pictures and stands at 86.6 % where the thumbnail has 63.9 %
 # (`ijepa-viz info menagerie-tiny`; five classes of scenes at 64 px).
 #
 # ## The verdict in words
