@@ -13,7 +13,7 @@
 # **Time.** Twenty minutes to read; the short form trains for under a minute on a laptop's CPU. **You need**
 # `00_start_here`; `03_pretrain` and `05_decoder` explain the two trainings.
 #
-# Set `FOLDER` to a folder of yours: pictures in it, or in a subfolder a class. As it stands, the notebook writes 1000
+# Set `FOLDER` to a folder of yours: pictures in it, or in a subfolder a class. As it stands, the notebook writes 800
 # drawn scenes as JPEG files, which stand for your pictures.
 
 # %%
