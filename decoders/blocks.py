@@ -39,6 +39,9 @@ class Blocks:
     predicted: Tensor
     target: Tensor
 
+    def __getitem__(self, some: slice) -> Blocks:
+        return Blocks(*(getattr(self, f.name)[some] for f in fields(self)))
+
     def to(self, device: torch.device | str) -> Blocks:
         """A copy on ``device``, in float32 where it holds numbers."""
         moved = {f.name: getattr(self, f.name).to(device) for f in fields(self)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from decoders.sampling import Decoder
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import Split
-from ijepa_viz.probes.factors import Questions, ask, wilson
+from ijepa_viz.probes.factors import TOGETHER, Questions, ask, ask_linearly, coarser, renumbered, wilson
+from ijepa_viz.probes.features import standardise
 
 QUESTIONS = ("species", "part", "facing", "colour")
 # Which hidden parts make up the three cases that the announcement shows.
@@ -34,12 +36,6 @@ def learned_eye(model: IJEPA, questions: Questions, patch_size: int, epochs: int
     return train_recogniser(real, labels, {name: len(questions.classes[name]) for name in QUESTIONS}, epochs)
 
 
-def relabelled(questions: Questions, known: Questions, name: str) -> Tensor:
-    """The labels of ``questions`` in the numbering of ``known``; -1 for a class that it never saw."""
-    numbers = {c: i for i, c in enumerate(known.classes[name])}
-    return torch.tensor([numbers.get(questions.classes[name][int(i)], -1) for i in questions.labels[name]])
-
-
 @INSTRUMENTS.register("ground-truth")
 def ground_truth(
     model: IJEPA, decoder: Decoder, split: Split, train: int = 10000, test: int = 1200, epochs: int = 12
@@ -49,6 +45,9 @@ def ground_truth(
     Rows are whose prediction was decoded, columns what was asked. ``real_pixels`` is the recogniser's own accuracy.
     ``another_image`` decodes the prediction of the next scene in this scene's hole: read against this scene's truth
     it should be chance, and against that of the scene it is from (``..._its_own_truth``) as good as the prediction.
+    ``read_from_tokens`` has no picture: it is the most probable answer of a linear probe of the same predicted tokens,
+    and ``drawn_from_tokens`` one answer drawn by its probabilities. Samples that differ where the prediction leaves
+    something open can be expected to reach the latter; what they lack to it is lost by the decoder.
 
     Raises:
         ValueError: pictures without known truth.
@@ -61,11 +60,10 @@ def ground_truth(
     eye = learned_eye(model, learned, patch, epochs)
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
-    fit_on = normalise(learned.images[:4000] / 255)
     seen, blind = (see(m, normalise(asked.images / 255), asked.masks, patch_size=patch) for m in (model, untrained))
-    ridge, random_ridge = (
-        closed_form(m, see(m, fit_on, learned.masks[:4000], patch_size=patch)) for m in (model, untrained)
-    )
+    known = see(model, normalise(learned.images / 255), learned.masks, patch_size=patch)
+    fit_on = see(untrained, normalise(learned.images[:4000] / 255), learned.masks[:4000], patch_size=patch)
+    ridge, random_ridge = closed_form(model, known[:4000]), closed_form(untrained, fit_on)
     tokens, places = seen.predicted, seen.places
     other = draw(decoder, tokens.roll(-1, 0), places)
     decoded = {
@@ -81,15 +79,19 @@ def ground_truth(
         "another_image_its_own_truth": other,
         "null": draw(decoder, tokens, places, condition="null"),
     }
-    truth = {name: relabelled(asked, learned, name) for name in QUESTIONS}
+    answers = {
+        row: {name: x.argmax(1) for name, x in read_out(eye, as_images(pixels, SHAPE)).items()}
+        for row, pixels in decoded.items()
+    }
+    answers |= _without_pictures(known.predicted.flatten(1), learned.labels, tokens.flatten(1))
+    truth = {name: renumbered(asked, learned, name) for name in QUESTIONS}
     hidden = [asked.classes["part"][int(i)] for i in asked.labels["part"]]
     cases = {case: torch.tensor([part in parts for part in hidden]) for case, parts in CASES.items()}
     cases = {case: there for case, there in cases.items() if there.any()}
     table = {}
-    for row, pixels in decoded.items():
-        answers = {name: x.argmax(1) for name, x in read_out(eye, as_images(pixels, SHAPE)).items()}
+    for row, said in answers.items():
         theirs = {n: t.roll(-1) for n, t in truth.items()} if row.endswith("own_truth") else truth
-        right = {name: answers[name] == theirs[name] for name in QUESTIONS}
+        right = {name: said[name] == theirs[name] for name in QUESTIONS}
         table[row] = {name: _share(right[name]) for name in QUESTIONS}
         for case, there in cases.items():
             there = there.roll(-1) if row.endswith("own_truth") else there
@@ -102,6 +104,19 @@ def ground_truth(
         counts = most.unique(dim=0, return_counts=True)[1]
         chance[f"{case}: all three"] = _of(int(counts.max()), len(most))
     return {**table, "most_frequent_answer": chance}
+
+
+def _without_pictures(tokens: Tensor, labels: Mapping[str, Tensor], asked: Tensor) -> dict[str, dict[str, Tensor]]:
+    """What a linear probe of (n, D) ``tokens`` says of (m, D) others: its first choice, and one drawn by chance."""
+    tokens, asked = standardise(tokens, asked)
+    rows: dict[str, dict[str, Tensor]] = {"read_from_tokens": {}, "drawn_from_tokens": {}}
+    generator = torch.Generator().manual_seed(0)
+    for question, names in (("together", TOGETHER), ("colour", ("colour",))):
+        found = ask_linearly(tokens, labels[question], asked)
+        chosen = found.argmax(1), found.multinomial(1, generator=generator)[:, 0]
+        for row, choice in zip(rows.values(), chosen, strict=True):
+            row |= {name: coarser(labels[question], labels[name])[choice] for name in names}
+    return rows
 
 
 def _share(right: Tensor) -> dict[str, float]:

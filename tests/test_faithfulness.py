@@ -226,6 +226,10 @@ def test_ground_truth_reads_real_pixels_and_its_controls(larger):
     table = ground_truth(model, decoder, scenes(100), train=500, test=100, epochs=6)
     assert table["real_pixels"]["colour"]["accuracy"] > table["most_frequent_answer"]["colour"]["accuracy"]
     assert set(table) >= {"predicted_tokens", "another_image", "another_image_its_own_truth", "mean_prediction", "null"}
+    # An untrained model's tokens still say where the block is; a draw by chance is no better than the first choice.
+    read, drawn = (table[row]["part"] for row in ("read_from_tokens", "drawn_from_tokens"))
+    assert read["high"] > table["most_frequent_answer"]["part"]["accuracy"]
+    assert drawn["low"] <= read["high"]
     # The mean prediction is the same for all, the noise is not: nothing can be read from it.
     low = table["mean_prediction"]["species"]["low"]
     assert low <= table["most_frequent_answer"]["species"]["accuracy"] + 0.1

@@ -164,17 +164,49 @@ def test_factor_questions_hide_what_they_say(model):
 
 
 def test_factor_probes_know_what_is_there_and_not_what_is_not():
-    from ijepa_viz.probes.factors import probe_factor
+    from ijepa_viz.probes.factors import ask_linearly, score
 
     torch.manual_seed(0)
     labels = torch.arange(600) % 3
     features = torch.randn(600, 10)
     features[:, :3] += 3 * torch.eye(3)[labels]
-    accuracy, low, high = probe_factor(features[:400], labels[:400], features[400:], labels[400:])
-    assert low <= accuracy <= high
-    assert low > 0.9
-    accuracy, low, high = probe_factor(torch.randn(400, 10), labels[:400], torch.randn(200, 10), labels[400:])
-    assert low < 1 / 3 < high
+    known = score(ask_linearly(features[:400], labels[:400], features[400:]), labels[400:])
+    assert known["low"] <= known["accuracy"] <= known["high"]
+    assert known["low"] > 0.9
+    features = torch.randn(600, 10)
+    unknown = score(ask_linearly(features[:400], labels[:400], features[400:]), labels[400:])
+    assert unknown["low"] < 1 / 3 < unknown["high"]
+
+
+def test_factor_probes_are_scikit_learns():
+    from sklearn.linear_model import LogisticRegression
+
+    from ijepa_viz.probes.factors import ask_linearly
+
+    torch.manual_seed(0)
+    labels = torch.randint(0, 4, (500,))
+    features = torch.randn(500, 6) + torch.randn(4, 6)[labels]
+    expected = LogisticRegression(C=1 / 50, max_iter=1000, tol=1e-8).fit(features[:400], labels[:400])
+    found = ask_linearly(features[:400], labels[:400], features[400:])
+    assert torch.allclose(found.double(), torch.tensor(expected.predict_proba(features[400:])).double(), atol=1e-3)
+
+
+def test_a_side_that_each_thing_shows_elsewhere_is_read_together_with_it():
+    from ijepa_viz.probes.factors import ask_linearly, coarser, read_off, score
+
+    torch.manual_seed(0)
+    thing, side = torch.randint(0, 2, (2, 1200))
+    finer = 2 * thing + side
+    # Exclusive or: the same direction means left for one thing and right for the other.
+    features = torch.stack([4.0 * thing, 2.0 * (thing ^ side), 1.0 * (thing & side)], 1) + 0.3 * torch.randn(1200, 3)
+    features = (features - features.mean(0)) / features.std(0)
+    together = ask_linearly(features[:1000], finer[:1000], features[1000:])
+    assert torch.equal(coarser(finer, side), torch.tensor([0, 1, 0, 1]))
+    found = read_off(together, finer[:1000], side[:1000])
+    naive = torch.stack([together[:, 0] + together[:, 2], together[:, 1] + together[:, 3]], 1)
+    assert torch.allclose(found, naive)
+    alone = ask_linearly(features[:1000], side[:1000], features[1000:])
+    assert score(found, side[1000:])["low"] > score(alone, side[1000:])["high"]
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 20), (7, 20), (20, 20), (950, 1000)])

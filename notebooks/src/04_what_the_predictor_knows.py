@@ -108,8 +108,10 @@ look("ablation", scenes[0])
 # ## Holding which facts
 #
 # The scenes are drawn, so the truth about every hidden part is known. Linear probes ask the predicted tokens for it,
-# and ask the same of representations that should know less, or more. This is a small edition (1000 scenes to learn
-# from); the full one, 16 000, is `ijepa-viz evaluate menagerie-tiny --probe factors --data menagerie`, some minutes.
+# and ask the same of representations that should know less, or more. Species, part and facing are read off one probe
+# that names all three; `facing_alone` is a probe that is asked for nothing else. This is a small edition (1000 scenes to
+# learn from); the full one is `ijepa-viz evaluate menagerie-tiny --probe factors --data menagerie:count=64000`, some
+# minutes.
 
 # %%
 table = factor_table(model, train=1000, test=400)
@@ -132,6 +134,8 @@ factor_figure(table, f"{SOURCE}, small edition")
 # 1. `context mean` knows the colour nearly as well as the prediction does. Why is that no surprise?
 # 2. The target encoder has *seen* the hole. For which factors does the prediction come close to it?
 # 3. The position-only control knows something about "part". How can it?
+# 4. In the full edition facing is read better together with species and part than alone. A head that looks left and a tail
+#    of a creature that looks left: what do their blocks have in common?
 #
 # ## Exercise
 #
