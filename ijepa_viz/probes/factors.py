@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.creatures import PART
@@ -48,6 +49,8 @@ _HIDDEN, _SEEN = 0.5, 0.35
 # Over the number of scenes: nine tokens side by side are many features for some ten thousand of them.
 _PENALTY = 50.0
 _SCENES, _TESTS = 64000, 2000
+# From so many scenes on there is a progress bar.
+_MANY = 4096
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,14 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
     facts: list[dict[str, str]] = []
     drawn: list[int] = []
     index = 0
+    bar = tqdm(total=count, desc="drawing scenes", unit="scene", disable=count < _MANY)
     while len(pictures) < count:
         scene = menagerie.scene(index, size, seed)
         index += 1
         found = _hide(scene, grid, block, rng)
         if found is None:
             continue
+        bar.update()
         place, part = found
         thing = scene.subject
         pictures.append(scene.image)
@@ -110,6 +115,7 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
                 "background_detail": _detail(scene, grid, block, place),
             }
         )
+    bar.close()
     classes = {name: sorted({fact[name] for fact in facts}) for name in facts[0]}
     labels = {name: torch.tensor([known.index(fact[name]) for fact in facts]) for name, known in classes.items()}
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
@@ -279,7 +285,7 @@ def factor_table(model: IJEPA, train: int = _SCENES, test: int = _TESTS, block: 
     for factor in FACTORS:
         frequent = int(F.one_hot(labels[factor]).sum(0).argmax())
         table[factor] = {"chance": float((truth[factor] == frequent).float().mean())}
-    for name in list(x):
+    for name in tqdm(list(x), desc="linear probes", unit="representation", disable=train < _MANY):
         known, asked = standardise(x.pop(name), z[name])
         together = ask_linearly(known, labels["together"], asked)
         for factor in FACTORS:
