@@ -31,7 +31,11 @@ def blocks_asked(model: IJEPA, count: int, seed: int) -> Questions:
 def learned_eye(model: IJEPA, questions: Questions, patch_size: int, epochs: int = 12) -> Recogniser:
     """A recogniser of what ``questions`` hide, trained on the hidden pixels themselves at the decoder's resolution."""
     blocks = see(model, normalise(questions.images / 255), questions.masks, patch_size=patch_size)
-    real = as_images(blocks.clean, SHAPE)
+    return _eye(blocks.clean, questions, epochs)
+
+
+def _eye(pixels: Tensor, questions: Questions, epochs: int) -> Recogniser:
+    real = as_images(pixels, SHAPE)
     labels = {name: questions.labels[name] for name in QUESTIONS}
     return train_recogniser(real, labels, {name: len(questions.classes[name]) for name in QUESTIONS}, epochs)
 
@@ -57,11 +61,11 @@ def ground_truth(
     # Seeds far from those that training draws from.
     learned, asked = blocks_asked(model, train, seed=2001), blocks_asked(model, test, seed=2002)
     patch = decoder.network.config.patch_size
-    eye = learned_eye(model, learned, patch, epochs)
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
     seen, blind = (see(m, normalise(asked.images / 255), asked.masks, patch_size=patch) for m in (model, untrained))
     known = see(model, normalise(learned.images / 255), learned.masks, patch_size=patch)
+    eye = _eye(known.clean, learned, epochs)
     fit_on = see(untrained, normalise(learned.images[:4000] / 255), learned.masks[:4000], patch_size=patch)
     ridge, random_ridge = closed_form(model, known[:4000]), closed_form(untrained, fit_on)
     tokens, places = seen.predicted, seen.places
