@@ -11,15 +11,16 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor
 
 from decoders.config import DecoderTrainConfig
 from decoders.family import PREDICTED, TARGET, BlockNetwork
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.checkpoints import fingerprint, read_tensors, write_tensors
+from ijepa_viz.data.batches import open_pictures
 from ijepa_viz.data.soundness import open_readable
-from ijepa_viz.data.sources import arrays
-from ijepa_viz.data.transforms import denormalise, normalise, random_resized_crop
+from ijepa_viz.data.transforms import Crops, denormalise, normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, cut, patchify
 from ijepa_viz.run_folder import batch_indices
@@ -55,19 +56,29 @@ class BlockSource:
         config: of the training.
         ijepa: frozen; its device does the work.
         folder: of the run; cached features live there.
+        process, processes: which of how many the batch is divided among. Crops and holes are drawn for the whole.
 
     Raises:
-        ValueError: an encoder without a predictor, or fewer pictures than a batch.
+        ValueError: an encoder without a predictor, a batch that does not divide among the processes, or (in
+            ``pictures``) fewer pictures than a batch.
     """
 
-    def __init__(self, config: DecoderTrainConfig, ijepa: IJEPA, folder: Path) -> None:
+    def __init__(
+        self, config: DecoderTrainConfig, ijepa: IJEPA, folder: Path, process: int = 0, processes: int = 1
+    ) -> None:
         if ijepa.predictor is None:
             raise ValueError(f"{config.ijepa} has no predictor, so there are no predictions to decode.")
+        size = config.optimization.batch_size
+        if size % processes:
+            raise ValueError(f"optimization.batch_size {size} does not divide among {processes} processes.")
         self.config, self.ijepa = config, ijepa
-        self.images = arrays(open_readable(config.data.source), ijepa.config.image_size)
+        self._mine = slice(process * size // processes, (process + 1) * size // processes)
+        source = open_readable(config.data.source)
+        self.count = len(source)
+        self._images = open_pictures(source, ijepa.config.image_size, config.data.keep, config.data.workers)
         # Features of another model, data set, crop or hole never pass for these.
-        told = [fingerprint(ijepa), asdict(config.data), asdict(config.hole), config.run.seed]
-        key = hashlib.sha256(repr([*told, config.optimization.batch_size]).encode()).hexdigest()[:12]
+        told = [fingerprint(ijepa), asdict(config.data), asdict(config.hole), config.run.seed, size, process, processes]
+        key = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
         self.cache = folder / f"features-{key}" if config.data.cached_batches else None
 
     def generator(self, step: int) -> torch.Generator:
@@ -75,19 +86,12 @@ class BlockSource:
         return torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + step)
 
     def pictures(self, step: int) -> tuple[Tensor, Masks]:
-        """Normalised crops (B, 3, H, W) of step ``step`` and their holes."""
+        """This process's share of step ``step``: normalised crops (b, 3, H, W) and their holes."""
         config = self.config
         count = config.optimization.batch_size
         generator = self.generator(step)
-        chosen = batch_indices(len(self.images), count, step, config.run.seed)
-        pixels = torch.from_numpy(self.images[chosen]).to(self.ijepa.device).permute(0, 3, 1, 2)
-        crops = random_resized_crop(
-            pixels,
-            self.ijepa.config.image_size,
-            generator,
-            scale=config.data.crop_scale,
-            flip=config.data.horizontal_flip,
-        )
+        chosen = batch_indices(self.count, count, step, config.run.seed)
+        crops = Crops.draw(count, generator, scale=config.data.crop_scale, flip=config.data.horizontal_flip)
         masks = mask_samplers.sample(
             "multiblock",
             batch=count,
@@ -98,10 +102,16 @@ class BlockSource:
             target_aspect=config.hole.aspect,
             context_scale=(1.0, 1.0),
         )
-        return normalise(crops), masks
+        pixels = self._images.crops(chosen[self._mine], crops[self._mine], self.ijepa.device)
+        return normalise(pixels), masks[self._mine]
+
+    def mine(self, drawn: Tensor) -> Tensor:
+        """This process's share of what was drawn for every block of a batch: (B, ...) -> (b, ...)."""
+        targets = self.config.hole.targets
+        return drawn[self._mine.start * targets : self._mine.stop * targets].to(self.ijepa.device)
 
     def blocks(self, step: int) -> Blocks:
-        """The blocks of step ``step``, from the cache where there is one."""
+        """This process's blocks of step ``step``, from the cache where there is one."""
         if self.cache is None:
             return self._compute(step)
         number = step % self.config.data.cached_batches
@@ -116,13 +126,15 @@ class BlockSource:
     def _compute(self, step: int) -> Blocks:
         return blocks_of(self.ijepa, *self.pictures(step), self.config.data.patch_size)
 
-    def measure(self, network: BlockNetwork, batches: int = 8) -> None:
-        """Fill the network's standardisation, from the first batches."""
+    def measure(self, network: BlockNetwork, accelerator: Accelerator, batches: int = 8) -> None:
+        """Fill the network's standardisation, from all processes' blocks of the first batches."""
         seen = [self.blocks(i) for i in range(batches)]
         for kind, name in ((PREDICTED, "predicted"), (TARGET, "target")):
             tokens = torch.cat([getattr(blocks, name).flatten(0, 1) for blocks in seen])
-            network.feature_mean[kind] = tokens.mean(0)
-            network.feature_std[kind] = tokens.std(0).clamp_min(1e-4)
+            mean = accelerator.reduce(tokens.mean(0), "mean")
+            network.feature_mean[kind] = mean
+            variance = accelerator.reduce((tokens - mean).square().mean(0), "mean")
+            network.feature_std[kind] = variance.sqrt().clamp_min(1e-4)
 
 
 @torch.no_grad()

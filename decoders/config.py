@@ -26,6 +26,8 @@ class DataConfig:
         crop_scale, horizontal_flip: of the random crops.
         patch_size: of the decoded pixels; None is the I-JEPA's own. With 8 an I-JEPA that sees 16x16 patches of
             14 px is decoded at 128 px.
+        keep: True holds all pictures as squares in one array, False decodes and crops them at full size as they are
+            needed; None takes the array below 24 GiB. workers: threads that decode; None is one a core.
         cached_batches: 0 runs the I-JEPA in every step. n > 0 keeps the features of the first n batches on
             disk, in half precision, and goes through them again and again: for large I-JEPAs, whose
             forward passes would take most of the time.
@@ -35,6 +37,8 @@ class DataConfig:
     crop_scale: tuple[float, float] = (0.5, 1.0)
     horizontal_flip: bool = True
     patch_size: int | None = None
+    keep: bool | None = None
+    workers: int | None = None
     cached_batches: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ijepa_viz.checkpoints import fingerprint, load_model, write_file
 from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.figures.figure import Figure
+from ijepa_viz.interruption import Interruption, anyone
 from ijepa_viz.masks import Masks
 from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.prediction import predict
@@ -34,8 +36,8 @@ class DecoderTrainer:
     """One run: build it, then :meth:`run` it.
 
     Raises:
-        ValueError: an unknown decoder or option, an I-JEPA without a predictor, or a decoder of other sizes to
-            start from.
+        ValueError: an unknown decoder or option, an I-JEPA without a predictor, a decoder of other sizes to start
+            from, or a batch that does not divide among the processes.
         OSError: as ``RunFolder`` and ``load_model``.
     """
 
@@ -46,7 +48,10 @@ class DecoderTrainer:
         self.accelerator = accelerator(precision)
         self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
         choose_kernels(self.ijepa, self.accelerator.device, number_format(precision))
-        self.source = BlockSource(config, self.ijepa, self.folder.path)
+        place = self.accelerator.process_index, self.accelerator.num_processes
+        # One process a machine reads, checks and caches; the others then find it done.
+        with self.accelerator.local_main_process_first():
+            self.source = BlockSource(config, self.ijepa, self.folder.path, *place)
         torch.manual_seed(config.run.seed)
         sizes = self.ijepa.config
         self.bare = build_network(
@@ -64,7 +69,9 @@ class DecoderTrainer:
         if isinstance(self.bare, ClosedForm):
             if found:
                 raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
-            self.source.measure(self.bare)
+            if self.accelerator.num_processes > 1:
+                raise ValueError(f"A {config.network.name} decoder is solved at once, by one process: start only one.")
+            self.source.measure(self.bare, self.accelerator)
             return
         optimization = config.optimization
         self.ema = EMAModel(self.bare.parameters(), decay=optimization.ema, use_ema_warmup=True, power=0.75)
@@ -80,7 +87,7 @@ class DecoderTrainer:
         else:
             if config.start_from:
                 self._adopt(config.start_from)
-            self.source.measure(self.bare)
+            self.source.measure(self.bare, self.accelerator)
         self.ema.to(self.accelerator.device)
         self.network, self.optimizer = self.accelerator.prepare(self.bare, optimizer)
 
@@ -109,12 +116,13 @@ class DecoderTrainer:
             blocks = self.source.blocks(step)
         # Another stream than the one that drew the crops and holes.
         generator = self.source.generator(step + 500_000_000)
-        mode, kind = self._conditions(len(blocks.clean), generator)
+        mode, kind = (self.source.mine(drawn) for drawn in self._conditions(generator))
         condition = torch.where((kind == TARGET)[:, None, None], blocks.target, blocks.predicted)
         with self.accelerator.autocast():
             per_block = self._error(blocks, condition, mode, kind, generator)
         loss = per_block.mean()
-        self.folder.check(loss, step)
+        whole = self._averages(per_block.detach(), mode, kind)
+        self.folder.check(whole["loss"], step)
         rate = self._rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -123,19 +131,23 @@ class DecoderTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.ema.step(self.bare.parameters())
-        with torch.no_grad():
-            shown = {
-                "loss": loss,
-                "loss_tokens": per_block[(mode == TOKENS) & (kind == PREDICTED)].mean(),
-                "loss_null": per_block[mode == NULL].mean(),
-                "grad_norm": norm,
-            }
-        return {**{k: float(v.detach()) for k, v in shown.items()}, "lr": rate}
+        return {**{name: float(value) for name, value in whole.items()}, "grad_norm": float(norm), "lr": rate}
 
-    def _conditions(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mode and kind of each block, (count,) int64, drawn by the shares of the config."""
-        shares, device = self.config.condition, self.accelerator.device
-        draws = torch.rand(2, count, generator=generator).to(device)
+    def _averages(self, per_block: Tensor, mode: Tensor, kind: Tensor) -> dict[str, Tensor]:
+        """Mean errors over the blocks of all processes: of all, of predictions token by token, and of no condition."""
+        groups = torch.stack([mode >= 0, (mode == TOKENS) & (kind == PREDICTED), mode == NULL])
+        sums = self.accelerator.reduce(torch.stack([(groups * per_block).sum(1), groups.sum(1).to(per_block)]), "sum")
+        return dict(zip(("loss", "loss_tokens", "loss_null"), sums[0] / sums[1], strict=True))
+
+    @property
+    def _blocks(self) -> int:
+        """How many blocks a step learns from, in all processes together."""
+        return self.config.optimization.batch_size * self.config.hole.targets
+
+    def _conditions(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mode and kind of each block of all processes, (B,) int64, drawn by the shares of the config."""
+        shares = self.config.condition
+        draws = torch.rand(2, self._blocks, generator=generator)
         kind = torch.where(draws[0] < shares.targets, TARGET, PREDICTED)
         mode = torch.where(draws[1] < shares.null + shares.pooled, POOLED, TOKENS)
         return torch.where(draws[1] < shares.null, NULL, mode), kind
@@ -143,13 +155,13 @@ class DecoderTrainer:
     def _error(
         self, blocks: Blocks, condition: Tensor, mode: Tensor, kind: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """(B,): the squared error of the velocity, written on clean pixels; without noise, of the pixels."""
+        """(b,): the squared error of the velocity, written on clean pixels; without noise, of the pixels."""
         clean = blocks.clean
         if not self.bare.stochastic:
             guess = self.network(clean, clean.new_ones(len(clean)), blocks.places, condition, mode, kind)
             return (guess.float() - clean).square().mean((1, 2))
-        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        sigma = self._noise_levels(len(clean), generator).to(clean.device)
+        noise = self.source.mine(torch.randn(self._blocks, *clean.shape[1:], generator=generator))
+        sigma = self.source.mine(self._noise_levels(self._blocks, generator))
         blend = sigma[:, None, None]
         noisy = (1 - blend) * clean + blend * noise
         guess = self.network(noisy, sigma, blocks.places, condition, mode, kind)
@@ -172,17 +184,24 @@ class DecoderTrainer:
     # ------------------------------------------------------------------ the run
 
     def run(self, max_minutes: float | None = None) -> Path:
-        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint."""
-        config, first = self.config, self.step
-        started = last_save = time.monotonic()
-        before = self.seconds
+        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint.
+
+        SIGTERM, SIGUSR1 and SIGUSR2 save and end it after the step that is under way.
+        """
         main = self.accelerator.is_main_process
         if main:
-            self.folder.start(strict_config.dump(config), self.step)
-        bar = tqdm(total=config.optimization.steps, initial=first, unit="step", disable=not main, mininterval=1.0)
+            self.folder.start(strict_config.dump(self.config), self.step)
+        steps = self.config.optimization.steps
+        bar = tqdm(total=steps, initial=self.step, unit="step", disable=not main, mininterval=1.0)
         if isinstance(self.bare, ClosedForm):
             return self._solve(self.bare, bar)
-        blocks = config.optimization.batch_size * config.hole.targets
+        with Interruption() as asked:
+            return self._descend(max_minutes, bar, asked)
+
+    def _descend(self, max_minutes: float | None, bar: tqdm, asked: Interruption) -> Path:
+        config, first, main = self.config, self.step, self.accelerator.is_main_process
+        started = last_save = time.monotonic()
+        before = self.seconds
         while self.step < config.optimization.steps:
             numbers = self.update(self.step)
             self.step += 1
@@ -190,19 +209,23 @@ class DecoderTrainer:
             self.seconds = before + now - started
             bar.update()
             bar.set_postfix(loss=f"{numbers['loss']:.3f}")
-            out_of_time = max_minutes is not None and now - started > 60 * max_minutes
-            last = out_of_time or self.step == config.optimization.steps
+            interrupted, out_of_time = anyone(
+                self.accelerator, asked.signal, max_minutes is not None and now - started > 60 * max_minutes
+            )
+            last = interrupted or out_of_time or self.step == config.optimization.steps
             if main and (last or self.step % config.run.log_every == 0):
-                speed = (self.step - first) * blocks / (now - started)
+                speed = (self.step - first) * self._blocks / (now - started)
                 row = {"step": self.step, "minutes": self.seconds / 60, **numbers, "blocks_per_s": speed}
                 self.folder.log(row)
             if main and (last or now - last_save > 60 * config.run.save_every_minutes):
                 self.folder.save(self.step, self._write)
                 last_save = time.monotonic()
-            if out_of_time:
+            if interrupted or out_of_time:
                 break
         bar.close()
         self.folder.close()
+        if interrupted and main:
+            print(asked.said(self.step), file=sys.stderr)
         self.accelerator.wait_for_everyone()
         return self.folder.checkpoints()[-1]
 

@@ -261,7 +261,7 @@ def test_evaluations_and_decoders_skip_damaged_pictures_too(folder, tmp_path, ca
     assert cli_main([*command, "--strict-data"]) == 1
     assert "broken.jpg" in capsys.readouterr().err
     config = DecoderTrainConfig(ijepa=str(tmp_path / "m"), data=DataConfig(source=str(folder / "train")))
-    assert len(BlockSource(config, load_model(tmp_path / "m"), tmp_path).images) == 20
+    assert BlockSource(config, load_model(tmp_path / "m"), tmp_path).count == 20
 
 
 def test_what_is_left_keeps_its_labels(folder):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from train.interruption import SIGNALS
+from ijepa_viz.interruption import SIGNALS
 
 _GRACE = 10.0  # seconds between a polite end and SIGKILL
 _TAIL = 4000

@@ -31,6 +31,7 @@ from ijepa_viz.data import transforms
 from ijepa_viz.data.batches import open_pictures
 from ijepa_viz.data.soundness import sound
 from ijepa_viz.data.sources import open_source
+from ijepa_viz.interruption import Interruption, anyone
 from ijepa_viz.model import Encoder, set_recompute
 from ijepa_viz.precision import accelerator, choose_precision, number_format
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
@@ -39,7 +40,6 @@ from ijepa_viz.run_folder import RunFolder, batch_indices
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
 from train.cost import flops_an_image, hardware
-from train.interruption import Interruption
 from train.optimizer import adamw
 
 _COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s"]
@@ -223,7 +223,8 @@ class Trainer:
             self.seconds = before + now - started
             bar.update()
             bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "cosine") if name in numbers})
-            self.interrupted, out_of_time, due, saving = self._anyone(
+            self.interrupted, out_of_time, due, saving = anyone(
+                self.accelerator,
                 asked.signal,
                 max_minutes is not None and now - started > 60 * max_minutes,
                 chief and config.data.eval_source and now - last_eval > 60 * config.run.eval_every_minutes,
@@ -255,17 +256,9 @@ class Trainer:
         bar.close()
         self.folder.close()
         if self.interrupted and chief:
-            said = f"Interrupted by {asked.name} after step {self.step} and saved: go on with --resume."
-            print(said, file=sys.stderr)
+            print(asked.said(self.step), file=sys.stderr)
         self.accelerator.wait_for_everyone()
         return self.folder.checkpoints()[-1]
-
-    def _anyone(self, *flags: object) -> list[bool]:
-        """Whether each flag is true in any process: all must leave the loop at the same step."""
-        if self.accelerator.num_processes == 1:
-            return [bool(flag) for flag in flags]
-        given = torch.tensor([float(bool(flag)) for flag in flags], device=self.accelerator.device)
-        return [bool(count) for count in self.accelerator.reduce(given, "sum")]
 
     def _whole(self) -> objectives.Objective:
         """The objective with whole weights, gathered on the main process where they are sharded: all must call it."""

@@ -1,11 +1,14 @@
-"""Signals that ask a run to end: noticed at once, answered after the step that is under way."""
+"""Signals that ask a run to end: noticed at once, answered after the step that is under way, by all its processes."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -28,6 +31,10 @@ class Interruption:
         """What came, as "SIGTERM"; "another process" where it came elsewhere."""
         return self.signal.name if self.signal else "another process"
 
+    def said(self, step: int) -> str:
+        """What to tell whoever reads the log of a run that saved after ``step``."""
+        return f"Interrupted by {self.name} after step {step} and saved: go on with --resume."
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
 
@@ -41,3 +48,13 @@ class Interruption:
     ) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+
+
+def anyone(accelerator: Accelerator, *flags: object) -> list[bool]:
+    """Whether each flag is true in any process: all must leave a training's loop at the same step."""
+    if accelerator.num_processes == 1:
+        return [bool(flag) for flag in flags]
+    import torch  # late: who starts the processes needs the signals only
+
+    given = torch.tensor([float(bool(flag)) for flag in flags], device=accelerator.device)
+    return [bool(count) for count in accelerator.reduce(given, "sum")]
