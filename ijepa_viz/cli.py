@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--probe",
         metavar="NAME",
         help="knn (the default), linear, low-shot, count, distance, all, pixels or factors; with --decoder leakage "
-        "(the default), rank, ground-truth, variation, realism, few-steps, hole-size or sheet",
+        "(the default), rank, ground-truth, own-eye, variation, realism, few-steps, hole-size or sheet",
     )
     evaluate.add_argument(
         "--decoder",

@@ -14,7 +14,7 @@ from decoders import Decoder, DecoderConfig, save_decoder
 from decoders.faithfulness import INSTRUMENTS, centre_hole, closed_form, draw, embed, leakage, rank, ranks, see
 from decoders.family import build_network
 from decoders.few_steps import hole_size, on_larger_grid
-from decoders.ground_truth import _without_pictures, ground_truth
+from decoders.ground_truth import _without_pictures, blocks_asked, ground_truth, own_eye
 from decoders.realism import kernel_distance, kernel_matrix, realism, two_sample_test
 from decoders.recogniser import Recogniser, as_images, read_out, train_recogniser
 from decoders.variation import agreement, band_edges, cosine_transform, measure, vary
@@ -229,12 +229,25 @@ def test_ground_truth_reads_real_pixels_and_its_controls(larger):
     assert set(table) >= {"predicted_tokens", "another_image", "another_image_its_own_truth", "mean_prediction", "null"}
     # An untrained model's tokens still say where the block is.
     assert table["read_from_tokens"]["part"]["high"] > table["most_frequent_answer"]["part"]["accuracy"]
-    assert "drawn_from_tokens" in table
+    assert set(table) >= {"drawn_from_tokens", "predicted_guidance_2"}
     # The mean prediction is the same for all, the noise is not: nothing can be read from it.
     low = table["mean_prediction"]["species"]["low"]
     assert low <= table["most_frequent_answer"]["species"]["accuracy"] + 0.1
     with pytest.raises(ValueError, match="menagerie"):
         ground_truth(model, decoder, lambda split: type("S", (), {"name": "folder"})())
+
+
+def test_an_eye_of_its_own_reads_what_looks_like_nothing_real(larger, monkeypatch):
+    model, decoder = larger
+    learned, asked = blocks_asked(model, 500, seed=2001), blocks_asked(model, 100, seed=2002)
+    clean = {len(q.images): see(model, normalise(q.images / 255), q.masks).clean for q in (learned, asked)}
+    # A decoder that draws negatives of the truth: all is there, nothing looks real.
+    monkeypatch.setattr("decoders.ground_truth.draw", lambda decoder, tokens, places, **way: -clean[len(tokens)])
+    own, other = (f(model, decoder, scenes(100), train=500, test=100, epochs=6) for f in (own_eye, ground_truth))
+    assert own["real_pixels"] == {name: other["real_pixels"][name] for name in own["real_pixels"]}
+    real, negative = own["real_pixels"]["colour"]["accuracy"], own["predicted_tokens"]["colour"]["accuracy"]
+    assert negative > real - 0.15
+    assert other["predicted_tokens"]["colour"]["accuracy"] < negative - 0.2
 
 
 def test_answers_without_a_picture_are_the_probes_and_draws_by_its_doubt():
@@ -287,5 +300,5 @@ def test_evaluate_a_decoder_from_the_shell(model, tmp_path, capsys):
     assert "largest_difference" in capsys.readouterr().out
     assert main([*command, "--probe", "rang"]) == 1
     assert "'rank'" in capsys.readouterr().err
-    named = {"leakage", "rank", "ground-truth", "realism", "variation", "few-steps", "hole-size", "sheet"}
+    named = {"leakage", "rank", "ground-truth", "own-eye", "realism", "variation", "few-steps", "hole-size", "sheet"}
     assert named <= set(INSTRUMENTS)
