@@ -6,7 +6,7 @@ Batches, crops and holes are functions of (seed, step).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -77,7 +77,8 @@ class BlockSource:
         self.count = len(source)
         self._images = open_pictures(source, ijepa.config.image_size, config.data.keep, config.data.workers)
         # Features of another model, data set, crop or hole never pass for these.
-        told = [fingerprint(ijepa), asdict(config.data), asdict(config.hole), config.run.seed, size, process, processes]
+        data = asdict(replace(config.data, workers=None))
+        told = [fingerprint(ijepa), data, asdict(config.hole), config.run.seed, size, process, processes]
         key = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
         self.cache = folder / f"features-{key}" if config.data.cached_batches else None
 

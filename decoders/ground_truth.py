@@ -49,7 +49,7 @@ def ground_truth(
     Rows are whose prediction was decoded, columns what was asked. ``real_pixels`` is the recogniser's own accuracy.
     ``another_image`` decodes the prediction of the next scene in this scene's hole: read against this scene's truth
     it should be chance, and against that of the scene it is from (``..._its_own_truth``) as good as the prediction.
-    ``predicted_guidance_2`` is a second opinion: twice as far from what the decoder draws without a prediction.
+    ``predicted_guidance_2`` has guidance, which is off elsewhere because it shrinks what varies between samples.
     ``read_from_tokens`` has no picture: it is the most probable answer of a linear probe of the same predicted tokens,
     and ``drawn_from_tokens`` one answer drawn by its probabilities. Samples that differ where the prediction leaves
     something open can be expected to reach the latter; what they lack to it is lost by the decoder.
