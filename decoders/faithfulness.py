@@ -26,7 +26,7 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.model import IJEPA, unpatchify
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes import Split
-from ijepa_viz.probes.factors import wilson
+from ijepa_viz.probes.factors import share_of
 from ijepa_viz.registry import Registry
 
 Instrument = Callable[[IJEPA, Decoder, Split], dict[str, Any]]
@@ -167,11 +167,9 @@ def ranks(guesses: Tensor, truths: Tensor, candidates: int = _CANDIDATES) -> Ten
 
 def rank_summary(found: Tensor) -> dict[str, Any]:
     """Mean reciprocal rank, and how often the right one is first with Wilson's 95 % interval."""
-    first = int((found == 1).sum())
-    low, high = wilson(first, len(found))
     return {
         "mean_reciprocal_rank": float((1 / found).mean()),
-        "first_of_100": {"accuracy": first / len(found), "low": low, "high": high},
+        "first_of_100": share_of(int((found == 1).sum()), len(found)),
     }
 
 

@@ -14,7 +14,7 @@ from decoders.sampling import Decoder
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import Split
-from ijepa_viz.probes.factors import TOGETHER, Questions, ask, ask_linearly, coarser, renumbered, wilson
+from ijepa_viz.probes.factors import TOGETHER, Questions, ask, ask_linearly, coarser, renumbered, share_of
 from ijepa_viz.probes.features import standardise
 
 QUESTIONS = ("species", "part", "facing", "colour")
@@ -105,7 +105,7 @@ def ground_truth(
     for case, there in cases.items():
         most = torch.stack([truth[name] for name in ("species", "part", "facing")], 1)[there]
         counts = most.unique(dim=0, return_counts=True)[1]
-        chance[f"{case}: all three"] = _of(int(counts.max()), len(most))
+        chance[f"{case}: all three"] = share_of(int(counts.max()), len(most))
     return {**table, "most_frequent_answer": chance}
 
 
@@ -163,9 +163,4 @@ def _without_pictures(tokens: Tensor, labels: Mapping[str, Tensor], asked: Tenso
 
 
 def _share(right: Tensor) -> dict[str, float]:
-    return _of(int(right.sum()), len(right))
-
-
-def _of(right: int, total: int) -> dict[str, float]:
-    low, high = wilson(right, max(total, 1))
-    return {"accuracy": right / max(total, 1), "low": low, "high": high}
+    return share_of(int(right.sum()), len(right))

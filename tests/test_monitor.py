@@ -158,6 +158,18 @@ def test_the_report_draws_the_run_and_says_its_verdict(tmp_path, capsys):
     assert "not measured" in panels[4].texts[0].get_text()  # no kNN in this run
 
 
+def test_a_baseline_probed_once_is_a_level_and_a_model_probed_once_is_a_point():
+    once = {"knn": "0.2", "knn_random_init": "0.1", "knn_thumbnail": "0.15"}
+    rows = [{"step": str(i), "images": str(100 * i), "loss": "1", **(once if i == 8 else {})} for i in range(1, 11)]
+    panel = run_figure(rows, "a run").axes[4]
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in panel.lines}
+    assert lines == {
+        "target encoder": ([800], [0.2]),
+        "random init": ([0, 800], [0.1, 0.1]),
+        "colour thumbnail": ([0, 800], [0.15, 0.15]),
+    }
+
+
 def test_the_report_names_what_is_missing(tmp_path, capsys):
     assert report([str(tmp_path)]) == 1
     assert "no log.csv" in capsys.readouterr().err

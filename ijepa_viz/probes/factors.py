@@ -249,9 +249,13 @@ def read_off(together: Tensor, classes: Tensor, factor: Tensor) -> Tensor:
 
 def score(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
     """The most probable class's accuracy, and the ends of Wilson's 95 % interval: (m, C) and (m,) int64."""
-    right = (probabilities.argmax(1) == truth).float()
-    low, high = wilson(int(right.sum()), len(right))
-    return {"accuracy": float(right.mean()), "low": low, "high": high}
+    return share_of(int((probabilities.argmax(1) == truth).sum()), len(truth))
+
+
+def share_of(right: int, total: int) -> dict[str, float]:
+    """``right`` of ``total`` as every table here holds it: a share, and the ends of Wilson's 95 % interval."""
+    low, high = wilson(right, total)
+    return {"accuracy": right / total, "low": low, "high": high}
 
 
 def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
