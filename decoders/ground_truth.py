@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from decoders.faithfulness import INSTRUMENTS, closed_form, draw, see
 from decoders.recogniser import Recogniser, as_images, read_out, train_recogniser
@@ -21,6 +22,7 @@ QUESTIONS = ("species", "part", "facing", "colour")
 # Which hidden parts make up the three cases that the announcement shows.
 CASES = {"head": ("head",), "legs": ("leg",), "building": ("wall", "roof")}
 SHAPE = (3, 3)
+_MANY = 2000  # from so many scenes on it takes minutes: a progress bar
 
 
 def blocks_asked(model: IJEPA, count: int, seed: int) -> Questions:
@@ -124,19 +126,20 @@ def own_eye(
     learned, asked = _scenes(model, split, train, test)
     patch = decoder.network.config.patch_size
     known, seen = (see(model, normalise(q.images / 255), q.masks, patch_size=patch) for q in (learned, asked))
-    ways: dict[str, dict[str, Any]] = {
+    ways: dict[str, dict[str, Any] | None] = {
+        "real_pixels": None,
         "predicted_tokens": {},
         "predicted_pooled": {"condition": "pooled"},
         "blur_of_predicted": {"num_inference_steps": 1},
     }
-    pairs = {"real_pixels": (known.clean, seen.clean)}
-    for row, way in ways.items():
-        # Other noise than the test's, or the eye could learn it.
-        first = draw(decoder, known.predicted, known.places, seed=len(asked.images), **way)
-        pairs[row] = first, draw(decoder, seen.predicted, seen.places, **way)
     truth = {name: renumbered(asked, learned, name) for name in QUESTIONS}
     table: dict[str, dict[str, Any]] = {}
-    for row, (first, second) in pairs.items():
+    for row, way in tqdm(ways.items(), desc="eyes", unit="eye", disable=train < _MANY):
+        first, second = known.clean, seen.clean
+        if way is not None:
+            # Other noise than the test's, or the eye could learn it.
+            first = draw(decoder, known.predicted, known.places, seed=test, **way)
+            second = draw(decoder, seen.predicted, seen.places, **way)
         said = read_out(_eye(first, learned, epochs), as_images(second, SHAPE))
         table[row] = {name: _share(said[name].argmax(1) == truth[name]) for name in QUESTIONS}
     return table
