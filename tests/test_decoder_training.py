@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_train import rows
+from test_train import interrupt, rows
 
 from decoders import load_decoder
 from decoders.__main__ import main
@@ -137,17 +134,7 @@ def test_a_signal_saves_a_decoder_and_resuming_repeats_every_bit(config, tmp_pat
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     common = ["--fname", config, "optimization.steps=300"]
     command = [sys.executable, "-m", "decoders", *common, f"run.folder={stopped}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    log = stopped / "log.csv"
-    deadline = time.monotonic() + 120
-    while not log.exists() or len(log.read_text().splitlines()) < 20:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert "Interrupted by SIGTERM" in said
+    interrupt(command, stopped, signal.SIGTERM)
     assert 19 <= int(rows(stopped)[-1]["step"]) < 300
     assert main([*common, f"run.folder={stopped}", "--resume"]) == 0
     assert main([*common, f"run.folder={whole}"]) == 0

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_train import config_file, rows
+from test_train import config_file, interrupt, rows
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from ijepa_viz.model import ModelConfig
@@ -170,17 +170,7 @@ def test_a_signal_saves_and_resuming_repeats_every_bit(tmp_path, which):
     settings = ["optimization.steps=120", "data.eval_source=null", "run.monitor_every=1000"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     command = [sys.executable, "-m", "train", "--fname", config, f"run.folder={stopped}", *settings]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    log = stopped / "log.csv"
-    deadline = time.monotonic() + 120
-    while not log.exists() or len(log.read_text().splitlines()) < 20:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(which)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert f"Interrupted by {which.name}" in said
+    interrupt(command, stopped, which)
     done = int(rows(stopped)[-1]["step"])
     assert 19 <= done < 120
     assert main(["--fname", config, f"run.folder={stopped}", *settings, "--resume"]) == 0

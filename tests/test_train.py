@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,21 @@ def config_file(tmp_path, text=CONFIG):
 def rows(folder):
     with (folder / "log.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def interrupt(command, folder, which):
+    """Start a training, let it log some steps, send it a signal, and see that it saves and says so."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    log = folder / "log.csv"
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) < 20:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(which)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert f"Interrupted by {which.name}" in said
 
 
 def test_a_run_writes_a_model_a_log_and_its_config(tmp_path, capsys):
