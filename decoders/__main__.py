@@ -1,4 +1,4 @@
-"""``python -m decoders --fname CONFIG.yaml [KEY=VALUE ...] [--max-minutes M] [--resume]``."""
+"""``python -m decoders --fname CONFIG.yaml [KEY=VALUE ...] [--devices cuda:0 cuda:1] [--resume] ...``."""
 
 from __future__ import annotations
 

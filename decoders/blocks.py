@@ -18,7 +18,7 @@ from decoders.config import DecoderTrainConfig
 from decoders.family import PREDICTED, TARGET, BlockNetwork
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.checkpoints import fingerprint, read_tensors, write_tensors
-from ijepa_viz.data.batches import open_pictures
+from ijepa_viz.data.batches import ReadAhead, open_pictures
 from ijepa_viz.data.soundness import open_readable
 from ijepa_viz.data.transforms import Crops, denormalise, normalise
 from ijepa_viz.masks import Masks
@@ -76,6 +76,7 @@ class BlockSource:
         source = open_readable(config.data.source)
         self.count = len(source)
         self._images = open_pictures(source, ijepa.config.image_size, config.data.keep, config.data.workers)
+        self._pictures = ReadAhead(self.pictures, ijepa.device)
         # Features of another model, data set, crop or hole never pass for these.
         data = asdict(replace(config.data, workers=None))
         told = [fingerprint(ijepa), data, asdict(config.hole), config.run.seed, size, process, processes]
@@ -125,7 +126,7 @@ class BlockSource:
         return Blocks(**read_tensors(path)).to(self.ijepa.device)
 
     def _compute(self, step: int) -> Blocks:
-        return blocks_of(self.ijepa, *self.pictures(step), self.config.data.patch_size)
+        return blocks_of(self.ijepa, *self._pictures(step), self.config.data.patch_size)
 
     def measure(self, network: BlockNetwork, accelerator: Accelerator, batches: int = 8) -> None:
         """Fill the network's standardisation, from all processes' blocks of the first batches."""

@@ -15,7 +15,6 @@ from decoders.__main__ import main
 from decoders.blocks import BlockSource
 from decoders.config import DataConfig, DecoderTrainConfig, OptimizationConfig
 from ijepa_viz.checkpoints import fingerprint
-from train.launcher import launch
 
 
 @pytest.fixture
@@ -106,8 +105,7 @@ def test_several_processes_train_a_decoder_as_one(config, tmp_path, cached):
     one, two = tmp_path / "one", tmp_path / "two"
     common = ["--fname", config, "optimization.steps=20", f"data.cached_batches={cached}"]
     assert main([*common, f"run.folder={one}"]) == 0
-    command = [sys.executable, "-m", "decoders", *common, f"run.folder={two}"]
-    assert launch(["cpu", "cpu"], command) == 0
+    assert main([*common, "--devices", "cpu", "cpu", f"run.folder={two}"]) == 0
     assert len(rows(two)) == 20  # one process writes, once a step
     for name in ("loss", "loss_tokens", "grad_norm", "lr"):
         ours, theirs = ([float(row[name]) for row in rows(folder)] for folder in (two, one))

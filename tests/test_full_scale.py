@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from decoders.blocks import BlockSource
 from decoders.config import DataConfig, DecoderTrainConfig
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.cli import main as cli_main
-from ijepa_viz.data.batches import Kept, Streamed, open_pictures
+from ijepa_viz.data.batches import Kept, ReadAhead, Streamed, open_pictures
 from ijepa_viz.data.soundness import damaged, sound
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.data.transforms import Crops, cut, cut_picture
@@ -329,6 +330,31 @@ def test_large_sets_are_decoded_as_needed_and_small_ones_kept(folder, monkeypatc
     monkeypatch.setattr("ijepa_viz.data.batches.ARRAY_LIMIT", 1000)
     assert isinstance(open_pictures(source, 32), Streamed)
     assert isinstance(open_pictures(open_source("menagerie:count=8"), 32), Kept)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_next_batch_is_read_while_a_gpu_computes(device):
+    """No GPU is needed to read for one: each batch is made once, a step ahead, and errors come with their step."""
+    made, threads = [], set()
+
+    def make(step):
+        made.append(step)
+        threads.add(threading.current_thread())
+        if step == 3:
+            raise OSError("the disk of step 3")
+        return 10 * step
+
+    take = ReadAhead(make, torch.device(device))
+    assert [take(step) for step in (0, 1, 2)] == [0, 10, 20]
+    with pytest.raises(OSError, match="the disk of step 3"):
+        take(3)
+    assert take(7) == 70  # a run that was resumed elsewhere
+    if device == "cpu":
+        assert made == [0, 1, 2, 3, 7]
+        assert threads == {threading.main_thread()}
+    else:
+        assert made[:5] == [0, 1, 2, 3, 7]
+        assert threading.main_thread() not in threads
 
 
 def test_training_decodes_full_pictures(folder, tmp_path):

@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 from test_train import config_file, interrupt, rows
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from decoders.__main__ import main as decoders_main
+from ijepa_viz.launcher import environment, launch
 from ijepa_viz.model import ModelConfig
+from ijepa_viz.training_cli import training_parser
 from train.__main__ import main
 from train.config import TrainConfig
-from train.launcher import environment, launch
 from train.objectives import build
 from train.sharding import local, shard
 
@@ -159,6 +161,25 @@ def test_each_process_is_told_its_place():
     for wrong in (["cpu", "cuda:0"], ["cuda:0", "cuda:0"], ["tpu"]):
         with pytest.raises(ValueError, match="--devices"):
             environment(0, wrong, 1)
+
+
+@pytest.mark.parametrize(("name", "command"), [("train", main), ("decoders", decoders_main)])
+def test_every_process_is_told_the_whole_command(monkeypatch, capsys, name, command):
+    """``--devices`` swallows the settings that follow it, and a limit of no minutes at all is a limit."""
+    told = []
+    monkeypatch.setattr("ijepa_viz.launcher.launch", lambda devices, words: told.append((devices, words)) or 3)
+    words = ["--fname", "a.yaml", "run.seed=1", "--resume", "--max-minutes", "0", "--devices", "cpu", "cpu", "b=2"]
+    assert command(words) == 3
+    ((devices, started),) = told
+    assert devices == ["cpu", "cpu"]
+    theirs = training_parser(name, "").parse_intermixed_args(started[3:])
+    assert started[:3] == [sys.executable, "-m", name]
+    assert (theirs.fname, theirs.overrides) == ("a.yaml", ["run.seed=1", "b=2"])
+    assert (theirs.resume, theirs.max_minutes) == (True, 0)
+    assert theirs.devices is None  # or each would start others
+    monkeypatch.undo()
+    assert command(["--fname", "a.yaml", "--devices", "tpu"]) == 1
+    assert f"{name}: --devices takes cpu" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------- interruption

@@ -6,15 +6,12 @@ import argparse
 import os
 import sys
 
-from ijepa_viz.training_cli import attempt, training_parser
+from ijepa_viz.training_cli import attempt, parse_training, run_on_devices, training_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``python -m train``."""
     found = training_parser("train", "Pretrain an I-JEPA, or another objective of train/objectives/.")
-    found.add_argument(
-        "--devices", nargs="+", metavar="DEVICE", help="one process each: cuda:0 cuda:1, or cpu once a process"
-    )
     found.add_argument("--init-from", metavar="MODEL", help="start from these weights (start_from)")
     found.add_argument("--strict-data", action="store_true", help="refuse damaged pictures instead of skipping them")
     found.add_argument(
@@ -25,21 +22,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    told = sys.argv[1:] if arguments is None else arguments
-    options = parser().parse_intermixed_args(told)
-    # --devices takes all that follows, settings too.
-    devices = [word for word in options.devices or [] if "=" not in word]
-    overrides = options.overrides + [word for word in options.devices or [] if "=" in word]
+    options = parse_training(parser(), arguments)
     if options.strict_data:
-        overrides.append("data.strict=true")
+        options.overrides.append("data.strict=true")
     if options.init_from:
-        overrides.append(f"start_from={options.init_from}")
+        options.overrides.append(f"start_from={options.init_from}")
 
     def work() -> None:
         from train.reference_yaml import load_config
 
         config, resume, notes = load_config(
-            options.fname, overrides, int(os.environ.get("WORLD_SIZE", "1")), options.dry_run
+            options.fname, options.overrides, int(os.environ.get("WORLD_SIZE", "1")), options.dry_run
         )
         if int(os.environ.get("RANK", "0")) == 0:
             for note in notes:
@@ -53,26 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"The model is in {Trainer(config, options.resume or resume).run(options.max_minutes)}")
 
-    if devices:
-        return attempt_launch(devices, options, overrides)
+    if options.devices:
+        return run_on_devices("train", options, *["--dry-run"] * options.dry_run)
     return attempt("train", work)
-
-
-def attempt_launch(devices: list[str], options: argparse.Namespace, overrides: list[str]) -> int:
-    """The same command once a device; returns the exit status."""
-    from train.launcher import launch
-
-    command = [sys.executable, "-m", "train", "--fname", options.fname, *overrides]
-    command += ["--resume"] if options.resume else []
-    command += ["--dry-run"] if options.dry_run else []
-    command += ["--max-minutes", str(options.max_minutes)] if options.max_minutes else []
-    status = 0
-
-    def work() -> None:
-        nonlocal status
-        status = launch(devices, command)
-
-    return attempt("train", work) or status
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import io
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.costs import Training, write_training
 from ijepa_viz.data import transforms
-from ijepa_viz.data.batches import open_pictures
+from ijepa_viz.data.batches import ReadAhead, open_pictures
 from ijepa_viz.data.soundness import sound
 from ijepa_viz.data.sources import open_source
 from ijepa_viz.interruption import Interruption, anyone
@@ -110,9 +109,7 @@ class Trainer:
             where = self.folder.path / "skipped.csv"
             print(f"Skipped {len(self.skipped)} pictures that cannot be read; {where} lists them.", file=sys.stderr)
         self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
-        # Where a GPU computes, the next batch is read and cropped meanwhile.
-        self._reader = ThreadPoolExecutor(1) if self.accelerator.device.type != "cpu" else None
-        self._ahead: tuple[int, Future] | None = None
+        self._take = ReadAhead(self.batch, self.accelerator.device)
 
     # ------------------------------------------------------------------ one step
 
@@ -136,16 +133,6 @@ class Trainer:
         mine = slice(first, first + share)
         images = transforms.normalise(self.pictures.crops(chosen[mine], crops[mine], device))
         return images, masks[mine].to(device), generator
-
-    def _take(self, step: int) -> tuple[Tensor, mask_samplers.Masks, torch.Generator]:
-        """:meth:`batch`, and the next one begun meanwhile."""
-        if self._reader is None:
-            return self.batch(step)
-        if self._ahead is None or self._ahead[0] != step:
-            self._ahead = (step, self._reader.submit(self.batch, step))
-        found = self._ahead[1].result()
-        self._ahead = (step + 1, self._reader.submit(self.batch, step + 1))
-        return found
 
     def update(self, step: int, measure: bool = False) -> dict[str, float]:
         """One optimizer step, then one step of the teacher. Returns what the log shows, averaged over the processes.

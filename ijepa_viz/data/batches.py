@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,32 @@ from ijepa_viz.data.transforms import Crops, cut, cut_picture, square
 
 # Above so many bytes of squares, pictures are decoded as they are needed.
 ARRAY_LIMIT = 24 * 2**30
+
+
+Batch = TypeVar("Batch")
+
+
+class ReadAhead(Generic[Batch]):
+    """A step's batch, while a thread makes the next one: what a GPU need not wait for. On a CPU nothing is ahead.
+
+    Args:
+        make: step -> its batch, a function of nothing else. device: that computes on the batches.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], device: torch.device) -> None:
+        self._make = make
+        self._reader = ThreadPoolExecutor(1) if device.type != "cpu" else None
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def __call__(self, step: int) -> Batch:
+        """``make(step)``; what it raised in the thread is raised here."""
+        if self._reader is None:
+            return self._make(step)
+        if self._next is None or self._next[0] != step:
+            self._next = (step, self._reader.submit(self._make, step))
+        found = self._next[1].result()
+        self._next = (step + 1, self._reader.submit(self._make, step + 1))
+        return found
 
 
 class Pictures(Protocol):
