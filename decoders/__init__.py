@@ -1,7 +1,7 @@
 """Decoders from predicted representations back to pixels; train with ``python -m decoders``."""
 
 # Importing a file registers it, as a network or as an instrument; diffusers finds the classes of a saved pipeline here.
-from decoders import few_steps, ground_truth, realism, sheet, variation  # noqa: F401
+from decoders import calibration, few_steps, ground_truth, realism, sheet, variation  # noqa: F401
 from decoders.block_vit import BlockViT, SquaredErrorViT
 from decoders.loading import load_decoder, save_decoder
 from decoders.pipeline import BlockPipeline

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decoders.blocks import Blocks
 from decoders.faithfulness import INSTRUMENTS, box_of, centre_hole, draw, pictures, see
 from decoders.ground_truth import QUESTIONS, SHAPE, blocks_asked, learned_eye
 from decoders.recogniser import as_images, read_out
@@ -21,6 +22,7 @@ from ijepa_viz.figures import variation_figure
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import Split
+from ijepa_viz.probes.factors import Questions
 
 _SAMPLES, _IMAGES, _LEARN = 64, 12, 10000
 
@@ -67,18 +69,27 @@ def band_edges(height: int, width: int) -> list[tuple[float, float]]:
     return [(0.0, edges[0]), *pairwise(edges)]
 
 
+def in_bands(height: int, width: int) -> list[tuple[tuple[float, float], Tensor]]:
+    """Every band that a block of so many pixels has, and which of its cosine coefficients are in it, (h, w) bool."""
+    frequency = torch.hypot(torch.arange(height)[:, None] / 2, torch.arange(width)[None] / 2)
+    bands = [((low, high), (frequency >= low) & (frequency < high)) for low, high in band_edges(height, width)]
+    return [(edges, inside) for edges, inside in bands if inside.any()]
+
+
+def band_name(low: float, high: float) -> str:
+    """A band in a figure."""
+    return f"{low:g}-{high:g}" if low else "mean"
+
+
 def measure(told: Tensor, untold: Tensor) -> tuple[Tensor, list[float], list[tuple[float, float]]]:
     """Kept variance by pixel (h, w), by band, and the bands, of samples (images, S, 3, h, w) with and without."""
     height, width = told.shape[-2:]
     by_pixel = 1 - told.var(1).mean((0, 1)) / untold.var(1).mean((0, 1)).clamp_min(1e-12)
     spread, free = (cosine_transform(t).var(1).mean((0, 1)) for t in (told, untold))
-    frequency = torch.hypot(torch.arange(height)[:, None] / 2, torch.arange(width)[None] / 2)
     by_band, bands = [], []
-    for low, high in band_edges(height, width):
-        inside = (frequency >= low) & (frequency < high)
-        if inside.any():
-            by_band.append(float(1 - spread[inside].sum() / free[inside].sum().clamp_min(1e-12)))
-            bands.append((low, high))
+    for edges, inside in in_bands(height, width):
+        by_band.append(float(1 - spread[inside].sum() / free[inside].sum().clamp_min(1e-12)))
+        bands.append(edges)
     return by_pixel, by_band, bands
 
 
@@ -88,26 +99,41 @@ def agreement(logits: Tensor, answers: int) -> float:
     return float(said.max(-1).values.mean())
 
 
+@dataclass(frozen=True)
+class Held:
+    """Held-out blocks to draw again and again.
+
+    Attributes:
+        seen: their pixels and tokens. block: their (rows, cols) of patches.
+        learned, asked: of drawn scenes, what a recogniser learns from and what is known of the blocks.
+    """
+
+    seen: Blocks
+    block: tuple[int, int]
+    learned: Questions | None = None
+    asked: Questions | None = None
+
+
+def held_out(model: IJEPA, decoder: Decoder, split: Split, images: int, seed: int, learn: int) -> Held:
+    """Drawn scenes with a hole over one part each, so many and ``learn`` others; photographs with one in the middle."""
+    patch = decoder.network.config.patch_size
+    if split("test").name.startswith("menagerie"):
+        learned, asked = blocks_asked(model, learn, seed=2001), blocks_asked(model, images, seed=seed)
+        return Held(see(model, normalise(asked.images / 255), asked.masks, patch_size=patch), SHAPE, learned, asked)
+    hole = centre_hole(model)
+    shown = pictures(split("test"), model.config.image_size, max(images, 100))[:images]
+    return Held(see(model, shown, hole, patch_size=patch), box_of(hole))
+
+
 def vary(
     model: IJEPA, decoder: Decoder, split: Split, images: int = _IMAGES, samples: int = _SAMPLES, learn: int = _LEARN
 ) -> Variation:
     """Draw ``samples`` of each of ``images`` held-out holes with the prediction, and as many with nothing.
 
-    Drawn scenes get a hole over one part each, and their factors are read by a recogniser; photographs get the
-    hole in the middle.
+    Of drawn scenes the factors are read by a recogniser.
     """
-    patch = decoder.network.config.patch_size
-    drawn_scenes = split("test").name.startswith("menagerie")
-    if drawn_scenes:
-        learned, asked = blocks_asked(model, learn, seed=2001), blocks_asked(model, images, seed=2003)
-        seen = see(model, normalise(asked.images / 255), asked.masks, patch_size=patch)
-        block = SHAPE
-    else:
-        hole = centre_hole(model)
-        seen = see(
-            model, pictures(split("test"), model.config.image_size, max(images, 100))[:images], hole, patch_size=patch
-        )
-        block = box_of(hole)
+    held = held_out(model, decoder, split, images, seed=2003, learn=learn)
+    seen, block = held.seen, held.block
     tokens, places = (t.repeat_interleave(samples, 0) for t in (seen.predicted, seen.places))
     told, untold = (
         as_images(draw(decoder, tokens, places, seed=seed, condition=condition), block)
@@ -116,8 +142,8 @@ def vary(
     shape = (images, samples, *told.shape[1:])
     by_pixel, by_band, bands = measure(told.view(shape), untold.view(shape))
     by_factor = {}
-    if drawn_scenes:
-        eye = learned_eye(model, learned, patch)
+    if held.learned is not None:
+        eye = learned_eye(model, held.learned, decoder.network.config.patch_size)
         says, guesses = read_out(eye, told), read_out(eye, untold)
         for name in QUESTIONS:
             pair = [x[name].view(images, samples, -1) for x in (says, guesses)]
@@ -133,8 +159,7 @@ def picture(found: Variation, rows: int = 4, samples: int = 6) -> Figure:
         return (images / 2 + 0.5).movedim(-3, -1).numpy()
 
     spread, free = ((t[:rows] / 2).std(1).mean(1).numpy() for t in (found.told, found.untold))
-    bands = [(f"{low:g}-{high:g}", kept) for (low, high), kept in zip(found.bands, found.by_band, strict=True)]
-    bands[0] = ("mean", bands[0][1])
+    bands = [(band_name(*edges), kept) for edges, kept in zip(found.bands, found.by_band, strict=True)]
     return variation_figure(
         shown(found.blocks[:rows]), shown(found.told[:rows, :samples]), spread, free, bands, found.by_factor
     )

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--probe",
         metavar="NAME",
         help="knn (the default), linear, low-shot, count, distance, all, pixels or factors; with --decoder leakage "
-        "(the default), rank, ground-truth, own-eye, variation, realism, few-steps, hole-size or sheet",
+        "(the default), rank, ground-truth, own-eye, variation, calibration, realism, few-steps, hole-size or sheet",
     )
     evaluate.add_argument(
         "--decoder",
@@ -246,7 +246,8 @@ def _as_text(table: dict[str, Any]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
-        return f"{value['accuracy']:.3f} [{value['low']:.3f} {value['high']:.3f}]"
+        middle, low, high = value.values()
+        return f"{middle:.3f} [{low:.3f} {high:.3f}]"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,14 @@ def random_decoder(model: IJEPA, name: str = "block-vit") -> Decoder:
 @pytest.fixture
 def decoder(model):
     return random_decoder(model)
+
+
+@pytest.fixture
+def larger():
+    """A model for scenes of 64 px, where a block can hide a head, and a decoder for it."""
+    torch.manual_seed(0)
+    model = IJEPA(replace(TINY, image_size=64)).eval()
+    return model, random_decoder(model)
 
 
 @pytest.fixture

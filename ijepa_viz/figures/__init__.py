@@ -1,5 +1,6 @@
 """Figures: functions from results to a Figure, which is matplotlib's with an alternative text; none touches pyplot."""
 
+from ijepa_viz.figures.calibration import calibration_figure
 from ijepa_viz.figures.completion import completion_grid
 from ijepa_viz.figures.costs import cost_figure
 from ijepa_viz.figures.factors import factor_figure
@@ -14,6 +15,7 @@ from ijepa_viz.figures.variation import variation_figure
 __all__ = [
     "Answer",
     "Figure",
+    "calibration_figure",
     "completion_grid",
     "cost_figure",
     "factor_figure",
