@@ -126,6 +126,11 @@ completion_grid(rows, names=["1 step", *(f"{steps} steps" for steps in numbers[1
 # ## What varies, and what does not
 #
 # The standard deviation over 32 samples, with the prediction and with nothing. Dark: the samples agree.
+#
+# The reading rule needs samples that vary as much as the truth does.
+# `ijepa-viz evaluate menagerie-tiny --data menagerie --decoder --probe calibration --figure FILE` asks it of 160 blocks: a
+# species that three quarters of the samples show is there about three times out of four, but the finest grain hardly
+# varies, because this decoder hardly draws it.
 
 # %%
 many = {
