@@ -60,8 +60,14 @@ class Dispersion:
 
 
 def disperse(samples: Tensor, real: Tensor, seed: int = 0) -> Dispersion:
-    """Compare samples (n, S, 3, h, w) of n blocks with what is really there, (n, 3, h, w); S at least 2."""
+    """Compare samples (n, S, 3, h, w) of n blocks with what is really there, (n, 3, h, w).
+
+    Raises:
+        ValueError: fewer than two samples of a block.
+    """
     count = samples.shape[1]
+    if count < 2:
+        raise ValueError(f"Spread needs at least two samples of each block, got {count}.")
     # The mean of S samples is off by their own scatter too.
     more = 1 + 1 / count
     spread, error = more * samples.var(1), (samples.mean(1) - real).square()
@@ -115,6 +121,7 @@ def calibration(
     """Whether samples are spread as widely as the truth, of predictions token by token and averaged, and of nothing.
 
     ``spread_over_error`` is 1 for samples that the truth could be one of, and smaller where they agree too much;
+    ``tokens_4_to_8_cycles`` is the same of structure of four to eight cycles a block, decoded from predicted tokens.
     ``beyond_all_samples`` is how often a real value is, and ``expected`` how often it should be. Of drawn scenes,
     ``species agree`` is the share of samples that give the most frequent answer, ``species right`` how often it is
     the truth: equal where a vote of the samples can be taken at its word.
@@ -154,6 +161,8 @@ def calibration(
             }
             if row == "predicted_tokens":
                 votes[name] = reliability(shares, truth)
-    bands = [band_name(*edges) for edges, _ in in_bands(*real.shape[-2:])]
-    figure = calibration_figure({row: (d.ranks.numpy(), d.by_band) for row, d in found.items()}, bands, votes)
-    return {**table, "figure": figure}
+    bands = [edges for edges, _ in in_bands(*real.shape[-2:])]
+    by_band = found["predicted_tokens"].by_band
+    of_tokens = {f"tokens_{low:g}_to_{high:g}_cycles": x for (low, high), x in zip(bands, by_band, strict=True)}
+    rows = {row: (spread.ranks.numpy(), spread.by_band) for row, spread in found.items()}
+    return {**of_tokens, **table, "figure": calibration_figure(rows, [band_name(*edges) for edges in bands], votes)}

@@ -84,7 +84,9 @@ def test_scenes_and_photographs_are_asked_alike(model, larger, tmp_path):
     model_of_scenes, decoder = larger
     table = calibration(model_of_scenes, decoder, scenes(100), images=6, samples=4, learn=150)
     figure = table.pop("figure")
-    assert set(table) == set(WAYS)
+    bands = [key for key in table if key.endswith("_cycles")]
+    assert set(table) == {*WAYS, *bands}
+    assert list(figure.axes[1].lines[0].get_ydata()) == [table[key] for key in bands]
     row = table["predicted_tokens"]
     assert row["expected"] == 0.4
     assert {f"{name} {what}" for name in ("species", "part", "facing", "colour") for what in ("agree", "right")} < set(
@@ -107,3 +109,5 @@ def test_one_picture_has_no_spread(model):
     ridge = Decoder(Ridge(sizes.grid, sizes.patch_size, sizes.width), DecoderConfig(steps=1))
     with pytest.raises(ValueError, match="no spread"):
         calibration(model, ridge, scenes(100))
+    with pytest.raises(ValueError, match="at least two samples"):
+        disperse(torch.zeros(3, 1, 3, 8, 8), torch.zeros(3, 3, 8, 8))
