@@ -19,7 +19,7 @@ from decoders.faithfulness import INSTRUMENTS, draw
 from decoders.ground_truth import QUESTIONS, learned_eye
 from decoders.recogniser import as_images, read_out
 from decoders.sampling import Decoder
-from decoders.variation import band_name, cosine_transform, held_out, in_bands
+from decoders.variation import band_name, cosine_transform, held_out, in_bands, shares_of
 from ijepa_viz.figures import calibration_figure
 from ijepa_viz.model import IJEPA
 from ijepa_viz.probes import Split
@@ -74,19 +74,20 @@ def disperse(samples: Tensor, real: Tensor, seed: int = 0) -> Dispersion:
     each = torch.stack([t.flatten(1).mean(1) for t in (spread, error)], 1)  # (n, 2)
     generator = torch.Generator().manual_seed(seed)
     again = torch.randint(len(each), (1000, len(each)), generator=generator)
-    sums = each[again].sum(1)
-    low, high = (sums[:, 0] / sums[:, 1].clamp_min(1e-12)).sqrt().quantile(torch.tensor([0.025, 0.975])).tolist()
+    low, high = _ratio(*each[again].sum(1).unbind(1)).quantile(torch.tensor([0.025, 0.975])).tolist()
     waves, true = cosine_transform(samples), cosine_transform(real)
     by_wave = more * waves.var(1).mean((0, 1)), (waves.mean(1) - true).square().mean((0, 1))
-    by_band = [
-        float((by_wave[0][i].sum() / by_wave[1][i].sum().clamp_min(1e-12)).sqrt())
-        for _, i in in_bands(*real.shape[-2:])
-    ]
-    below, ties = ((compare(samples, real[:, None])).sum(1) for compare in (torch.lt, torch.eq))
+    by_band = [float(_ratio(*(t[inside].sum() for t in by_wave))) for _, inside in in_bands(*real.shape[-2:])]
+    below, ties = (compare(samples, real[:, None]).sum(1) for compare in (torch.lt, torch.eq))
     # Among equals the truth's place is drawn.
     place = below + (torch.rand(ties.shape, generator=generator) * (ties + 1)).long()
     ranks = torch.bincount(place.flatten(), minlength=count + 1) / place.numel()
-    return Dispersion(float((each[:, 0].sum() / each[:, 1].sum().clamp_min(1e-12)).sqrt()), low, high, by_band, ranks)
+    return Dispersion(float(_ratio(*each.sum(0))), low, high, by_band, ranks)
+
+
+def _ratio(spread: Tensor, error: Tensor) -> Tensor:
+    """Of two variances, as deviations."""
+    return (spread / error.clamp_min(1e-12)).sqrt()
 
 
 def reliability(shares: Tensor, truth: Tensor, bins: int = _BINS) -> list[tuple[float, float, int]]:
@@ -151,8 +152,7 @@ def calibration(
             continue
         said = read_out(eye, drawn)
         for name in QUESTIONS:
-            logits = said[name].unflatten(0, (len(real), samples))
-            shares = F.one_hot(logits.argmax(-1), logits.shape[-1]).float().mean(1)
+            shares = shares_of(said[name].unflatten(0, (len(real), samples)))
             truth = renumbered(held.asked, held.learned, name)
             most = shares.max(-1)
             table[row] |= {

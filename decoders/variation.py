@@ -93,10 +93,14 @@ def measure(told: Tensor, untold: Tensor) -> tuple[Tensor, list[float], list[tup
     return by_pixel, by_band, bands
 
 
-def agreement(logits: Tensor, answers: int) -> float:
+def shares_of(logits: Tensor) -> Tensor:
+    """The share of samples that give each answer, as most probable: (images, S, answers) -> (images, answers)."""
+    return F.one_hot(logits.argmax(-1), logits.shape[-1]).float().mean(1)
+
+
+def agreement(logits: Tensor) -> float:
     """The share of samples with the most frequent answer, averaged over images; logits (images, S, answers)."""
-    said = F.one_hot(logits.argmax(-1), answers).float().mean(1)
-    return float(said.max(-1).values.mean())
+    return float(shares_of(logits).max(-1).values.mean())
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def vary(
         says, guesses = read_out(eye, told), read_out(eye, untold)
         for name in QUESTIONS:
             pair = [x[name].view(images, samples, -1) for x in (says, guesses)]
-            by_factor[name] = (agreement(pair[0], pair[0].shape[-1]), agreement(pair[1], pair[1].shape[-1]))
+            by_factor[name] = (agreement(pair[0]), agreement(pair[1]))
     blocks = as_images(seen.clean, block)
     return Variation(by_pixel, by_band, bands, by_factor, blocks, told.view(shape), untold.view(shape))
 

@@ -182,7 +182,7 @@ def test_bands_cover_every_frequency_once():
 
 def test_agreement_is_the_share_of_the_most_frequent_answer():
     logits = torch.nn.functional.one_hot(torch.tensor([[0, 0, 1, 0], [2, 1, 2, 0]]), 3).float()
-    assert agreement(logits, 3) == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert agreement(logits) == pytest.approx((3 / 4 + 2 / 4) / 2)
 
 
 def test_the_recogniser_learns_and_is_kept(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def calibration_figure(
         layout="constrained",
     )
     axes = figure.subplots(1, 3 if votes else 2)
-    others = iter(_OTHERS)
+    others = cycle(_OTHERS)
     for name, (ranks, ratios) in rows.items():
         colour = _COLOURS.get(name) or next(others)
         count = len(ranks)
