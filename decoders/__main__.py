@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from ijepa_viz.training_cli import run_training
+from ijepa_viz.training_cli import leave, run_training
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,4 +18,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

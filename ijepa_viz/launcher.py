@@ -15,6 +15,7 @@ from typing import IO
 from ijepa_viz.interruption import SIGNALS
 
 _GRACE = 10.0  # seconds between a polite end and SIGKILL
+_LINGER = 120.0  # seconds that processes may go on after the first has finished: all finish together
 _TAIL = 4000
 
 
@@ -53,7 +54,8 @@ def environment(rank: int, devices: Sequence[str], port: int) -> dict[str, str]:
 def launch(devices: Sequence[str], command: Sequence[str]) -> int:
     """Run ``command`` once a device, as one distributed run; returns the exit status.
 
-    The first process speaks for all. Where one dies, the others are ended and its last words are shown.
+    The first process speaks for all. Where one dies, the others are ended and its last words are shown; where one
+    finishes and others do not follow within two minutes, they are ended too, and the status is 1.
 
     Raises:
         ValueError: as :func:`environment`.
@@ -85,6 +87,7 @@ def _watch(
             quiet = files[rank - 1] if rank else None
             processes.append(subprocess.Popen(command, env=dict(told), stdout=quiet, stderr=quiet))
         before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+        first_end = None
         while True:
             states = [process.poll() for process in processes]
             failed = next((rank for rank, state in enumerate(states) if state), None)
@@ -92,6 +95,17 @@ def _watch(
                 break
             if all(state == 0 for state in states):
                 return 0
+            if 0 in states:
+                first_end = first_end or time.monotonic()
+                if time.monotonic() - first_end > _LINGER:
+                    late = [rank for rank, state in enumerate(states) if state is None]
+                    print(
+                        f"Process {states.index(0)} of {len(devices)} finished, and after {_LINGER:.0f} s "
+                        f"{', '.join(f'process {rank} ({devices[rank]})' for rank in late)} had not: ended. What was "
+                        "saved is whole; go on from it with --resume.",
+                        file=sys.stderr,
+                    )
+                    return 1
             time.sleep(0.1)
         # The one that died first often takes others with it: all that died by now may speak.
         time.sleep(0.5)

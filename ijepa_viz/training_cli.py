@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ijepa_viz import strict_config
 
@@ -82,7 +83,28 @@ def attempt(name: str, work: Callable[[], None]) -> int:
     """Do it; returns the exit status, 1 with the cause on stderr for anything a user can mend."""
     try:
         work()
+        leave_process_group()
     except (OSError, ValueError, FloatingPointError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def leave_process_group() -> None:
+    """What each of several processes does when all have finished: torch wants it while the interpreter is whole."""
+    torch = sys.modules.get("torch")  # who only starts processes never imported it
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def leave(status: int) -> NoReturn:
+    """End this process.
+
+    One of several ends at once, without the interpreter's own end: there, torch's threads can wait for each other for
+    ever (pytorch issue 190489), and with them whoever started the processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

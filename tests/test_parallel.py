@@ -16,6 +16,7 @@ from test_train import config_file, interrupt, rows
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from decoders.__main__ import main as decoders_main
+from ijepa_viz import launcher
 from ijepa_viz.launcher import environment, launch
 from ijepa_viz.model import ModelConfig
 from ijepa_viz.training_cli import training_parser
@@ -151,6 +152,37 @@ time.sleep(600)
     said = capfd.readouterr().err
     assert "Process 1 of 3 (cpu) ended with status 1" in said
     assert "the disk of rank 1 is full" in said
+
+
+def test_a_process_that_does_not_finish_with_the_others_is_ended(capfd, monkeypatch):
+    """A process that hangs when all is done must not keep whoever waits for the run."""
+    monkeypatch.setattr(launcher, "_LINGER", 0.5)
+    program = 'import os, time; time.sleep(600 * (os.environ["RANK"] == "1"))'
+    started = time.monotonic()
+    assert launch(["cpu", "cpu"], [sys.executable, "-c", program]) == 1
+    assert time.monotonic() - started < 30
+    said = capfd.readouterr().err
+    assert "Process 0 of 2 finished" in said
+    assert "process 1 (cpu) had not" in said
+
+
+def test_a_finished_process_leaves_its_group_and_the_interpreter(tmp_path):
+    """One of several ends at once, its words said; by itself, Python ends it, as whoever imports it expects."""
+    program = f"""
+import atexit, os, torch
+from ijepa_viz.training_cli import attempt, leave
+atexit.register(print, "the interpreter ended")
+def work():
+    torch.distributed.init_process_group("gloo", init_method="file://{tmp_path}/store", rank=0, world_size=1)
+status = attempt("train", work)
+print("in a group:", torch.distributed.is_initialized())
+leave(status + 3)
+"""
+    for processes, ending in (("2", []), ("1", ["the interpreter ended"])):
+        settings = {**os.environ, "WORLD_SIZE": processes}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=settings)
+        assert done.returncode == 3, done.stderr
+        assert done.stdout.splitlines() == ["in a group: False", *ending]
 
 
 def test_each_process_is_told_its_place():

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ijepa_viz.training_cli import attempt, parse_training, run_on_devices, training_parser
+from ijepa_viz.training_cli import attempt, leave, parse_training, run_on_devices, training_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,4 +52,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ijepa_viz.training_cli import attempt
+from ijepa_viz.training_cli import attempt, leave_process_group
 
 _PATIENCE = 120.0  # seconds until SLURM has ended a requeued job
 
@@ -61,6 +61,7 @@ class Task:
                 self._requeue(place.raw_job_id, trainer.step)
             time.sleep(_PATIENCE)  # SLURM ends the tasks; to return would call the job finished
             raise RuntimeError(f"The job was requeued after step {trainer.step}, but is not ended. {path} is complete.")
+        leave_process_group()
         return str(path)
 
     def checkpoint(self) -> object:
