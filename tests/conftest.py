@@ -30,7 +30,17 @@ TINY = ModelConfig(
 _LONG = ("test_notebooks", "test_parallel", "test_browser", "test_monitor", "test_full_scale", "test_pages", "test_cli")
 
 
+# A test that hangs shall fail long before whoever runs them all gives up. The first notebook waits for all of them.
+_SECONDS = {"test_notebooks": 1800}
+_SECONDS_SLOW = 3600
+
+
 def pytest_collection_modifyitems(items):
+    for item in items:
+        slow = item.get_closest_marker("slow")
+        seconds = _SECONDS_SLOW if slow else _SECONDS.get(item.path.stem)
+        if seconds:
+            item.add_marker(pytest.mark.timeout(seconds))
     rank = {name: place for place, name in enumerate(_LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(_LONG)))
 
