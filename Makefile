@@ -19,18 +19,18 @@ lint: install
 	$(BIN)/mypy
 
 notebooks: install
-	$(BIN)/python tests/build_notebooks.py
+	$(BIN)/python tools/build_notebooks.py
 
 # make colab REPOSITORY=https://github.com/you/ijepa_viz: notebooks that install the project from there.
 colab: install
 	@test -n "$(REPOSITORY)" || { echo "Say where Colab finds the project: make colab REPOSITORY=https://..."; exit 2; }
-	$(BIN)/python tests/build_notebooks.py --colab "$(REPOSITORY)" out/colab
+	$(BIN)/python tools/build_notebooks.py --colab "$(REPOSITORY)" out/colab
 
 gallery: install
-	$(BIN)/python tests/build_gallery.py out/gallery
+	$(BIN)/python tools/build_gallery.py out/gallery
 
 benchmark: install
-	$(BIN)/python tests/benchmark.py
+	$(BIN)/python tools/benchmark.py
 
 install: .venv/.installed
 

@@ -1,13 +1,13 @@
 """Decoders from predicted representations back to pixels; train with ``python -m decoders``."""
 
 # Importing a file registers it, as a network or as an instrument; diffusers finds the classes of a saved pipeline here.
-from decoders import calibration, few_steps, ground_truth, realism, sheet, variation  # noqa: F401
-from decoders.block_vit import BlockViT, SquaredErrorViT
+from decoders.decoder import Decoder, DecoderConfig, Samples
+from decoders.evaluation import calibration, few_steps, ground_truth, realism, sheet, variation  # noqa: F401
 from decoders.loading import load_decoder, save_decoder
+from decoders.networks.block_vit import BlockViT, SquaredErrorViT
+from decoders.networks.pooled_unet import PooledUNet
+from decoders.networks.ridge import Ridge
 from decoders.pipeline import BlockPipeline
-from decoders.pooled_unet import PooledUNet
-from decoders.ridge import Ridge
-from decoders.sampling import Decoder, DecoderConfig, Samples
 
 __all__ = [
     "BlockPipeline",

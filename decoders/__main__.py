@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ijepa_viz.training_cli import leave, run_training
+from ijepa_viz.runtime.command_line import leave, run_training
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -10,7 +10,7 @@ def main(arguments: list[str] | None = None) -> int:
     from decoders.config import DecoderTrainConfig
 
     def build(config: DecoderTrainConfig, resume: bool):  # type: ignore[no-untyped-def]
-        from decoders.trainer import DecoderTrainer  # late: a typo in the config need not wait for torch
+        from decoders.training.trainer import DecoderTrainer  # late: a typo in the config need not wait for torch
 
         return DecoderTrainer(config, resume)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from decoders.family import Conditioning
-from ijepa_viz.run_folder import RunConfig
+from decoders.networks.network import Conditioning
+from ijepa_viz.runtime.run_folder import RunConfig
 
 
 @dataclass(frozen=True)

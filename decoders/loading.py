@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
-from decoders.family import NETWORK_WEIGHTS
+from decoders.decoder import Decoder, DecoderConfig
+from decoders.networks.network import NETWORK_WEIGHTS
 from decoders.pipeline import read_pipeline
-from decoders.sampling import Decoder, DecoderConfig
-from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import find_bundled, read_json, write_config, write_file, write_tensors
+from ijepa_viz.checkpoints import find_bundled
+from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.files import read_json, write_config, write_file
+from ijepa_viz.runtime.tensors import write_tensors
 
 CARD = "decoder.json"
 _INDEX = "model_index.json"
@@ -59,6 +61,6 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
         folder = find_bundled(str(source)) / "decoder"
     card = read_json(folder / CARD)
     digest = str(card.pop("weights_sha256", ""))
-    config = strict_config.build(DecoderConfig, card, str(folder / CARD))
+    config = config_files.build(DecoderConfig, card, str(folder / CARD))
     pipeline = read_pipeline(folder, digest)
     return Decoder(pipeline.network.to(device or "cpu").requires_grad_(False), config, pipeline.scheduler)

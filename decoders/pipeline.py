@@ -23,9 +23,9 @@ from diffusers import (
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from decoders.family import KINDS, MODES, NULL, BlockNetwork, read_network
-from ijepa_viz.checkpoints import read_json
+from decoders.networks.network import KINDS, MODES, NULL, BlockNetwork, read_network
 from ijepa_viz.registry import Registry
+from ijepa_viz.runtime.files import read_json
 
 SOLVERS: Registry[Callable[[], Any]] = Registry("solver")
 SOLVERS.register("euler")(FlowMatchEulerDiscreteScheduler)
@@ -75,7 +75,7 @@ class BlockPipeline(DiffusionPipeline):
     """A network of the family and a scheduler.
 
     Args:
-        network: of :mod:`decoders.family`.
+        network: of :mod:`decoders.networks`.
         scheduler: one of :data:`SOLVERS`, or any that takes flow predictions and keeps ``sigmas``.
     """
 

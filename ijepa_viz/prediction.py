@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ijepa_viz.data.transforms import normalise, read_image, to_tensor
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA
+from ijepa_viz.models import IJEPA
+from ijepa_viz.runtime.tensors import fingerprint
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,12 @@ def predict(model: IJEPA, image: Any, masks: Masks) -> Prediction:
     predicted = model.predict(model.encode_context(batch, on_device), on_device)
     target = model.targets(batch, on_device)
     return Prediction(predicted[0].float(), target[0].float(), masks, pixels, model.config.patch_size)
+
+
+def check_pair(model: IJEPA, decoder: Sampler) -> None:
+    """Raise ValueError unless ``decoder`` was trained on this very model's predictions."""
+    if decoder.config.ijepa_sha256 != fingerprint(model):
+        raise ValueError(
+            f"This decoder was trained on other weights ({decoder.config.ijepa!r}) than this model's: its "
+            "pictures would mean nothing. Train one with `python -m decoders`."
+        )

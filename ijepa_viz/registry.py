@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import inspect
+import pkgutil
+import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,7 +39,22 @@ class Registry(dict[str, T]):
 
         return add
 
+    def described(self, title: str) -> str:
+        """Help on every entry: its name, and the first sentence of its docstring."""
+        lines = [f"{title}:"]
+        for name, entry in self.items():
+            first = (inspect.getdoc(entry) or "").partition("\n")[0]
+            lines += textwrap.wrap(f"{name:22}{first}", 100, initial_indent="  ", subsequent_indent=" " * 24)
+        return "\n".join(lines)
+
     def __missing__(self, name: str) -> T:
         near = difflib.get_close_matches(str(name), self, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"No {self.what} {name!r}; there are {', '.join(self)}.{hint}")
+
+
+def import_files(package: str) -> None:
+    """Import every file of ``package``, so that what registers itself there is registered."""
+    for found in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if found.name != "__main__":
+            importlib.import_module(f"{package}.{found.name}")

@@ -11,10 +11,10 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from decoders.family import build_network
-from decoders.sampling import Decoder, DecoderConfig
-from ijepa_viz.checkpoints import fingerprint
-from ijepa_viz.model import IJEPA, ModelConfig
+from decoders.decoder import Decoder, DecoderConfig
+from decoders.networks.network import build_network
+from ijepa_viz.models import IJEPA, ModelConfig
+from ijepa_viz.runtime.tensors import fingerprint
 
 # With two threads and other work on the machine, small operations were measured 25 times slower.
 torch.set_num_threads(1)

@@ -13,12 +13,12 @@ from conftest import TINY
 from ijepa_viz.cli import main as export
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import patchify
+from ijepa_viz.models import patchify
 from ijepa_viz.probes.factors import ask
 from train.config import ObjectiveConfig, RegularizerConfig, TrainConfig
-from train.energies import KINDS, corners, distractors, energies, main, told_apart
-from train.objectives import OBJECTIVES, build, open_trained
 from train.objectives.invariance import _turn_hue
+from train.objectives.objective import OBJECTIVES, build, open_trained
+from train.reports.energies import KINDS, corners, distractors, energies, main, told_apart
 
 HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
 
@@ -240,7 +240,7 @@ def test_the_command_compares_trained_runs(tmp_path, capsys):
     assert all(rows[n] == rows[f"{n}, untrained"] for n in OBJECTIVES)
     assert "mirrored" in capsys.readouterr().out
     assert main([str(tmp_path / "nothing")]) == 1
-    assert "train.energies" in capsys.readouterr().err
+    assert "train.reports.energies" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from timm.layers import Attention
 
-from ijepa_viz.attention import attend, choose_kernels, fused_pays, plain
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA, ModelConfig
+from ijepa_viz.models import IJEPA, ModelConfig
+from ijepa_viz.models.attention import attend, choose_kernels, fused_pays, plain
 
 CPU = torch.device("cpu")
 

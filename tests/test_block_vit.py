@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from decoders.block_vit import _Refine
+from decoders.networks.block_vit import _Refine
 
 COLUMNS, PATCH, WIDTH = 5, 2, 6
 CROSS = [(0, 2), (1, 1), (1, 2), (1, 3), (2, 2)]

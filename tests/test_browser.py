@@ -146,7 +146,7 @@ import time
 from pathlib import Path
 import ijepa_viz
 from decoders import load_decoder
-from ijepa_viz.data import examples
+from ijepa_viz import examples
 from ijepa_viz.widgets import MaskPainter, PredictionExplorer
 model, decoder = ijepa_viz.load_model("menagerie-tiny"), load_decoder("menagerie-tiny")
 image = examples.drawn_scenes(64)[0].image

@@ -11,12 +11,12 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 from test_faithfulness import scenes
 
-from decoders.calibration import WAYS, calibration, disperse, reliability
-from decoders.ridge import Ridge
-from decoders.sampling import Decoder, DecoderConfig
-from decoders.variation import in_bands
-from ijepa_viz.cli import _as_text
-from ijepa_viz.data.sources import open_source
+from decoders.decoder import Decoder, DecoderConfig
+from decoders.evaluation.calibration import WAYS, calibration, disperse, reliability
+from decoders.evaluation.variation import in_bands
+from decoders.networks.ridge import Ridge
+from ijepa_viz.cli.tables import _as_text
+from ijepa_viz.data.opening import open_source
 
 
 def ensemble(spread, blocks=60, samples=20, side=8):

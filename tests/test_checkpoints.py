@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from ijepa_viz import checkpoints
-from ijepa_viz.checkpoints import fingerprint, load_model, save_reference
-from ijepa_viz.model import IJEPA, ModelConfig
+from ijepa_viz.checkpoints import load_model, save_folder, save_reference
+from ijepa_viz.models import IJEPA, ModelConfig
+from ijepa_viz.runtime.tensors import fingerprint
 
 
 def test_a_folder_comes_back_as_it_was(model, tmp_path):
-    model.save(tmp_path / "m")
+    save_folder(model, tmp_path / "m")
     assert fingerprint(load_model(tmp_path / "m")) == fingerprint(model)
 
 
@@ -81,7 +82,7 @@ def test_a_checkpoint_that_carries_code_is_not_run(tmp_path):
 
 
 def test_a_truncated_file_is_named(model, tmp_path):
-    model.save(tmp_path)
+    save_folder(model, tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match="truncated"):
@@ -89,7 +90,7 @@ def test_a_truncated_file_is_named(model, tmp_path):
 
 
 def test_a_tampered_file_is_named(model, tmp_path):
-    model.save(tmp_path)
+    save_folder(model, tmp_path)
     weights = tmp_path / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-5] ^= 1
@@ -127,7 +128,7 @@ def test_an_unknown_name_names_the_nearest():
 
 
 def test_a_config_of_another_kind_is_refused(model, tmp_path):
-    model.save(tmp_path)
+    save_folder(model, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["dept"] = config.pop("depth")
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -138,12 +139,12 @@ def test_a_config_of_another_kind_is_refused(model, tmp_path):
 _FULL_DISK = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from ijepa_viz.checkpoints import load_model, save_reference
+from ijepa_viz.checkpoints import load_model, save_folder, save_reference
 model = load_model(sys.argv[1])
 for p in model.parameters():
     p.data += 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # what a full disk looks like
-for save in (model.save, lambda f: save_reference(model, f + "/x.pth.tar")):
+for save in (lambda f: save_folder(model, f), lambda f: save_reference(model, f + "/x.pth.tar")):
     try:
         save(sys.argv[1])
     except OSError as error:
@@ -153,7 +154,7 @@ for save in (model.save, lambda f: save_reference(model, f + "/x.pth.tar")):
 
 def test_a_full_disk_leaves_the_old_checkpoint(model, tmp_path):
     assert hasattr(resource, "RLIMIT_FSIZE")
-    model.save(tmp_path)
+    save_folder(model, tmp_path)
     save_reference(model, tmp_path / "x.pth.tar")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     done = subprocess.run([sys.executable, "-c", _FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)

@@ -10,9 +10,10 @@ from conftest import random_decoder
 from PIL import Image
 
 from decoders.loading import load_decoder, save_decoder
-from ijepa_viz.checkpoints import bundled_names, fingerprint, load_model
+from ijepa_viz.checkpoints import bundled_names, load_model, save_folder
+from ijepa_viz.checkpoints.training_cost import Training, training_of, write_training
 from ijepa_viz.cli import main
-from ijepa_viz.costs import Training, training_of, write_training
+from ijepa_viz.runtime.tensors import fingerprint
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def folder(model, tmp_path):
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.15)
-    model.save(tmp_path / "mine")
+    save_folder(model, tmp_path / "mine")
     save_decoder(random_decoder(model), tmp_path / "mine" / "decoder")
     return str(tmp_path / "mine")
 
@@ -149,7 +150,7 @@ def test_an_unknown_model_names_the_nearest(photo, tmp_path, capsys):
 
 def test_a_decoder_of_another_model_is_refused(folder, photo, tmp_path, capsys, model):
     model.encoder.norm.bias.data += 1
-    model.save(folder)
+    save_folder(model, folder)
     block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "x.png")]
     assert main(["predict", photo, "--model", folder, *block]) == 1
     assert "other weights" in capsys.readouterr().err
@@ -178,8 +179,8 @@ def test_the_bundled_demo(name, gap, tmp_path, capsys):
 def test_shuffled_predictions_are_drawn_differently(name):
     """The samples follow the prediction: its colours differ more between images than between seeds."""
     from decoders import load_decoder
+    from ijepa_viz import examples
     from ijepa_viz.checkpoints import load_model
-    from ijepa_viz.data import examples
     from ijepa_viz.masks import Masks
     from ijepa_viz.prediction import predict
 
@@ -206,7 +207,7 @@ def test_every_model_card_has_its_numbers_and_its_command(name, capsys):
 def test_menagerie_tiny_beats_its_baselines():
     """A fast version of the card's kNN: fewer pictures, the same comparison."""
     from ijepa_viz.checkpoints import load_model
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
     from ijepa_viz.probes.knn import knn_table
 
     counts = {"train": 1500, "test": 500}
@@ -220,7 +221,7 @@ def test_menagerie_tiny_beats_its_baselines():
 def test_wild_tiny_beats_its_baselines(photos):
     """On real photographs, where the environment names some."""
     from ijepa_viz.checkpoints import load_model
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
     from ijepa_viz.probes.features import FeatureBank
     from ijepa_viz.probes.knn import knn_accuracy
 
@@ -232,7 +233,7 @@ def test_wild_tiny_beats_its_baselines(photos):
 
 
 def test_a_model_without_a_decoder_is_told_how_to_get_one(model, tmp_path, capsys):
-    model.save(tmp_path / "step-00000007")
+    save_folder(model, tmp_path / "step-00000007")
     assert main(["demo", "--model", str(tmp_path / "step-00000007"), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert "has no decoder in it" in said

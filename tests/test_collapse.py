@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from ijepa_viz import strict_config
-from train.collapse import _CONFIG, SWITCHES, main
+from ijepa_viz.runtime import config_files
 from train.config import TrainConfig
+from train.reports.collapse import _CONFIG, SWITCHES, main
 
 SMALL = [
     "model.image_size=32", "model.width=32", "model.depth=2", "model.predictor_width=16", "mask.options={}",
@@ -18,9 +18,9 @@ SMALL = [
 
 
 def test_every_switch_is_a_valid_config_that_differs_from_the_whole_one():
-    whole = strict_config.load(TrainConfig, _CONFIG)
+    whole = config_files.load(TrainConfig, _CONFIG)
     for name, overrides in SWITCHES.items():
-        broken = strict_config.load(TrainConfig, _CONFIG, overrides)
+        broken = config_files.load(TrainConfig, _CONFIG, overrides)
         assert (broken == whole) == (name == "nothing broken")
 
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import bundled_names
-from ijepa_viz.costs import Training, training_of
+from ijepa_viz.checkpoints.training_cost import Training, training_of
 from ijepa_viz.figures import cost_figure
+from ijepa_viz.runtime import config_files
 from train.__main__ import main as train
 from train.config import TrainConfig
-from train.cost import flops_an_image, main
+from train.planning.cost import flops_an_image, main
 
 CONFIG = """
 model: {image_size: 32, patch_size: 8, width: 32, depth: 2, heads: 2, predictor_width: 16, predictor_depth: 3,
@@ -29,7 +29,7 @@ def vit(tokens: int, width: int, depth: int) -> float:
 def test_operations_are_those_one_counts_by_hand(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG)
-    config = strict_config.load(TrainConfig, path)
+    config = config_files.load(TrainConfig, path)
     context, target, all_patches, pixels = 7, 9, 16, 3 * 64  # a 3x3 block of 16 patches
     encoder = vit(context, 32, 2) + context * pixels * 32
     teacher = vit(all_patches, 32, 2) + all_patches * pixels * 32
@@ -47,7 +47,7 @@ def test_a_run_writes_down_what_it_cost(tmp_path, capsys):
     assert train(["--fname", str(path), f"run.folder={tmp_path / 'run'}"]) == 0
     cost = training_of(tmp_path / "run" / "step-00000002")
     assert (cost.objective, cost.images) == ("ijepa", 16)
-    assert cost.flops == pytest.approx(16 * flops_an_image(strict_config.load(TrainConfig, path)))
+    assert cost.flops == pytest.approx(16 * flops_an_image(config_files.load(TrainConfig, path)))
     assert 0 < cost.hours < 0.1
     assert cost.hardware
     assert main(["--fname", str(path)]) == 0

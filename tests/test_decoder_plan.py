@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from decoders.config import DecoderTrainConfig
-from decoders.family import build_network
-from decoders.plan import main, plan, sizes_of
-from ijepa_viz import strict_config
-from ijepa_viz.model import IJEPA, ModelConfig
+from decoders.networks.network import build_network
+from decoders.training.plan import main, plan, sizes_of
+from ijepa_viz.models import IJEPA, ModelConfig
+from ijepa_viz.runtime import config_files
 
 CONFIGS = Path(__file__).parent.parent / "decoders" / "configs"
 SMALL = ModelConfig(image_size=64, patch_size=8, width=128, depth=4, heads=4, predictor_width=64, predictor_depth=3)
 
 
 def test_the_plan_counts_what_is_there():
-    config = strict_config.load(DecoderTrainConfig, CONFIGS / "wild-tiny.yaml")
+    config = config_files.load(DecoderTrainConfig, CONFIGS / "wild-tiny.yaml")
     table = plan(config, SMALL, gpus=1, tflops=1)
     network = build_network("block-vit", (8, 8), 8, 128, {})
     own = sum(p.numel() for p in network.parameters())
@@ -35,14 +35,14 @@ def test_the_plan_counts_what_is_there():
 
 
 def test_activations_grow_with_the_batch_and_shrink_with_gpus():
-    config = strict_config.load(DecoderTrainConfig, CONFIGS / "wild-tiny.yaml")
+    config = config_files.load(DecoderTrainConfig, CONFIGS / "wild-tiny.yaml")
     one, two = (plan(config, SMALL, gpus, 1)["gb_decoder_activations_bf16"] for gpus in (1, 2))
     assert one == pytest.approx(2 * two, rel=0.05)
 
 
 def test_activations_are_what_autograd_keeps():
     """Against the real thing: bytes that a forward pass on the CPU leaves behind."""
-    config = strict_config.load(
+    config = config_files.load(
         DecoderTrainConfig, CONFIGS / "wild-tiny.yaml", ["hole.scale=[0.25, 0.25]", "hole.targets=1"]
     )
     network = build_network("block-vit", (8, 8), 8, 128, {})

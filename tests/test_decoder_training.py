@@ -12,15 +12,16 @@ from test_train import interrupt, rows
 
 from decoders import load_decoder
 from decoders.__main__ import main
-from decoders.blocks import BlockSource
 from decoders.config import DataConfig, DecoderTrainConfig, OptimizationConfig
-from ijepa_viz.checkpoints import fingerprint
+from decoders.training.batches import BlockSource
+from ijepa_viz.checkpoints import save_folder
+from ijepa_viz.runtime.tensors import fingerprint
 
 
 @pytest.fixture
 def config(model, tmp_path):
     """A small decoder's config, of a small I-JEPA in a folder."""
-    model.save(tmp_path / "ijepa")
+    save_folder(model, tmp_path / "ijepa")
     path = tmp_path / "config.yaml"
     path.write_text(
         f"ijepa: {tmp_path / 'ijepa'}\n"
@@ -34,7 +35,7 @@ def config(model, tmp_path):
 
 @pytest.mark.parametrize("name", ["squared-error", "ridge", "pooled-unet"])
 def test_every_decoder_trains_by_the_same_command(model, tmp_path, name):
-    model.save(tmp_path / "ijepa")
+    save_folder(model, tmp_path / "ijepa")
     options = {"squared-error": "{width: 32, depth: 1, heads: 2}", "pooled-unet": "{channels: [32, 32], layers: 1}"}
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -51,7 +52,7 @@ def test_every_decoder_trains_by_the_same_command(model, tmp_path, name):
 
 
 def test_cached_features_are_those_computed_on_the_fly(model, tmp_path):
-    model.save(tmp_path / "ijepa")
+    save_folder(model, tmp_path / "ijepa")
     optimization = OptimizationConfig(batch_size=4)
     live = DecoderTrainConfig(str(tmp_path / "ijepa"), data=DataConfig("menagerie:count=32"), optimization=optimization)
     kept = DecoderTrainConfig(
@@ -84,7 +85,7 @@ def test_training_goes_on_from_another_decoder(config, model, tmp_path, capsys):
     # Other weights of the I-JEPA, so another scale of tokens: the weights are kept, the scale is measured.
     for parameter in model.predictor.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    model.save(tmp_path / "ijepa")
+    save_folder(model, tmp_path / "ijepa")
     again = ["--fname", config, f"start_from={first}", "optimization.steps=1", "optimization.lr=1e-12"]
     assert main([*again, f"run.folder={tmp_path / 'again'}"]) == 0
     old, new = (load_decoder(f) for f in (first, tmp_path / "again" / "step-00000001"))

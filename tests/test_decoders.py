@@ -6,11 +6,11 @@ import torch
 from conftest import TINY, random_decoder
 
 from decoders import BlockPipeline, BlockViT, Ridge, load_decoder, save_decoder
-from decoders.family import NETWORKS, PREDICTED, TARGET, TOKENS, build_network
+from decoders.decoder import Cancelled
+from decoders.networks.network import NETWORKS, PREDICTED, TARGET, TOKENS, build_network
 from decoders.pipeline import SOLVERS
-from decoders.sampling import Cancelled
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA
+from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 
 HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
@@ -185,7 +185,7 @@ def test_an_oracle_is_sampled_exactly(decoder, prediction, steps, solver):
     clean = torch.rand(16, 192) * 2 - 1
     decoder.pipeline.register_modules(network=_Oracle(decoder.network, clean), scheduler=SOLVERS[solver]())
     drawn = decoder.sample(prediction, 2, steps=steps)
-    from ijepa_viz.model import unpatchify
+    from ijepa_viz.models import unpatchify
 
     expected = unpatchify(clean[None] / 2 + 0.5, (4, 4), 8)[0]
     assert torch.allclose(drawn.images[:, :, drawn.inside], expected[:, drawn.inside].expand(2, -1, -1), atol=1e-4)

@@ -10,18 +10,23 @@ import torch.nn.functional as F
 from conftest import random_decoder
 
 from decoders import Decoder, DecoderConfig, save_decoder
-from decoders.faithfulness import INSTRUMENTS, centre_hole, closed_form, draw, embed, leakage, rank, ranks, see
-from decoders.family import build_network
-from decoders.few_steps import hole_size, on_larger_grid
-from decoders.ground_truth import _without_pictures, blocks_asked, ground_truth, own_eye
-from decoders.realism import kernel_distance, kernel_matrix, realism, two_sample_test
-from decoders.recogniser import Recogniser, as_images, read_out, train_recogniser
-from decoders.variation import agreement, band_edges, cosine_transform, measure, vary
+from decoders.evaluation.ground_truth import _without_pictures, blocks_asked, ground_truth
+from decoders.evaluation.hole_size import hole_size, on_larger_grid
+from decoders.evaluation.leakage import leakage
+from decoders.evaluation.metric import INSTRUMENTS, centre_hole, closed_form, draw, see
+from decoders.evaluation.rank import embed, rank, ranks
+from decoders.evaluation.realism import kernel_distance, kernel_matrix, realism, two_sample_test
+from decoders.evaluation.recogniser import Recogniser, as_images, read_out, train_recogniser
+from decoders.evaluation.retrained_classifier import own_eye
+from decoders.evaluation.variation import agreement, band_edges, cosine_transform, measure, vary
+from decoders.networks.network import build_network
+from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.cli import main
-from ijepa_viz.data.sources import arrays, open_source
+from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.transforms import denormalise, normalise
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import patchify
+from ijepa_viz.models import patchify
 from ijepa_viz.prediction import predict
 
 
@@ -194,7 +199,7 @@ def test_the_recogniser_learns_and_is_kept(monkeypatch):
     eye = train_recogniser(images, asked, {"colour": 3}, epochs=12)
     answers = read_out(eye, images)["colour"].argmax(1)
     assert (answers == labels).float().mean() > 0.9
-    monkeypatch.setattr("decoders.recogniser._fit", lambda *_: pytest.fail("it was in the cache"))
+    monkeypatch.setattr("decoders.evaluation.recogniser._fit", lambda *_: pytest.fail("it was in the cache"))
     again = train_recogniser(images, asked, {"colour": 3}, epochs=12)
     assert torch.equal(read_out(again, images)["colour"], read_out(eye, images)["colour"])
 
@@ -233,7 +238,9 @@ def test_an_eye_of_its_own_reads_what_looks_like_nothing_real(larger, monkeypatc
     learned, asked = blocks_asked(model, 500, seed=2001), blocks_asked(model, 100, seed=2002)
     clean = {len(q.images): see(model, normalise(q.images / 255), q.masks).clean for q in (learned, asked)}
     # A decoder that draws negatives of the truth: all is there, nothing looks real.
-    monkeypatch.setattr("decoders.ground_truth.draw", lambda decoder, tokens, places, **way: -clean[len(tokens)])
+    monkeypatch.setattr(
+        "decoders.evaluation.ground_truth.draw", lambda decoder, tokens, places, **way: -clean[len(tokens)]
+    )
     own, other = (f(model, decoder, scenes(100), train=500, test=100, epochs=6) for f in (own_eye, ground_truth))
     assert own["real_pixels"] == {name: other["real_pixels"][name] for name in own["real_pixels"]}
     real, negative = own["real_pixels"]["colour"]["accuracy"], own["predicted_tokens"]["colour"]["accuracy"]
@@ -282,7 +289,7 @@ def test_hole_size_measures_every_square_in_two_images(model, decoder):
 
 
 def test_evaluate_a_decoder_from_the_shell(model, tmp_path, capsys):
-    model.save(tmp_path / "mine")
+    save_folder(model, tmp_path / "mine")
     save_decoder(random_decoder(model), tmp_path / "mine" / "decoder")
     out = tmp_path / "table.json"
     command = ["evaluate", str(tmp_path / "mine"), "--decoder", "--data", "menagerie:count=100", "--json", str(out)]

@@ -20,20 +20,20 @@ from PIL import Image
 from test_train import config_file, rows
 from torchvision.transforms import v2
 
-from decoders.blocks import BlockSource
 from decoders.config import DataConfig, DecoderTrainConfig
-from ijepa_viz.checkpoints import load_model
+from decoders.training.batches import BlockSource
+from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.cli import main as cli_main
 from ijepa_viz.data.batches import Kept, ReadAhead, Streamed, open_pictures
-from ijepa_viz.data.soundness import damaged, sound
-from ijepa_viz.data.sources import open_source
+from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.transforms import Crops, cut, cut_picture
-from ijepa_viz.model import IJEPA
+from ijepa_viz.data.unreadable import damaged, sound
+from ijepa_viz.models import IJEPA
 from train.__main__ import main
 from train.config import MaskConfig, ObjectiveConfig, TrainConfig
-from train.plan import activation_bytes, plan
-from train.plan import main as plan_main
-from train.plan_check import measure
+from train.planning.plan import activation_bytes, plan
+from train.planning.plan import main as plan_main
+from train.planning.plan_check import measure
 from train.reference_yaml import load_config, translate
 
 # The published configuration of ViT-H/14, with the two placeholders that its users replace.
@@ -158,7 +158,15 @@ def test_the_planned_memory_is_what_steps_take(tmp_path):
         "model: {image_size: 64, patch_size: 8, width: 96, depth: 4, heads: 4, predictor_width: 64,"
         " predictor_depth: 2, predictor_heads: 4}\nrun: {precision: fp32}\n"
     )
-    command = [sys.executable, "-m", "train.plan", "--fname", str(path), "--measure", "optimization.batch_size=256"]
+    command = [
+        sys.executable,
+        "-m",
+        "train.planning.plan",
+        "--fname",
+        str(path),
+        "--measure",
+        "optimization.batch_size=256",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     found = re.search(r"peak ([\d.]+) GB where its plan says ([\d.]+)", done.stdout)
@@ -255,7 +263,7 @@ def test_evaluations_and_decoders_skip_damaged_pictures_too(folder, tmp_path, ca
     (folder / "train" / "n0" / "broken.jpg").write_bytes(b"no picture")
     for i in range(10):  # kNN asks twenty
         shutil.copy(folder / "train" / "n1" / "1.jpg", folder / "train" / "n0" / f"again-{i}.jpg")
-    IJEPA(TINY).save(tmp_path / "m")
+    save_folder(IJEPA(TINY), tmp_path / "m")
     command = ["evaluate", str(tmp_path / "m"), "--data", str(folder / "train"), "--test-data", str(folder / "train")]
     assert cli_main(command) == 0
     assert "Skipped 1 of 21 pictures" in capsys.readouterr().err

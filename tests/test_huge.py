@@ -11,7 +11,7 @@ PROGRAM = """
 import resource, sys
 import torch
 from ijepa_viz.checkpoints import load_model, save_reference
-from ijepa_viz.model import IJEPA, ModelConfig
+from ijepa_viz.models import IJEPA, ModelConfig
 
 path, what = sys.argv[1:]
 if what == "make":
@@ -26,7 +26,7 @@ if what == "make":
 model = load_model(path)
 others = torch.randint(0, 256, (4, 3, 224, 224), dtype=torch.uint8)
 if what in ("knn", "factors"):
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
     from ijepa_viz.probes.factors import factor_table
     from ijepa_viz.probes.knn import knn_accuracy
     from ijepa_viz.probes.features import FeatureBank
@@ -36,7 +36,7 @@ if what in ("knn", "factors"):
     else:
         table = factor_table(model, train=4, test=2)
 else:
-    from ijepa_viz.figures.looks import LOOKS, Question
+    from ijepa_viz.inspections import LOOKS, Question
     from ijepa_viz.masks import Masks
     few = Masks(torch.arange(0, 256, 32)[None], torch.tensor([[[17, 18, 33, 34]]]), (16, 16))
     masks = few if what == "ablation" else Masks.from_block((16, 16), 6, 6, 4, 4)

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.cli import main
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import normalise
-from ijepa_viz.figures.looks import LOOKS, Question
+from ijepa_viz.inspections import ablation, components, maps, position
+from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections.retrieval import TokenIndex
 from ijepa_viz.masks import Masks
-from ijepa_viz.probes import ablation, components, maps, position
-from ijepa_viz.probes.retrieval import TokenIndex
 
 HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
 
@@ -274,7 +275,7 @@ def test_the_part_reader_reads_so_many_scenes(monkeypatch, scenes, grid, read):
 
 
 def test_patch_parts_are_the_scene_s_own_maps():
-    from ijepa_viz.data.creatures import PART
+    from ijepa_viz.data.menagerie.creatures import PART
 
     scene = menagerie.scene(2, 64, 0)
     found = position.patch_parts(scene, (8, 8)).view(8, 8)
@@ -305,7 +306,7 @@ def test_every_look_draws_one_figure_and_says_numbers(lively, image, others, nam
 
 
 def test_the_command_writes_the_figure(lively, tmp_path, picture, capsys):
-    lively.save(tmp_path / "model")
+    save_folder(lively, tmp_path / "model")
     picture.save(tmp_path / "photo.png")
     command = ["look", str(tmp_path / "model"), "--block", "1", "1", "2", "2", "--limit", "20"]
     out = tmp_path / "maps.png"

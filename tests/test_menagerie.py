@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ijepa_viz.data import menagerie
-from ijepa_viz.data.creatures import COLOURS, PART, PARTS, POSES, SPECIES
+from ijepa_viz.data.menagerie import scenes
+from ijepa_viz.data.menagerie.creatures import COLOURS, PART, PARTS, POSES, SPECIES
 
 
 @given(st.integers(0, 10**6), st.integers(0, 99), st.sampled_from([32, 48, 64, 96]))
@@ -85,8 +86,8 @@ def test_every_species_facing_and_count_occurs_about_as_often():
 
 
 def test_parallel_drawing_draws_the_same(monkeypatch):
-    monkeypatch.setattr(menagerie, "_WORTH_A_PROCESS", 8)
-    monkeypatch.setattr(menagerie.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(scenes, "_WORTH_A_PROCESS", 8)
+    monkeypatch.setattr(scenes.os, "cpu_count", lambda: 2)
     assert np.array_equal(
         menagerie.scenes(5, 25, 32), np.concatenate([menagerie.scenes(i, i + 1, 32) for i in range(5, 25)])
     )

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from conftest import TINY
 
 from ijepa_viz import checkpoints
+from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.masks import Masks, sample
-from ijepa_viz.model import IJEPA, SIZES, ModelConfig, patchify, set_recompute, sincos_positions, unpatchify
+from ijepa_viz.models import IJEPA, SIZES, ModelConfig, patchify, set_recompute, sincos_positions, unpatchify
 
 
 def batch(model, count=3):
@@ -128,7 +129,7 @@ def test_a_shared_context_equals_one_long_masked_sequence():
 
 def test_how_the_context_is_used_is_kept_with_the_weights(tmp_path):
     model = IJEPA(replace(TINY, predictor_context="shared"))
-    model.save(tmp_path / "m")
+    save_folder(model, tmp_path / "m")
     assert checkpoints.load_model(tmp_path / "m").config.predictor_context == "shared"
     with pytest.raises(ValueError, match="predictor_context"):
         replace(TINY, predictor_context="both")
@@ -231,7 +232,7 @@ def test_the_target_encoder_starts_as_a_copy_and_takes_no_gradient(model):
 @pytest.mark.parametrize("size", sorted(SIZES))
 def test_sizes_have_the_published_parameter_counts(size):
     with torch.device("meta"):
-        from ijepa_viz.model import Encoder
+        from ijepa_viz.models import Encoder
 
         config = ModelConfig.of_size(size, image_size=224, patch_size=14 if size == "huge" else 16, predictor_width=0)
         encoder = Encoder(config)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ijepa_viz import strict_config
 from ijepa_viz.figures import run_figure
-from ijepa_viz.run_folder import read_log
+from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.run_folder import read_log
 from train.__main__ import main
 from train.config import TrainConfig
 from train.monitor import MEANINGS, Monitor, rankme, spreads, verdict
-from train.report import main as report
+from train.reports.report import main as report
 from train.trainer import Trainer
 
 
@@ -139,7 +139,7 @@ def small_run(tmp_path, *overrides):
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)
     short = ["optimization.steps=6", "run.log_every=1", "run.monitor_every=1", "data.source=menagerie:count=64"]
-    return strict_config.load(TrainConfig, config, [*short, f"run.folder={tmp_path / 'run'}", *overrides])
+    return config_files.load(TrainConfig, config, [*short, f"run.folder={tmp_path / 'run'}", *overrides])
 
 
 def test_the_report_draws_the_run_and_says_its_verdict(tmp_path, capsys):

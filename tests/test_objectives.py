@@ -8,9 +8,9 @@ import torch
 from conftest import TINY
 
 from ijepa_viz.masks import sample
-from ijepa_viz.model import patchify
+from ijepa_viz.models import patchify
 from train.config import ObjectiveConfig, RegularizerConfig, TrainConfig
-from train.objectives import build
+from train.objectives.objective import build
 from train.regularizers import regularize, sigreg, variance_covariance
 
 

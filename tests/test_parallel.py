@@ -16,13 +16,13 @@ from test_train import config_file, interrupt, rows
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from decoders.__main__ import main as decoders_main
-from ijepa_viz import launcher
-from ijepa_viz.launcher import environment, launch
-from ijepa_viz.model import ModelConfig
-from ijepa_viz.training_cli import training_parser
+from ijepa_viz.models import ModelConfig
+from ijepa_viz.runtime import launcher
+from ijepa_viz.runtime.command_line import training_parser
+from ijepa_viz.runtime.launcher import environment, launch
 from train.__main__ import main
 from train.config import TrainConfig
-from train.objectives import build
+from train.objectives.objective import build
 from train.sharding import local, shard
 
 SETTINGS = ["optimization.steps=50", "data.eval_source=null", "run.monitor_every=1000"]
@@ -170,7 +170,7 @@ def test_a_finished_process_leaves_its_group_and_the_interpreter(tmp_path):
     """One of several ends at once, its words said; by itself, Python ends it, as whoever imports it expects."""
     program = f"""
 import atexit, os, torch
-from ijepa_viz.training_cli import attempt, leave
+from ijepa_viz.runtime.command_line import attempt, leave
 atexit.register(print, "the interpreter ended")
 def work():
     torch.distributed.init_process_group("gloo", init_method="file://{tmp_path}/store", rank=0, world_size=1)
@@ -199,7 +199,7 @@ def test_each_process_is_told_its_place():
 def test_every_process_is_told_the_whole_command(monkeypatch, capsys, name, command):
     """``--devices`` swallows the settings that follow it, and a limit of no minutes at all is a limit."""
     told = []
-    monkeypatch.setattr("ijepa_viz.launcher.launch", lambda devices, words: told.append((devices, words)) or 3)
+    monkeypatch.setattr("ijepa_viz.runtime.launcher.launch", lambda devices, words: told.append((devices, words)) or 3)
     words = ["--fname", "a.yaml", "run.seed=1", "--resume", "--max-minutes", "0", "--devices", "cpu", "cpu", "b=2"]
     assert command(words) == 3
     ((devices, started),) = told

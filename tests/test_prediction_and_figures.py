@@ -5,14 +5,14 @@ import pytest
 import torch
 from conftest import TINY, random_decoder
 
-from ijepa_viz.data import examples
-from ijepa_viz.data.creatures import PART
-from ijepa_viz.demo import block_of, check_pair, run_demo, write_demo
+from ijepa_viz import examples
+from ijepa_viz.cli.demo import run_demo, write_demo
+from ijepa_viz.data.menagerie.creatures import PART
 from ijepa_viz.figures import completion_grid, mask_figure
 from ijepa_viz.figures.completion import context_image
 from ijepa_viz.masks import Masks, sample
-from ijepa_viz.model import IJEPA
-from ijepa_viz.prediction import predict
+from ijepa_viz.models import IJEPA
+from ijepa_viz.prediction import check_pair, predict
 
 HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
 
@@ -113,8 +113,8 @@ def test_examples_hide_what_they_say():
 
 def test_block_of_scales_the_hole():
     example = examples.photographs()[0]
-    assert block_of(example, (16, 16)).targets.shape[2] == 64
-    assert block_of(example, (8, 8)).targets.shape[2] == 16
+    assert example.masks((16, 16)).targets.shape[2] == 64
+    assert example.masks((8, 8)).targets.shape[2] == 16
 
 
 def test_the_demo_reports_what_it_did(model, tmp_path):
@@ -131,7 +131,7 @@ def test_the_demo_reports_what_it_did(model, tmp_path):
     report = json.loads(files["report.json"].read_text())["models"][0]
     assert report["seed"] == 4
     for line, example in zip(report["images"], shown, strict=True):
-        prediction = predict(model, example.image, block_of(example, model.grid))
+        prediction = predict(model, example.image, example.masks(model.grid))
         assert line["cosine"] == pytest.approx(float(prediction.cosine.mean()), abs=1e-3)
         assert line["cosine_other_image"] != line["cosine"]
         assert line["seconds_sample"] > 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.probes.features import FeatureBank, pooled_features, standardise, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import fit_linear, linear_accuracy
@@ -44,7 +45,7 @@ def test_linear_against_scikit_learn():
 
 
 def test_tables_read_the_last_and_the_last_four_layers(model):
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
 
     bank = FeatureBank(model, lambda name: open_source("menagerie:count=60", name), limit=50)
     table = bank.table(knn_accuracy)
@@ -57,7 +58,7 @@ def test_tables_read_the_last_and_the_last_four_layers(model):
 
 
 def test_pictures_without_a_label_are_left_out():
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
     from ijepa_viz.probes.features import labelled
 
     source = open_source("menagerie:count=30")
@@ -118,7 +119,7 @@ def test_ridge_against_least_squares_with_the_penalty_as_rows():
 
 
 def test_the_pixel_probe_reads_what_tokens_hold(model):
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
     from ijepa_viz.probes.pixels import pixel_table
 
     table = pixel_table(model, open_source("menagerie:count=90"))
@@ -132,7 +133,7 @@ def test_the_pixel_probe_reads_what_tokens_hold(model):
 
 def test_factor_questions_hide_what_they_say(model):
     from ijepa_viz.data import menagerie
-    from ijepa_viz.data.creatures import PART
+    from ijepa_viz.data.menagerie.creatures import PART
     from ijepa_viz.probes.factors import REGIONS, ask
 
     questions = ask(40, 64, (8, 8), block=3, seed=5)
@@ -284,7 +285,7 @@ def test_labels_are_drawn_by_share_or_number():
 
 def test_scenes_know_how_many_and_how_far():
     from ijepa_viz.data import menagerie
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
 
     source = open_source("menagerie:count=50", "test")
     counts, facing, far = (source.truths[name]() for name in ("count", "facing", "distance"))
@@ -301,7 +302,7 @@ def test_a_clevr_folder_is_labelled_as_vtab_does(tmp_path):
 
     from PIL import Image
 
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
 
     scenes = []
     for i, depths in enumerate([[7.9, 9.0, 11], [8.0, 8.7, 9.1, 12], [9.5] * 10, [10.0, 10.2, 14]]):
@@ -326,7 +327,7 @@ def test_a_clevr_folder_is_labelled_as_vtab_does(tmp_path):
 
 
 def test_all_probes_at_once_are_those_one_by_one(model):
-    from ijepa_viz.data.sources import open_source
+    from ijepa_viz.data.opening import open_source
     from ijepa_viz.probes.knn import knn_table
     from ijepa_viz.probes.low_shot import all_tables, count_table, distance_table, low_shot_table
 
@@ -353,7 +354,7 @@ def test_the_factors_picture_has_every_bar(model, tmp_path):
     from ijepa_viz.figures import factor_figure
     from ijepa_viz.probes.factors import FACTORS
 
-    model.save(tmp_path / "m")
+    save_folder(model, tmp_path / "m")
     command = ["evaluate", str(tmp_path / "m"), "--probe", "factors", "--data", "menagerie:count=60"]
     assert main([*command, "--figure", str(tmp_path / "f.png"), "--json", str(tmp_path / "t.json")]) == 0
     assert (tmp_path / "f.png").stat().st_size > 10000

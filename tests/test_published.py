@@ -10,9 +10,8 @@ import pytest
 import torch
 from conftest import TINY
 
-from ijepa_viz import published
-from ijepa_viz.checkpoints import load_model, save_reference
-from ijepa_viz.model import IJEPA
+from ijepa_viz.checkpoints import load_model, published, save_reference
+from ijepa_viz.models import IJEPA
 
 NAME = "ijepa-vith14-in1k"
 FILE = published.PUBLISHED[NAME]

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ijepa_viz.data import sources
-from ijepa_viz.data.sources import arrays, open_source
+from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.opening import open_source
+from ijepa_viz.runtime.files import cache_folder
 
 
 def solid(value):
@@ -83,7 +84,7 @@ def test_a_bad_picture_is_named_and_leaves_no_half_cache(tmp_path):
     (tmp_path / "pictures" / "bee" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"bad\.png"):
         arrays(open_source(str(tmp_path / "pictures")), 16)
-    assert not list(sources.cache_folder().glob("*"))
+    assert not list(cache_folder().glob("*"))
 
 
 def test_menagerie_options_and_splits():

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ijepa_viz import strict_config
 from ijepa_viz.checkpoints import PUBLISHED, bundled_names, load_model
+from ijepa_viz.runtime import config_files
 from train import schedules
 from train.__main__ import main
 from train.config import OptimizationConfig, TrainConfig
-from train.objectives import build
-from train.objectives.ijepa import follow
+from train.ema import follow
+from train.objectives.objective import build
 from train.trainer import Trainer
 
 CONFIG = """
@@ -73,7 +73,7 @@ def test_a_run_writes_a_model_a_log_and_its_config(tmp_path, capsys):
         p.name for p in sorted(run.iterdir()) if not p.name.startswith("events.")
     ]  # TensorBoard's, where installed
     assert names == ["best", "config.yaml", "log.csv", "step-00000012"]
-    again = strict_config.load(TrainConfig, run / "config.yaml")
+    again = config_files.load(TrainConfig, run / "config.yaml")
     assert again.optimization.steps == 12
 
 
@@ -109,7 +109,7 @@ def test_a_run_goes_on_from_another_runs_weights(tmp_path, capsys):
 def test_training_lowers_the_loss(tmp_path):
     # The paper's own objective, on one batch over and over with the teacher standing still.
     text = CONFIG.replace("steps: 12", "steps: 80").replace("ema: [0.9, 0.99]", "ema: [1.0, 1.0]")
-    config = strict_config.load(
+    config = config_files.load(
         TrainConfig,
         config_file(tmp_path, text),
         ["data.eval_source=null", "regularizer.name=none", f"run.folder={tmp_path / 'run'}", "optimization.lr=3e-3"],
@@ -186,7 +186,7 @@ def test_a_bad_config_is_named_and_writes_nothing(tmp_path, capsys, arguments, w
 
 def test_the_best_model_by_knn_is_kept(tmp_path, monkeypatch):
     # The kNN readings are set here; that the right weights are kept is what is tested.
-    config = strict_config.load(
+    config = config_files.load(
         TrainConfig, config_file(tmp_path), [f"run.folder={tmp_path / 'run'}", "run.eval_every_minutes=0"]
     )
     trainer = Trainer(config)
@@ -210,7 +210,7 @@ def test_one_process_trains_in_one_format_and_then_in_another(tmp_path):
     for precision in ("fp32", "bf16", "fp32"):
         run = tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}"
         overrides = [f"run.folder={run}", f"run.precision={precision}", "optimization.steps=2"]
-        trainer = Trainer(strict_config.load(TrainConfig, config_file(tmp_path), overrides))
+        trainer = Trainer(config_files.load(TrainConfig, config_file(tmp_path), overrides))
         assert trainer.accelerator.mixed_precision == ("bf16" if precision == "bf16" else "no")
         trainer.run()
         with trainer.accelerator.autocast():
@@ -247,10 +247,10 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys):
 _FULL_DISK = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from ijepa_viz import strict_config
+from ijepa_viz.runtime import config_files
 from train.config import TrainConfig
 from train.trainer import Trainer
-trainer = Trainer(strict_config.load(TrainConfig, sys.argv[1], sys.argv[2:]), resume=True)
+trainer = Trainer(config_files.load(TrainConfig, sys.argv[1], sys.argv[2:]), resume=True)
 trainer.update(trainer.step)
 trainer.step += 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # what a full disk looks like
@@ -277,7 +277,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configs_can_be_built_and_name_themselves(path):
-    config = strict_config.load(TrainConfig, path)
+    config = config_files.load(TrainConfig, path)
     assert config.run.folder == f"runs/{path.stem}"
     with torch.device("meta"):  # sizes and names are checked, no memory is used
         net = build(config)
@@ -293,9 +293,9 @@ def test_shipped_configs_can_be_built_and_name_themselves(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "decoders" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_decoder_configs_name_a_model_that_can_be_had(path):
     from decoders.config import DecoderTrainConfig
-    from decoders.family import NETWORKS
+    from decoders.networks.network import NETWORKS
 
-    config = strict_config.load(DecoderTrainConfig, path)
+    config = config_files.load(DecoderTrainConfig, path)
     assert config.ijepa in bundled_names() or config.ijepa in PUBLISHED
     assert config.network.name in NETWORKS
 
@@ -305,11 +305,11 @@ def test_a_bare_null_as_a_key_is_named(tmp_path):
 
     (tmp_path / "c.yaml").write_text("condition:\n  null: 0.1\n")
     with pytest.raises(ValueError, match="condition: YAML reads a key as None; put it in quotes"):
-        strict_config.load(DecoderTrainConfig, tmp_path / "c.yaml")
+        config_files.load(DecoderTrainConfig, tmp_path / "c.yaml")
 
 
 def test_batches_differ_between_steps_and_epochs(tmp_path):
-    from ijepa_viz.run_folder import batch_indices
+    from ijepa_viz.runtime.run_folder import batch_indices
 
     epoch = [batch_indices(50, 10, s, 0) for s in range(5)]
     assert sorted(i for b in epoch for i in b) == list(range(50))

@@ -11,9 +11,10 @@ import torch
 from conftest import TINY
 from scipy import stats
 
-from ijepa_viz.costs import Training, write_training
-from ijepa_viz.model import IJEPA
-from train import versus
+from ijepa_viz.checkpoints import save_folder
+from ijepa_viz.checkpoints.training_cost import Training, write_training
+from ijepa_viz.models import IJEPA
+from train.reports import versus
 
 
 def cost(objective, flops=1e12):
@@ -82,7 +83,7 @@ def test_the_command(tmp_path, capsys):
         for seed in range(2):
             torch.manual_seed(seed)
             folder = tmp_path / f"{objective}-{seed}"
-            IJEPA(TINY).save(folder)
+            save_folder(IJEPA(TINY), folder)
             write_training(folder, cost(objective))
             runs.append(str(folder))
     data = "menagerie:count=120"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA
+from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.widgets import (
     ArchitectureDiagram,

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ijepa_viz.training_cli import attempt, leave, parse_training, run_on_devices, training_parser
+from ijepa_viz.runtime.command_line import attempt, leave, parse_training, run_on_devices, training_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             for note in notes:
                 print(note, file=sys.stderr)
         if options.dry_run:
-            from train.plan import rehearse
+            from train.planning.plan import rehearse
 
             print(rehearse(config))
             return

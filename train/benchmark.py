@@ -22,18 +22,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ijepa_viz.attention import choose_kernels, key_mask
-from ijepa_viz.checkpoints import write_file
 from ijepa_viz.data.transforms import normalise, random_resized_crop
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA, ModelConfig, cut
-from ijepa_viz.precision import choose_precision
-from ijepa_viz.training_cli import attempt
+from ijepa_viz.models import IJEPA, ModelConfig, cut
+from ijepa_viz.models.attention import choose_kernels, key_mask
+from ijepa_viz.runtime.command_line import attempt
+from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.precision import choose_precision
 from train.config import MaskConfig, TrainConfig, sample_masks
-from train.cost import flops_an_image
-from train.objectives.ijepa import follow
+from train.ema import follow
 from train.optimizer import adamw
-from train.plan_check import peak_memory
+from train.planning.cost import flops_an_image
+from train.planning.plan_check import peak_memory
 
 # name -> (size, image, patch, predictor width and depth).
 SIZES: dict[str, tuple[str, int, int, int, int]] = {

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ijepa_viz.masks import Masks, sample
-from ijepa_viz.model import ModelConfig
-from ijepa_viz.run_folder import RunConfig
+from ijepa_viz.models import ModelConfig
+from ijepa_viz.runtime.run_folder import RunConfig
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ijepa_viz.training_cli import attempt, leave_process_group
+from ijepa_viz.runtime.command_line import attempt, leave_process_group
 
 _PATIENCE = 120.0  # seconds until SLURM has ended a requeued job
 

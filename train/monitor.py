@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ijepa_viz.data.transforms import normalise
-from ijepa_viz.model import Encoder
+from ijepa_viz.models import Encoder
 from train.sharding import local
 
 COLUMNS = ("spread_tokens", "spread_images", "rankme", "teacher_moved", "update_ratio")

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from ijepa_viz import strict_config
-from ijepa_viz.data.sources import open_source
-from ijepa_viz.model import ModelConfig
+from ijepa_viz.data.opening import open_source
+from ijepa_viz.models import ModelConfig
+from ijepa_viz.runtime import config_files
 from train.config import (
     DataConfig,
     MaskConfig,
@@ -66,7 +66,7 @@ def load_config(
         The config; whether the file itself asks to resume; and what its user should know.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`ijepa_viz.strict_config.load` and :func:`translate`.
+        FileNotFoundError, ValueError: as :func:`ijepa_viz.runtime.config_files.load` and :func:`translate`.
     """
     path = Path(path)
     if path.is_file():
@@ -76,8 +76,8 @@ def load_config(
             raise ValueError(f"{path} is not valid YAML: {error}") from error
         if isinstance(data, dict) and {"meta", "logging"} & set(data):
             config, resume, notes = translate(data, str(path), processes, rehearsal)
-            return strict_config.override(config, overrides), resume, notes
-    return strict_config.load(TrainConfig, path, overrides), False, []
+            return config_files.override(config, overrides), resume, notes
+    return config_files.load(TrainConfig, path, overrides), False, []
 
 
 def translate(
@@ -154,7 +154,7 @@ def translate(
         "optimization": OptimizationConfig,
         "run": PretrainRunConfig,
     }
-    built: dict[str, Any] = {key: strict_config.build(kinds[key], sections[key], f"{where}: {key}") for key in sections}
+    built: dict[str, Any] = {key: config_files.build(kinds[key], sections[key], f"{where}: {key}") for key in sections}
     resume, start = _start(meta, folder)
     notes = [
         f"{where} has the reference's schema: {total} pictures, {epoch} steps an epoch of batch {batch} "

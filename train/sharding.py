@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ijepa_viz.model import Encoder, Predictor
+from ijepa_viz.models import Encoder, Predictor
 
 
 def shard(net: nn.Module, device: torch.device, processes: int, precision: str = "fp32") -> None:

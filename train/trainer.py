@@ -22,24 +22,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ijepa_viz import masks as mask_samplers
-from ijepa_viz import strict_config
-from ijepa_viz.attention import choose_kernels
 from ijepa_viz.checkpoints import load_model
-from ijepa_viz.costs import Training, write_training
+from ijepa_viz.checkpoints.training_cost import Training, write_training
 from ijepa_viz.data import transforms
 from ijepa_viz.data.batches import ReadAhead, open_pictures
-from ijepa_viz.data.soundness import sound
-from ijepa_viz.data.sources import open_source
-from ijepa_viz.interruption import Interruption, anyone
-from ijepa_viz.model import Encoder, set_recompute
-from ijepa_viz.precision import accelerator, choose_precision, number_format
+from ijepa_viz.data.opening import open_source
+from ijepa_viz.data.unreadable import sound
+from ijepa_viz.models import Encoder, set_recompute
+from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
-from ijepa_viz.run_folder import RunFolder, batch_indices
+from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.precision import accelerator, choose_precision, number_format
+from ijepa_viz.runtime.run_folder import RunFolder, batch_indices
+from ijepa_viz.runtime.signals import Interruption, anyone
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
-from train.cost import flops_an_image, hardware
 from train.optimizer import adamw
+from train.planning.cost import flops_an_image, hardware
 
 _COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s"]
 _KNN = ["knn", "knn_random_init", "knn_thumbnail"]
@@ -191,7 +191,7 @@ class Trainer:
         before = self.seconds
         chief = self.accelerator.is_main_process
         if chief:
-            self.folder.start(strict_config.dump(config), self.step)
+            self.folder.start(config_files.dump(config), self.step)
             if self.skipped:
                 self.folder.write("skipped.csv", _listed(self.skipped))
         bar = tqdm(

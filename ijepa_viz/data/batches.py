@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ijepa_viz.data.sources import Source, arrays
+from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import Crops, cut, cut_picture, square
 
 # Above so many bytes of squares, pictures are decoded as they are needed.

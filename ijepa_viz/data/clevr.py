@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ijepa_viz.data.sources import Source, register
+from ijepa_viz.data.source import Source, register
 from ijepa_viz.data.transforms import read_image
 
 # Distance of the nearest object from the camera, VTAB's classes.

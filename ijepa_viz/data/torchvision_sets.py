@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ijepa_viz.data.sources import Source, cache_folder, register
+from ijepa_viz.data.source import Source, register
 from ijepa_viz.data.transforms import read_image
+from ijepa_viz.runtime.files import cache_folder
 
 
 def _open(name: str, data: Any, labels: Any, classes: Any, split: str) -> Source:

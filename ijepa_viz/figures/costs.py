@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from ijepa_viz.costs import Training
+from ijepa_viz.checkpoints.training_cost import Training
 from ijepa_viz.figures.figure import Figure
 
 # In this order, as long as a table has them.

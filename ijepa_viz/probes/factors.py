@@ -19,13 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ijepa_viz.data import menagerie
-from ijepa_viz.data.creatures import PART
+from ijepa_viz.data.menagerie.creatures import PART
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Grid, Masks
-from ijepa_viz.model import IJEPA, Encoder, Predictor
-from ijepa_viz.probes import PROBES, Split
+from ijepa_viz.models import IJEPA, Encoder, Predictor
 from ijepa_viz.probes.features import standardise
 from ijepa_viz.probes.linear import fit_linear
+from ijepa_viz.probes.probe import PROBES, Split
 
 # Parts as a person would name them.
 REGIONS: dict[str, tuple[str, ...]] = {

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ijepa_viz.data.sources import Source, arrays
+from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
-from ijepa_viz.model import IJEPA, Encoder
-from ijepa_viz.probes import Split
+from ijepa_viz.models import IJEPA, Encoder
+from ijepa_viz.probes.probe import Split
 
 # train features, train labels, test features, test labels -> accuracy.
 Accuracy = Callable[[Tensor, Tensor, Tensor, Tensor], float]

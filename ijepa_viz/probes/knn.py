@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ijepa_viz.model import IJEPA
-from ijepa_viz.probes import PROBES, Split
+from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import FeatureBank, standardise
+from ijepa_viz.probes.probe import PROBES, Split
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, k: int = 20) -> float:

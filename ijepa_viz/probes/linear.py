@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ijepa_viz.model import IJEPA
-from ijepa_viz.probes import PROBES, Split
+from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import FeatureBank, standardise
+from ijepa_viz.probes.probe import PROBES, Split
 
 # On 43 200 photographs with 128 to 512 features the penalty hardly matters below 1e-3.
 PENALTY = 1e-4

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ijepa_viz.model import IJEPA
-from ijepa_viz.probes import PROBES, Split
+from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import FeatureBank, standardise
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import fit_linear, linear_accuracy
+from ijepa_viz.probes.probe import PROBES, Split
 
 SHOTS = (1, 2, 5, 12)
 DRAWS = 5

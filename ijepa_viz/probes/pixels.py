@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ijepa_viz import masks as mask_samplers
-from ijepa_viz.data.sources import Source, arrays
+from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA, cut, patchify
-from ijepa_viz.probes import PROBES, Split
+from ijepa_viz.models import IJEPA, cut, patchify
+from ijepa_viz.probes.probe import PROBES, Split
 
 
 def ridge_r2(train: Tensor, train_pixels: Tensor, test: Tensor, test_pixels: Tensor, strength: float = 30.0) -> float:

@@ -16,9 +16,9 @@ import traitlets
 from PIL import Image
 
 from ijepa_viz import masks as mask_samplers
-from ijepa_viz.checkpoints import write_file
 from ijepa_viz.data.transforms import read_image, square
 from ijepa_viz.masks import Grid, Masks
+from ijepa_viz.runtime.files import write_file
 from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
 
 _SIDE = 320

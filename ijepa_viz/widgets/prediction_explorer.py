@@ -14,12 +14,11 @@ from torch import Tensor
 
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import read_image, square, to_pil, to_tensor
-from ijepa_viz.demo import check_pair
 from ijepa_viz.figures.completion import BOX
+from ijepa_viz.inspections.maps import controls, token_map
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA
-from ijepa_viz.prediction import Prediction, Sampler, predict
-from ijepa_viz.probes.maps import controls, token_map
+from ijepa_viz.models import IJEPA
+from ijepa_viz.prediction import Prediction, Sampler, check_pair, predict
 from ijepa_viz.widgets.mask_painter import MaskPainter, to_text
 from ijepa_viz.widgets.picture_widget import data_uri, javascript
 

@@ -13,7 +13,7 @@ import yaml
 from ijepa_viz.figures import run_figure
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.figures.run import PANELS, Points
-from ijepa_viz.run_folder import read_log
+from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets.picture_widget import PictureWidget, javascript
 
 # Points of a line that the page gets: more are not to be told apart in 280 pixels.

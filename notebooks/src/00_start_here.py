@@ -27,8 +27,7 @@ import torch
 
 import ijepa_viz
 from decoders import load_decoder
-from ijepa_viz.data import examples
-from ijepa_viz.demo import block_of
+from ijepa_viz import examples
 from ijepa_viz.figures import completion_grid, mask_figure
 from ijepa_viz.widgets import PredictionExplorer
 
@@ -62,7 +61,7 @@ explorer
 # ones.
 
 # %% tags=["cover"]
-predictions = [ijepa_viz.predict(model, s.image, block_of(s, model.grid)) for s in scenes]
+predictions = [ijepa_viz.predict(model, s.image, s.masks(model.grid)) for s in scenes]
 # The control: the same hole, asked about the next scene.
 pairs = zip(predictions, predictions[1:] + predictions[:1], strict=True)
 controls = [ijepa_viz.predict(model, following.image, own.masks) for own, following in pairs]

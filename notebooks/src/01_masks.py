@@ -129,7 +129,7 @@ for mode, found in modes.items():
 # *Draw one for me* gives the targets of pretraining, seed by seed; *Files* saves a mask for `Masks.from_json`.
 
 # %%
-from ijepa_viz.data import examples
+from ijepa_viz import examples
 
 painter = MaskPainter(examples.photographs()[0].image, (8, 8), drawn("multiblock", (8, 8), 1).hidden[0].numpy())
 painter

@@ -33,17 +33,17 @@ from textwrap import fill
 
 import torch
 
-from ijepa_viz.costs import training_of
+from ijepa_viz.checkpoints.training_cost import training_of
 from ijepa_viz.data.transforms import to_pil
 from ijepa_viz.figures import run_figure
 from ijepa_viz.figures.completion import context_image
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.factors import ask
-from ijepa_viz.run_folder import read_log
+from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets import ArchitectureDiagram, RunMonitor
-from train.energies import KINDS, distractors, energies, energy_table
 from train.monitor import verdict
-from train.objectives import open_trained
+from train.objectives.objective import open_trained
+from train.reports.energies import KINDS, distractors, energies, energy_table
 
 SEED = 0
 NAMES = {"invariance": "menagerie-tiny-invariance", "mae": "menagerie-tiny-mae", "ijepa": "menagerie-tiny"}
@@ -83,7 +83,7 @@ diagram
 #
 # One scene is an anecdote. Over 100 scenes: how often does a distractor get more energy than the truth (AUROC; 0.5 is
 # chance)? Pale bars are untrained models. The full table, 1000 scenes, is
-# `python -m train.energies menagerie-tiny menagerie-tiny-mae menagerie-tiny-invariance`.
+# `python -m train.reports.energies menagerie-tiny menagerie-tiny-mae menagerie-tiny-invariance`.
 
 # %% tags=["cover"]
 table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=100)
@@ -100,7 +100,7 @@ figure
 #
 # A joint-embedding architecture, predictive or not, has a trivial solution: map everything to the same vector, and every
 # energy is zero. I-JEPA avoids it by stopping the gradient at the target encoder, which only follows as a moving
-# average. Two short runs from `python -m train.collapse`, side by side: one as it should be, one whose gradient is not
+# average. Two short runs from `python -m train.reports.collapse`, side by side: one as it should be, one whose gradient is not
 # stopped. Watch the second one fall; the cell below it waits for both.
 
 # %%
@@ -112,8 +112,8 @@ SHORT += ["data.source=menagerie:count=1500", "data.eval_source=null"]
 
 
 def break_it(name):
-    """One run of ``train.collapse`` in its own process; returns its folder and the process."""
-    command = [sys.executable, "-m", "train.collapse", "--out", str(work / name), "--only", name, *SHORT]
+    """One run of ``train.reports.collapse`` in its own process; returns its folder and the process."""
+    command = [sys.executable, "-m", "train.reports.collapse", "--out", str(work / name), "--only", name, *SHORT]
     settings = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return work / name / name.replace(",", "").replace(" ", "-"), process

@@ -27,7 +27,7 @@ from textwrap import fill
 import train
 from ijepa_viz import load_model
 from ijepa_viz.figures import run_figure
-from ijepa_viz.run_folder import read_log
+from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets import RunMonitor
 from train.monitor import verdict
 

@@ -20,11 +20,11 @@
 import torch
 
 import ijepa_viz
-from ijepa_viz.data import examples, menagerie
+from ijepa_viz import examples
+from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import to_tensor
-from ijepa_viz.demo import block_of
 from ijepa_viz.figures import factor_figure
-from ijepa_viz.figures.looks import LOOKS, Question
+from ijepa_viz.inspections.inspection import LOOKS, Question
 from ijepa_viz.probes.factors import factor_table
 
 SEED = 0
@@ -40,7 +40,7 @@ others = torch.from_numpy(menagerie.scenes(100, 700, size, seed=1)).permute(0, 3
 
 def ask(scene):
     """The question about a scene's hole."""
-    return Question(model, to_tensor(scene.image, size), block_of(scene, model.grid), others, scenes=500)
+    return Question(model, to_tensor(scene.image, size), scene.masks(model.grid), others, scenes=500)
 
 
 def look(name, scene):

@@ -30,16 +30,16 @@ import torch
 import decoders
 import ijepa_viz
 from decoders import load_decoder
-from ijepa_viz.data import examples, menagerie
-from ijepa_viz.demo import block_of
+from ijepa_viz import examples
+from ijepa_viz.data import menagerie
 from ijepa_viz.figures import Answer, Figure, completion_grid, one_hole_figure
-from ijepa_viz.probes.maps import controls
+from ijepa_viz.inspections.maps import controls
 
 SEED = 0
 model = ijepa_viz.load_model("menagerie-tiny")
 decoder = load_decoder("menagerie-tiny")
 scenes = examples.drawn_scenes(model.config.image_size)
-predictions = [ijepa_viz.predict(model, scene.image, block_of(scene, model.grid)) for scene in scenes]
+predictions = [ijepa_viz.predict(model, scene.image, scene.masks(model.grid)) for scene in scenes]
 
 # %% [markdown]
 # ## Train one, in the background

@@ -26,15 +26,15 @@ from IPython.display import display
 
 import ijepa_viz
 from decoders import load_decoder
-from decoders.faithfulness import draw, see
-from decoders.ground_truth import QUESTIONS, SHAPE, blocks_asked, learned_eye
-from decoders.recogniser import as_images, read_out
+from decoders.evaluation.ground_truth import QUESTIONS, SHAPE, blocks_asked, learned_eye
+from decoders.evaluation.metric import draw, see
+from decoders.evaluation.recogniser import as_images, read_out
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import denormalise, normalise
 from ijepa_viz.figures import Answer, one_hole_figure
-from ijepa_viz.model import patchify, unpatchify
+from ijepa_viz.models import patchify, unpatchify
 from ijepa_viz.widgets import MaskPainter
-from train.objectives import open_trained
+from train.objectives.objective import open_trained
 
 SEED = 0
 model = ijepa_viz.load_model("menagerie-tiny")

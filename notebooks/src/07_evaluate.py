@@ -20,11 +20,11 @@
 
 # %%
 import ijepa_viz
-from ijepa_viz.costs import training_of
-from ijepa_viz.data.sources import open_source
+from ijepa_viz.checkpoints.training_cost import training_of
+from ijepa_viz.data.opening import open_source
 from ijepa_viz.figures import cost_figure
-from ijepa_viz.probes import PROBES
 from ijepa_viz.probes.features import FeatureBank
+from ijepa_viz.probes.probe import PROBES
 
 NAME = "menagerie-tiny"  # or a folder of your own, such as runs/mine/step-00008000
 model = ijepa_viz.load_model(NAME)

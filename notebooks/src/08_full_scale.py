@@ -35,15 +35,16 @@ import torch
 import decoders
 import ijepa_viz
 from decoders.config import DecoderTrainConfig
-from decoders.plan import plan, sizes_of
-from ijepa_viz import strict_config
-from ijepa_viz.checkpoints import fingerprint, save_reference
-from ijepa_viz.costs import training_of
-from ijepa_viz.data import examples, menagerie
+from decoders.training.plan import plan, sizes_of
+from ijepa_viz import examples
+from ijepa_viz.checkpoints import save_reference
+from ijepa_viz.checkpoints.training_cost import training_of
+from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import to_tensor
-from ijepa_viz.demo import block_of
-from ijepa_viz.figures.looks import LOOKS, Question
-from ijepa_viz.model import IJEPA, ModelConfig
+from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.models import IJEPA, ModelConfig
+from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.tensors import fingerprint
 
 SEED = 0
 SOURCE = None  # "ijepa-vith14-in1k", "my/checkpoint.pth.tar", or a folder such as "runs/mine/step-00008000"
@@ -80,7 +81,7 @@ print(f"{total / 1e6:.1f} M parameters in all, {4 * total / 2**30:.2f} GiB in fl
 # %% tags=["cover"]
 cat = examples.photographs()[0]
 others = torch.from_numpy(menagerie.scenes(0, 24, config.image_size, seed=1)).permute(0, 3, 1, 2)
-question = Question(model, to_tensor(cat.image, config.image_size), block_of(cat, model.grid), others)
+question = Question(model, to_tensor(cat.image, config.image_size), cat.masks(model.grid), others)
 
 
 def look(name):
@@ -113,7 +114,7 @@ look("retrieval")[0]
 
 # %%
 path = Path(decoders.__file__).parent / "configs" / "in1k-vith14-128px.yaml"
-needs = plan(strict_config.load(DecoderTrainConfig, path), sizes_of("ijepa-vith14-in1k"), gpus=8, tflops=400)
+needs = plan(config_files.load(DecoderTrainConfig, path), sizes_of("ijepa-vith14-in1k"), gpus=8, tflops=400)
 for name, value in needs.items():
     print(
         f"{name.replace('_', ' '):34} {value:,.1f}"

@@ -32,9 +32,9 @@ import ijepa_viz
 import train
 from decoders import load_decoder
 from ijepa_viz.data import menagerie
-from ijepa_viz.data.sources import open_source
+from ijepa_viz.data.opening import open_source
 from ijepa_viz.figures import completion_grid
-from ijepa_viz.run_folder import read_log
+from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets import PredictionExplorer
 from train.monitor import verdict
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA, cut
+from ijepa_viz.models import IJEPA, cut
 from ijepa_viz.registry import Registry
 from train.config import TrainConfig
-from train.objectives import OBJECTIVES, Objective
+from train.ema import follow
+from train.objectives.objective import OBJECTIVES, Objective
 from train.regularizers import REGULARIZERS, regularize
-from train.sharding import local
 
 # How target tokens (B, N, D) are put on one scale before they are predicted.
 NORMALISATIONS: Registry = Registry("target normalisation")
@@ -123,13 +123,3 @@ class IJEPAObjective(Objective):
         """The exponential moving average: teacher += (1 - momentum) (student - teacher)."""
         if self.options.stop_gradient:
             follow(self.model, momentum)
-
-
-def follow(model: IJEPA, momentum: float) -> None:
-    """One step of the exponential moving average: teacher += (1 - momentum) (student - teacher)."""
-    with torch.no_grad():
-        torch._foreach_lerp_(
-            [local(p) for p in model.target_encoder.parameters()],
-            [local(p.detach()) for p in model.encoder.parameters()],
-            1 - momentum,
-        )

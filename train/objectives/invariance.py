@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ijepa_viz.data.transforms import denormalise, normalise, random_resized_crop
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA
+from ijepa_viz.models import IJEPA
 from train.config import TrainConfig
-from train.objectives import OBJECTIVES, Objective
-from train.objectives.ijepa import follow
+from train.ema import follow
+from train.objectives.objective import OBJECTIVES, Objective
 from train.regularizers import variance_covariance
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ijepa_viz.masks import Masks
-from ijepa_viz.model import IJEPA, Predictor, cut, patchify
+from ijepa_viz.models import IJEPA, Predictor, cut, patchify
 from train.config import TrainConfig
-from train.objectives import OBJECTIVES, Objective
-from train.objectives.ijepa import follow
+from train.ema import follow
+from train.objectives.objective import OBJECTIVES, Objective
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,49 @@
+"""Held-out completions that nobody picked: the first pictures by index, every control beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoders.decoder import Decoder
+from decoders.evaluation.metric import INSTRUMENTS, centre_hole
+from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.source import Source
+from ijepa_viz.figures import sheet_figure
+from ijepa_viz.models import IJEPA
+from ijepa_viz.prediction import Prediction, predict
+from ijepa_viz.probes.probe import Split
+
+ROWS, SAMPLES = 24, 3
+
+
+def first_pictures(source: Source, size: int, count: int) -> Tensor:
+    """(n, 3, size, size) in [0, 1]: the source's first pictures."""
+    return torch.from_numpy(arrays(source, size)[:count].copy()).permute(0, 3, 1, 2) / 255
+
+
+def columns(decoder: Decoder, own: Prediction, other: Prediction) -> dict[str, tuple[str, Tensor]]:
+    """What a row of the sheet shows: title -> (kind, picture)."""
+    samples = decoder.sample(own, SAMPLES).on(own.image)
+    drawn = {f"sample {i + 1}": ("predicted", picture) for i, picture in enumerate(samples)}
+    drawn["its average"] = ("predicted", decoder.sample(own, 1, condition="pooled").on(own.image)[0])
+    drawn["one step"] = ("predicted", decoder.sample(own, 1, steps=1).on(own.image)[0])
+    swapped = own.replaced(other.predicted)
+    drawn["next image's"] = ("control", decoder.sample(swapped, 1).on(own.image)[0])
+    drawn["nothing"] = ("control", decoder.sample(own, 1, condition="null").on(own.image)[0])
+    drawn["target"] = ("target", decoder.sample(own, 1, source="target").on(own.image)[0])
+    return drawn
+
+
+@INSTRUMENTS.register("sheet")
+def sheet(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
+    """The first 24 pictures of the test split, the hole in their middle: ``--figure FILE`` writes the sheet."""
+    images = first_pictures(split("test"), model.config.image_size, ROWS)
+    hole = centre_hole(model)
+    predictions = [predict(model, image, hole) for image in images]
+    following = [*predictions[1:], predictions[0]]
+    rows = [(own, columns(decoder, own, other)) for own, other in zip(predictions, following, strict=True)]
+    cosine = torch.stack([p.cosine.mean() for p in predictions])
+    return {"images": len(rows), "mean_cosine": float(cosine.mean()), "figure": sheet_figure(rows)}

@@ -1,0 +1,1 @@
+"""The training of decoders: batches, trainer, and the plan of what it will take."""

@@ -1,0 +1,162 @@
+"""What a decoder's training will need before it starts: memory, arithmetic, GPU-hours.
+
+``python -m decoders.training.plan --fname CONFIG.yaml --gpus 8 --tflops 400 [KEY=VALUE ...]``. Everything is computed
+on torch's meta device: nothing is downloaded and no weight is ever allocated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from decoders.config import DecoderTrainConfig
+from decoders.networks.network import build_network
+from ijepa_viz import masks as mask_samplers
+from ijepa_viz.checkpoints import PUBLISHED, load_model
+from ijepa_viz.masks import Masks
+from ijepa_viz.models import IJEPA, ModelConfig
+from ijepa_viz.runtime import config_files
+
+# Weights, gradients, two moments and the average, in float32.
+_BYTES_TRAINED, _BYTES_FROZEN = 5 * 4, 4
+
+
+def sizes_of(name: str) -> ModelConfig:
+    """The sizes of an I-JEPA; those of a published one without fetching it.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_model``.
+    """
+    if name not in PUBLISHED:
+        return load_model(name).config
+    size, patch = {"h": "huge", "g": "giant"}[name[9]], int(name[10:12])
+    # Published predictors: 12 layers for the huge ones, 16 for the giant (appendix A.1), 384 wide.
+    depth = 16 if size == "giant" else 12
+    image = 448 if "-448-" in name else 224
+    return ModelConfig.of_size(size, image_size=image, patch_size=patch, predictor_depth=depth)
+
+
+def _holes(config: DecoderTrainConfig, sizes: ModelConfig) -> Masks:
+    """One batch's holes, of average size."""
+    scale = sum(config.hole.scale) / 2
+    return mask_samplers.sample(
+        "multiblock",
+        batch=config.optimization.batch_size,
+        grid=sizes.grid,
+        generator=torch.Generator().manual_seed(0),
+        targets=config.hole.targets,
+        target_scale=(scale, scale),
+        target_aspect=(1.0, 1.0),
+        context_scale=(1.0, 1.0),
+    )
+
+
+def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: float) -> dict[str, Any]:
+    """The needs of a run.
+
+    Args:
+        config: of the training. sizes: of the I-JEPA.
+        gpus: among which the batch is divided.
+        tflops: what one of them reaches in practice, in 10^12 operations a second; a bf16 rate of
+            990 (H100) at 40 % is 400.
+
+    Returns:
+        Numbers by name: parameters, operations an image, hours, and gigabytes a GPU.
+    """
+    masks = _holes(config, sizes)
+    with torch.device("meta"):
+        ijepa = IJEPA(sizes)
+        options = config.network.options
+        patch = config.data.patch_size or sizes.patch_size
+        network = build_network(config.network.name, sizes.grid, patch, sizes.width, options)
+        one = masks[:1].to("meta")
+        images = torch.zeros(1, 3, sizes.image_size, sizes.image_size)
+        with FlopCounterMode(display=False) as frozen, torch.no_grad():
+            ijepa.predict(ijepa.encode_context(images, one), one)
+            ijepa.target_encoder(images)
+        batch = config.optimization.batch_size // gpus
+        blocks, length = batch * config.hole.targets, masks.targets.shape[2]
+        kept = _Kept(network)
+        with FlopCounterMode(display=False) as drawn, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda t: t):
+            network(
+                torch.zeros(blocks, length, 3 * patch**2),
+                torch.zeros(blocks),
+                torch.zeros(blocks, length, dtype=torch.long),
+                torch.zeros(blocks, length, sizes.width),
+                torch.zeros(blocks, dtype=torch.long),
+                torch.zeros(blocks, dtype=torch.long),
+            )
+    steps, size = config.optimization.steps, config.optimization.batch_size
+    decoder_flops = 3 * drawn.get_total_flops() / batch
+    encoded = min(steps, config.data.cached_batches or steps) * size
+    total = frozen.get_total_flops() * encoded + decoder_flops * steps * size
+    counts = [sum(p.numel() for p in module.parameters()) for module in (ijepa, network)]
+    # The widest layer's activations of the frozen encoder, in half precision, for this GPU's share.
+    passing = 2 * batch * sizes.grid[0] * sizes.grid[1] * sizes.width * (1 + sizes.mlp_ratio) * 2
+    return {
+        "images": steps * size,
+        "ijepa_parameters_millions": counts[0] / 1e6,
+        "decoder_parameters_millions": counts[1] / 1e6,
+        "ijepa_gflops_an_image": frozen.get_total_flops() / 1e9,
+        "decoder_gflops_an_image": decoder_flops / 1e9,
+        "total_exaflops": total / 1e18,
+        "gpu_hours": total / (tflops * 1e12) / 3600,
+        "days": total / (tflops * 1e12) / gpus / 86400,
+        "gb_ijepa": counts[0] * _BYTES_FROZEN / 1e9 + passing / 1e9,
+        "gb_decoder_and_optimizer": counts[1] * _BYTES_TRAINED / 1e9,
+        "gb_decoder_activations_bf16": kept.total / 2 / 1e9,
+        "gb_cached_features": _cache_bytes(config, sizes, length, patch) / 1e9,
+    }
+
+
+class _Kept:
+    """Counts what autograd keeps for the backward pass, each storage once; the weights are counted elsewhere."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.total = 0
+        self.seen = {p.untyped_storage()._cdata for p in network.parameters()}
+        self.alive: list[Tensor] = []  # a storage's address is only its own while it lives
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.seen:
+            self.seen.add(storage._cdata)
+            self.alive.append(tensor)
+            self.total += storage.nbytes()
+        return tensor
+
+
+def _cache_bytes(config: DecoderTrainConfig, sizes: ModelConfig, length: int, patch: int) -> int:
+    blocks = config.data.cached_batches * config.optimization.batch_size * config.hole.targets
+    return blocks * length * (2 * (2 * sizes.width + 3 * patch**2) + 8)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m decoders.training.plan", description="What a decoder's training needs."
+    )
+    parser.add_argument("--fname", required=True, type=Path)
+    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--tflops", type=float, required=True, help="what one GPU reaches, 400 for an H100 at 40 %%")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        config = config_files.load(DecoderTrainConfig, options.fname, options.overrides)
+        table = plan(config, sizes_of(config.ijepa), options.gpus, options.tflops)
+    except (OSError, ValueError) as error:
+        print(f"decoders.training.plan: {error}", file=sys.stderr)
+        return 1
+    for name, value in table.items():
+        print(f"{name:32} {value:,.3g}" if value < 1000 else f"{name:32} {value:,.0f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

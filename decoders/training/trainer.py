@@ -1,0 +1,279 @@
+"""Training a decoder of the family on a frozen I-JEPA: by flow matching or squared error, or in closed form."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from tqdm import tqdm
+
+from decoders.blocks import Blocks
+from decoders.config import DecoderTrainConfig
+from decoders.decoder import Decoder, DecoderConfig
+from decoders.loading import load_decoder, save_decoder
+from decoders.networks.network import NULL, POOLED, PREDICTED, TARGET, TOKENS, ClosedForm, build_network
+from decoders.training.batches import BlockSource
+from ijepa_viz.checkpoints import load_model
+from ijepa_viz.data.transforms import denormalise
+from ijepa_viz.figures import completion_grid, png
+from ijepa_viz.figures.figure import Figure
+from ijepa_viz.masks import Masks
+from ijepa_viz.models.attention import choose_kernels
+from ijepa_viz.prediction import predict
+from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.precision import accelerator, choose_precision, number_format
+from ijepa_viz.runtime.run_folder import RunFolder
+from ijepa_viz.runtime.signals import Interruption, anyone
+from ijepa_viz.runtime.tensors import fingerprint
+
+_COLUMNS = ["step", "minutes", "loss", "loss_tokens", "loss_null", "grad_norm", "lr", "blocks_per_s"]
+
+
+class DecoderTrainer:
+    """One run: build it, then :meth:`run` it.
+
+    Raises:
+        ValueError: an unknown decoder or option, an I-JEPA without a predictor, a decoder of other sizes to start
+            from, or a batch that does not divide among the processes.
+        OSError: as ``RunFolder`` and ``load_model``.
+    """
+
+    def __init__(self, config: DecoderTrainConfig, resume: bool = False) -> None:
+        self.config = config
+        self.folder = RunFolder(config.run.folder, _COLUMNS, resume)
+        precision = choose_precision(config.run.precision)
+        self.accelerator = accelerator(precision)
+        self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
+        choose_kernels(self.ijepa, self.accelerator.device, number_format(precision))
+        place = self.accelerator.process_index, self.accelerator.num_processes
+        # One process a machine reads, checks and caches; the others then find it done.
+        with self.accelerator.local_main_process_first():
+            self.source = BlockSource(config, self.ijepa, self.folder.path, *place)
+        torch.manual_seed(config.run.seed)
+        sizes = self.ijepa.config
+        self.bare = build_network(
+            config.network.name,
+            sizes.grid,
+            config.data.patch_size or sizes.patch_size,
+            sizes.width,
+            config.network.options,
+        ).to(self.accelerator.device)
+        self.told = DecoderConfig(
+            ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.condition
+        )
+        self.step, self.seconds = 0, 0.0
+        found = self.folder.resume_from
+        if isinstance(self.bare, ClosedForm):
+            if found:
+                raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
+            if self.accelerator.num_processes > 1:
+                raise ValueError(f"A {config.network.name} decoder is solved at once, by one process: start only one.")
+            self.source.measure(self.bare, self.accelerator)
+            return
+        optimization = config.optimization
+        self.ema = EMAModel(self.bare.parameters(), decay=optimization.ema, use_ema_warmup=True, power=0.75)
+        optimizer = torch.optim.AdamW(
+            self.bare.parameters(), optimization.lr, (0.9, 0.95), weight_decay=optimization.weight_decay
+        )
+        if found:
+            state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
+            self.bare.load_state_dict(state["network"])
+            self.ema.load_state_dict(state["ema"])
+            optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = state["step"], state["seconds"]
+        else:
+            if config.start_from:
+                self._adopt(config.start_from)
+            self.source.measure(self.bare, self.accelerator)
+        self.ema.to(self.accelerator.device)
+        self.network, self.optimizer = self.accelerator.prepare(self.bare, optimizer)
+
+    def _adopt(self, name: str) -> None:
+        """Take over the weights of another decoder; the scale of the tokens is measured anew.
+
+        Raises:
+            ValueError: a decoder of another kind or of other sizes.
+        """
+        saved = load_decoder(name).network
+        sizes = {key: value for key, value in self.bare.config.items() if not key.startswith("_")}
+        theirs = {key: value for key, value in saved.config.items() if not key.startswith("_")}
+        if type(saved) is not type(self.bare) or theirs != sizes:
+            raise ValueError(
+                f"{name} holds another decoder ({type(saved).__name__} {theirs}) than the config's "
+                f"({type(self.bare).__name__} {sizes})."
+            )
+        self.bare.load_state_dict(saved.state_dict())
+
+    # ------------------------------------------------------------------ one step
+
+    def update(self, step: int) -> dict[str, float]:
+        """One optimizer step; returns what the log shows."""
+        config = self.config
+        with self.accelerator.autocast():
+            blocks = self.source.blocks(step)
+        # Another stream than the one that drew the crops and holes.
+        generator = self.source.generator(step + 500_000_000)
+        mode, kind = (self.source.mine(drawn) for drawn in self._conditions(generator))
+        condition = torch.where((kind == TARGET)[:, None, None], blocks.target, blocks.predicted)
+        with self.accelerator.autocast():
+            per_block = self._error(blocks, condition, mode, kind, generator)
+        loss = per_block.mean()
+        whole = self._averages(per_block.detach(), mode, kind)
+        self.folder.check(whole["loss"], step)
+        rate = self._rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), config.optimization.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.step(self.bare.parameters())
+        return {**{name: float(value) for name, value in whole.items()}, "grad_norm": float(norm), "lr": rate}
+
+    def _averages(self, per_block: Tensor, mode: Tensor, kind: Tensor) -> dict[str, Tensor]:
+        """Mean errors over the blocks of all processes: of all, of predictions token by token, and of no condition."""
+        groups = torch.stack([mode >= 0, (mode == TOKENS) & (kind == PREDICTED), mode == NULL])
+        sums = self.accelerator.reduce(torch.stack([(groups * per_block).sum(1), groups.sum(1).to(per_block)]), "sum")
+        return dict(zip(("loss", "loss_tokens", "loss_null"), sums[0] / sums[1], strict=True))
+
+    @property
+    def _blocks(self) -> int:
+        """How many blocks a step learns from, in all processes together."""
+        return self.config.optimization.batch_size * self.config.hole.targets
+
+    def _conditions(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mode and kind of each block of all processes, (B,) int64, drawn by the shares of the config."""
+        shares = self.config.condition
+        draws = torch.rand(2, self._blocks, generator=generator)
+        kind = torch.where(draws[0] < shares.targets, TARGET, PREDICTED)
+        mode = torch.where(draws[1] < shares.null + shares.pooled, POOLED, TOKENS)
+        return torch.where(draws[1] < shares.null, NULL, mode), kind
+
+    def _error(
+        self, blocks: Blocks, condition: Tensor, mode: Tensor, kind: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """(b,): the squared error of the velocity, written on clean pixels; without noise, of the pixels."""
+        clean = blocks.clean
+        if not self.bare.stochastic:
+            guess = self.network(clean, clean.new_ones(len(clean)), blocks.places, condition, mode, kind)
+            return (guess.float() - clean).square().mean((1, 2))
+        noise = self.source.mine(torch.randn(self._blocks, *clean.shape[1:], generator=generator))
+        sigma = self.source.mine(self._noise_levels(self._blocks, generator))
+        blend = sigma[:, None, None]
+        noisy = (1 - blend) * clean + blend * noise
+        guess = self.network(noisy, sigma, blocks.places, condition, mode, kind)
+        weight = sigma.clamp_min(self.config.optimization.min_sigma) ** -2
+        return weight * (guess.float() - clean).square().mean((1, 2))
+
+    def _noise_levels(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count,) in (0, 1], drawn by the shares of the config."""
+        o = self.config.optimization
+        sigma = torch.sigmoid(torch.randn(count, generator=generator) + o.level)
+        even, which = torch.rand(2, count, generator=generator)
+        sigma = torch.where(which < o.uniform + o.pure, even.clamp_min(1e-3), sigma)
+        return torch.where(which < o.pure, 1.0, sigma)
+
+    def _rate(self, step: int) -> float:
+        o = self.config.optimization
+        share = max(0.0, (step - o.warmup) / max(1, o.steps - o.warmup))
+        return o.lr * min(1.0, (step + 1) / o.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    # ------------------------------------------------------------------ the run
+
+    def run(self, max_minutes: float | None = None) -> Path:
+        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint.
+
+        SIGTERM, SIGUSR1 and SIGUSR2 save and end it after the step that is under way.
+        """
+        main = self.accelerator.is_main_process
+        if main:
+            self.folder.start(config_files.dump(self.config), self.step)
+        steps = self.config.optimization.steps
+        bar = tqdm(total=steps, initial=self.step, unit="step", disable=not main, mininterval=1.0)
+        if isinstance(self.bare, ClosedForm):
+            return self._solve(self.bare, bar)
+        with Interruption() as asked:
+            return self._descend(max_minutes, bar, asked)
+
+    def _descend(self, max_minutes: float | None, bar: tqdm, asked: Interruption) -> Path:
+        config, first, main = self.config, self.step, self.accelerator.is_main_process
+        started = last_save = time.monotonic()
+        before = self.seconds
+        while self.step < config.optimization.steps:
+            numbers = self.update(self.step)
+            self.step += 1
+            now = time.monotonic()
+            self.seconds = before + now - started
+            bar.update()
+            bar.set_postfix(loss=f"{numbers['loss']:.3f}")
+            interrupted, out_of_time = anyone(
+                self.accelerator, asked.signal, max_minutes is not None and now - started > 60 * max_minutes
+            )
+            last = interrupted or out_of_time or self.step == config.optimization.steps
+            if main and (last or self.step % config.run.log_every == 0):
+                speed = (self.step - first) * self._blocks / (now - started)
+                row = {"step": self.step, "minutes": self.seconds / 60, **numbers, "blocks_per_s": speed}
+                self.folder.log(row)
+            if main and (last or now - last_save > 60 * config.run.save_every_minutes):
+                self.folder.save(self.step, self._write)
+                last_save = time.monotonic()
+            if interrupted or out_of_time:
+                break
+        bar.close()
+        self.folder.close()
+        if interrupted and main:
+            print(asked.said(self.step), file=sys.stderr)
+        self.accelerator.wait_for_everyone()
+        return self.folder.checkpoints()[-1]
+
+    def _solve(self, network: ClosedForm, bar: tqdm) -> Path:
+        for step in range(self.config.optimization.steps):
+            blocks = self.source.blocks(step)
+            for kind, condition in ((PREDICTED, blocks.predicted), (TARGET, blocks.target)):
+                network.accumulate(blocks.places, condition, kind, blocks.clean)
+            bar.update()
+        bar.close()
+        network.solve()
+        return self.folder.save(self.config.optimization.steps, self._write_decoder)
+
+    def _write(self, folder: Path) -> None:
+        """The averaged weights as a decoder's folder, and ``trainer.pt``."""
+        state = {
+            "network": self.bare.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        torch.save(state, folder / "trainer.pt")
+        self.ema.store(self.bare.parameters())
+        self.ema.copy_to(self.bare.parameters())
+        self._write_decoder(folder)
+        self.ema.restore(self.bare.parameters())
+        self.bare.train()
+
+    def _write_decoder(self, folder: Path) -> None:
+        """A decoder's folder, and a sheet of its samples in the run's ``sheets/``, one a checkpoint."""
+        decoder = Decoder(self.bare, self.told)
+        save_decoder(decoder, folder)
+        sheets = self.folder.path / "sheets"
+        sheets.mkdir(exist_ok=True)
+        write_file(sheets / f"step-{self.step:08d}.png", png(self._sheet(decoder)))
+
+    def _sheet(self, decoder: Decoder) -> Figure:
+        """Four pictures of the training set, their holes, and samples of what is predicted there."""
+        images, masks = self.source.pictures(self.config.optimization.steps + 1000)
+        rows = []
+        for i in range(min(4, len(images))):
+            hidden = torch.zeros(masks.num_patches, dtype=torch.bool)
+            hidden[masks.targets[i, 0].cpu()] = True
+            one = Masks.from_array(hidden.view(self.ijepa.grid))
+            prediction = predict(self.ijepa, denormalise(images[i]).cpu().clamp(0, 1), one)
+            rows.append((prediction, decoder.sample(prediction, samples=4)))
+        return completion_grid(rows)

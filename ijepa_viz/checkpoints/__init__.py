@@ -1,0 +1,45 @@
+"""Every way a model enters or leaves: bundled names, our folders, reference ``.pth.tar``, Hugging Face, timm.
+
+No file is ever unpickled beyond plain tensors, and no state dict is loaded with ``strict=False``.
+"""
+
+from ijepa_viz.checkpoints.encoder_only import from_huggingface, load_huggingface, load_timm
+from ijepa_viz.checkpoints.folders import (
+    CARD,
+    CONFIG,
+    OBJECTIVE,
+    OBJECTIVE_WEIGHTS,
+    WEIGHTS,
+    bundled_names,
+    copy_objective,
+    find_bundled,
+    folder_of,
+    load_folder,
+    save_folder,
+)
+from ijepa_viz.checkpoints.loading import load_model
+from ijepa_viz.checkpoints.published import PUBLISHED
+from ijepa_viz.checkpoints.reference import from_reference, load_reference, save_reference, to_reference
+
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "OBJECTIVE",
+    "OBJECTIVE_WEIGHTS",
+    "PUBLISHED",
+    "WEIGHTS",
+    "bundled_names",
+    "copy_objective",
+    "find_bundled",
+    "folder_of",
+    "from_huggingface",
+    "from_reference",
+    "load_folder",
+    "load_huggingface",
+    "load_model",
+    "load_reference",
+    "load_timm",
+    "save_folder",
+    "save_reference",
+    "to_reference",
+]

@@ -1,0 +1,116 @@
+"""The authors' published weights: fetched with resumption, their checksum remembered, and converted once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+_URL = "https://dl.fbaipublicfiles.com/ijepa/"
+
+PUBLISHED = {
+    "ijepa-vith14-in1k": "IN1K-vit.h.14-300e.pth.tar",
+    "ijepa-vith16-448-in1k": "IN1K-vit.h.16-448px-300e.pth.tar",
+    "ijepa-vith14-in22k": "IN22K-vit.h.14-900e.pth.tar",
+    "ijepa-vitg16-in22k": "IN22K-vit.g.16-600e.pth.tar",
+}
+
+_CHUNK = 2**20
+
+
+def home() -> Path:
+    """Where published weights are kept: ``published/`` in the cache folder."""
+    from ijepa_viz.runtime.files import cache_folder
+
+    return cache_folder() / "published"
+
+
+def converted(name: str, load: Callable[[Path], Any], save: Callable[[Any, Path], None]) -> Path:
+    """The folder of a published model in our format, made on first use.
+
+    Args:
+        name: of :data:`PUBLISHED`. load: opens a reference file. save: writes a model's folder.
+
+    Raises:
+        FileNotFoundError: neither here nor to be fetched; the message says which file to put where.
+        ValueError: a file that is not the one first fetched under this name.
+    """
+    folder = home() / name
+    if not folder.is_dir():
+        file = fetch(PUBLISHED[name])
+        partial = folder.with_name(f"{name}.{os.getpid()}.partial")
+        try:
+            save(load(file), partial)
+            os.replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def fetch(file: str) -> Path:
+    """A published file, from the cache or the network; an interrupted download goes on where it stopped.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`converted`.
+    """
+    path = home() / file
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{file}.partial")
+    try:
+        _go_on(_URL + file, partial)
+    except OSError as error:  # no network is one as well
+        have = partial.stat().st_size / 1e9 if partial.exists() else 0.0
+        kept = f" {have:.2f} GB are here and will not be fetched again." if have else ""
+        raise FileNotFoundError(
+            f"{file} could not be fetched from {_URL} ({error}).{kept} Without a network, put the file there: {path}"
+        ) from error
+    _remember(partial, path.with_name(f"{file}.sha256"))
+    os.replace(partial, path)
+    return path
+
+
+def _go_on(url: str, partial: Path) -> None:
+    """Fetch what is missing of ``partial``; raises OSError where the connection breaks."""
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is missing
+            return
+        raise
+    with answer:
+        if have and answer.status != 206:  # a server that cannot go on begins again
+            have = 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=partial.name.removesuffix(".partial"))
+        with partial.open("ab" if have else "wb") as out, bar:
+            while chunk := answer.read(_CHUNK):
+                out.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and partial.stat().st_size != total:
+        raise OSError(f"the connection ended after {partial.stat().st_size} of {total} bytes")
+
+
+def _remember(file: Path, note: Path) -> None:
+    """Note the file's sha256 on first use; later ones must have the same."""
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if not note.exists():
+        note.write_text(f"{digest}  {note.stem}\n")
+    elif note.read_text().split()[0] != digest:
+        file.unlink()
+        raise ValueError(
+            f"{note.stem} is not the file that was fetched first (its sha256 is {digest}, {note} has another): "
+            f"damaged, or changed by its publisher. Try again, or delete {note} if you trust the new one."
+        )

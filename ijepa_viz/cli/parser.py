@@ -1,0 +1,45 @@
+"""The ``ijepa-viz`` command line, built from the registered commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ijepa_viz.cli.command import COMMANDS, Command
+from ijepa_viz.registry import import_files
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose epilog is made when help is asked for."""
+
+    command: Command | None = None
+
+    def format_help(self) -> str:
+        if self.command and self.command.epilog:
+            self.epilog = self.command.epilog()
+        return super().format_help()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``ijepa-viz``, with every registered command."""
+    import_files("ijepa_viz.cli")  # a command's file registers itself
+    parser = _Parser(prog="ijepa-viz", description="See what a JEPA predicts.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, command in COMMANDS.items():
+        own = commands.add_parser(
+            name, help=command.help, description=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        own.command = command
+        command.add_arguments(own)
+        own.set_defaults(run=command.run)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 with the cause on stderr."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"ijepa-viz: {error}", file=sys.stderr)
+        return 1

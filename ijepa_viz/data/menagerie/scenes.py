@@ -1,0 +1,370 @@
+"""The menagerie: drawn scenes whose every factor is known, deterministic in (seed, index).
+
+One to four creatures or buildings stand or fly in a landscape. Depth sets both size and place, as
+perspective does, so that what is hidden can be expected from what is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from PIL import Image
+
+from ijepa_viz.data.menagerie.creatures import COLOURS, POSES, SPECIES, height_of, width_of
+from ijepa_viz.data.menagerie.drawing import Canvas, Colour, Frame, mix, shade
+from ijepa_viz.data.source import Source, register
+
+GROUNDS: dict[str, tuple[Colour, Colour]] = {  # far, near
+    "grass": ((142, 178, 108), (94, 148, 66)),
+    "sand": ((234, 214, 166), (212, 182, 122)),
+    "snow": ((244, 248, 252), (218, 228, 240)),
+    "shore": ((226, 208, 160), (204, 178, 120)),
+}
+
+_WATER: tuple[Colour, Colour] = (132, 184, 214), (64, 124, 176)
+
+# On a shore the water lies behind everything that stands.
+_SHORE_DEPTH = 0.25
+
+SKIES: dict[str, tuple[Colour, Colour]] = {  # horizon, top
+    "day": ((206, 230, 246), (104, 168, 226)),
+    "dusk": ((252, 198, 142), (148, 112, 178)),
+    "overcast": ((226, 228, 230), (166, 174, 184)),
+    "morning": ((254, 234, 206), (150, 196, 222)),
+}
+
+NAMES = tuple(SPECIES)
+
+# Depth of the nearest thing in six classes of about as many scenes each.
+DISTANCES = (0.08, 0.16, 0.24, 0.49, 0.69)
+
+_SMALLEST = 32
+
+# Part of the cache's key: raise it whenever a drawing changes.
+VERSION = 1
+
+# Starting a process costs about as much as drawing this many scenes.
+_WORTH_A_PROCESS = 1000
+
+
+@dataclass(frozen=True)
+class Thing:
+    """The truth about one creature or building.
+
+    Attributes:
+        species: one of :data:`NAMES`. facing: "left" or "right". pose: of that species' POSES.
+        colour: the name of its main colour.
+        x, y: where its feet (a flier: its lowest point) are, in image widths and heights.
+        size: height of one unit in image heights. depth: 0 (near) to 1 (far).
+    """
+
+    species: str
+    facing: str
+    pose: str
+    colour: str
+    x: float
+    y: float
+    size: float
+    depth: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and everything true about it.
+
+    Attributes:
+        image: (size, size, 3) uint8.
+        things: far to near; owner ``i`` of the map is ``things[i - 1]``.
+        parts: (size, size) uint8, index into ``creatures.PARTS``; 0 is background.
+        owners: (size, size) uint8, 0 is background.
+        details: (x, y) of the tufts of grass or the stones on the ground, in image widths and heights; what stands
+            before them may hide them.
+        ground, sky: names. texture_phase (radians), speckle (standard deviation, 0 to 1): nuisance
+            factors that carry no meaning.
+    """
+
+    image: np.ndarray
+    things: tuple[Thing, ...]
+    parts: np.ndarray
+    owners: np.ndarray
+    ground: str
+    sky: str
+    texture_phase: float
+    speckle: float
+    details: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many things there are."""
+        return len(self.things)
+
+    @property
+    def subject(self) -> Thing:
+        """The nearest thing."""
+        return self.things[-1]
+
+
+def scene(index: int, size: int = 64, seed: int = 0) -> Scene:
+    """Draw scene ``index`` of the menagerie ``seed``.
+
+    Raises:
+        ValueError: a size below 32 pixels, where a beak is less than a pixel.
+    """
+    _check_size(size)
+    plan = _plan(index, seed)
+    canvas = Canvas(size, maps=True)
+    details: list[tuple[float, float]] = []
+    image = _draw(canvas, plan, index, seed, details)
+    parts, owners = canvas.maps()
+    placed, ground, sky, phase, speckle = plan
+    return Scene(image, placed, parts, owners, ground, sky, phase, speckle, tuple(details))
+
+
+def variant(
+    index: int,
+    size: int = 64,
+    seed: int = 0,
+    *,
+    species: str | None = None,
+    colour: str | None = None,
+    texture_shift: float = 0.0,
+) -> np.ndarray:
+    """The picture of scene ``index`` with one thing changed and all else as it was.
+
+    Args:
+        species: another kind in the nearest thing's place, as large and facing the same way, in its first pose and,
+            unless ``colour`` says otherwise, its first colour; it draws its own small variations and the speckle anew.
+        colour: the main colour of the nearest thing, one of its species' COLOURS.
+        texture_shift: how far the faint wave over everything is moved on, radians.
+
+    Raises:
+        ValueError: no such species, or a colour that it does not have.
+    """
+    _check_size(size)
+    placed, ground, sky, phase, speckle = _plan(index, seed)
+    thing = placed[-1]
+    if species is not None:
+        if species not in NAMES:
+            raise ValueError(f"There are {', '.join(NAMES)}, not {species!r}.")
+        thing = replace(thing, species=species, pose=POSES[species][0], colour=next(iter(COLOURS[species])))
+    if colour is not None:
+        if colour not in COLOURS[thing.species]:
+            raise ValueError(f"A {thing.species} is {', '.join(COLOURS[thing.species])}, not {colour!r}.")
+        thing = replace(thing, colour=colour)
+    plan = ((*placed[:-1], thing), ground, sky, phase + texture_shift, speckle)
+    return _draw(Canvas(size, maps=False), plan, index, seed)
+
+
+def scenes(start: int, stop: int, size: int = 64, seed: int = 0) -> np.ndarray:
+    """Only the pictures of scenes ``start`` to ``stop``, (n, size, size, 3) uint8."""
+    _check_size(size)
+    workers = min(os.cpu_count() or 1, (stop - start) // _WORTH_A_PROCESS)
+    if workers > 1:
+        return _in_parallel(start, stop, size, seed, workers)
+    pictures = [_draw(Canvas(size, maps=False), _plan(i, seed), i, seed) for i in range(start, stop)]
+    return np.stack(pictures) if pictures else np.empty((0, size, size, 3), np.uint8)
+
+
+def _in_parallel(start: int, stop: int, size: int, seed: int, workers: int) -> np.ndarray:
+    """Shares of the work to processes of this file; unlike a pool, it asks nothing of the caller."""
+    edges = np.linspace(start, stop, workers + 1).astype(int).tolist()
+
+    def share(ends: tuple[int, int]) -> bytes:
+        command = [sys.executable, "-m", __name__, *map(str, (*ends, size, seed))]
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+    with ThreadPoolExecutor(workers) as threads:
+        parts = list(threads.map(share, pairwise(edges)))
+    return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, size, size, 3)
+
+
+def things(index: int, seed: int = 0) -> tuple[Thing, ...]:
+    """The truth about scene ``index``, far to near; nothing is drawn."""
+    return _plan(index, seed)[0]
+
+
+def subject_label(index: int, seed: int = 0) -> int:
+    """The species of the nearest thing as an index into :data:`NAMES`."""
+    return NAMES.index(things(index, seed)[-1].species)
+
+
+_Plan = tuple[tuple[Thing, ...], str, str, float, float]
+
+
+def _check_size(size: int) -> None:
+    if size < _SMALLEST:
+        raise ValueError(f"The menagerie is drawn from {_SMALLEST} px up, got {size}.")
+
+
+@lru_cache(maxsize=4096)
+def _plan(index: int, seed: int) -> _Plan:
+    rng = np.random.default_rng([seed, index])
+    ground = _pick(rng, tuple(GROUNDS))
+    sky = _pick(rng, tuple(SKIES))
+    count = 1 + int(np.searchsorted((0.45, 0.75, 0.9), rng.random()))
+    placed: list[Thing] = []
+    for depth in np.sort(rng.uniform(0, 1, count) * (0.25 if count == 1 else 1.0))[::-1]:
+        for _ in range(12):
+            thing = _thing(rng, float(depth), ground)
+            if all(_apart(thing, other) for other in placed):
+                placed.append(thing)
+                break
+    phase, speckle = float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.0, 0.035))
+    return tuple(placed), ground, sky, phase, speckle
+
+
+def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _thing(rng: np.random.Generator, depth: float, ground: str) -> Thing:
+    species = _pick(rng, NAMES)
+    pose = _pick(rng, POSES[species])
+    size = (0.62 - 0.4 * depth) * float(rng.uniform(0.9, 1.1))
+    if species == "bird":
+        size *= 0.78
+    if species == "building":
+        size *= 1.15
+    half = min(0.46, width_of(species, pose) * size)
+    x = float(rng.uniform(half + 0.02, 0.98 - half)) if half < 0.46 else 0.5
+    y = 0.93 - (_SHORE_DEPTH if ground == "shore" else 0.37) * depth
+    if pose == "fly":
+        y = float(rng.uniform(0.42, 0.62))
+    size = min(size, (y - 0.02) / height_of(species, pose))
+    return Thing(
+        species=species,
+        facing="right" if rng.random() < 0.5 else "left",
+        pose=pose,
+        colour=_pick(rng, tuple(COLOURS[species])),
+        x=x,
+        y=y,
+        size=size,
+        depth=depth,
+    )
+
+
+def _apart(a: Thing, b: Thing) -> bool:
+    gap = abs(a.x - b.x)
+    wide = 0.7 * (width_of(a.species, a.pose) * a.size + width_of(b.species, b.pose) * b.size)
+    high = 0.8 * max(a.size, b.size)
+    return gap > wide or abs(a.y - b.y) > high
+
+
+def _draw(
+    canvas: Canvas, plan: _Plan, index: int, seed: int, details: list[tuple[float, float]] | None = None
+) -> np.ndarray:
+    placed, ground, sky, phase, speckle = plan
+    rng = np.random.default_rng([seed, index, 1])
+    _landscape(canvas, ground, sky, rng, [] if details is None else details)
+    far, near = GROUNDS[ground]
+    for owner, thing in enumerate(placed, start=1):
+        canvas.owner = owner
+        canvas.haze = (SKIES[sky][0], 0.35 * thing.depth)
+        if thing.pose != "fly":
+            canvas.enter(Frame((thing.x, thing.y), thing.size))
+            shadow = shade(mix(near, far, thing.depth), 0.8)
+            canvas.ellipse(0, 0, width_of(thing.species, thing.pose) * 0.8, 0.07, shadow)
+        canvas.enter(Frame((thing.x, thing.y), thing.size, 1 if thing.facing == "right" else -1))
+        SPECIES[thing.species](canvas, COLOURS[thing.species][thing.colour], thing.pose, rng)
+    return _texture(canvas.finish(), phase, speckle, rng)
+
+
+def _landscape(
+    canvas: Canvas, ground: str, sky: str, rng: np.random.Generator, details: list[tuple[float, float]]
+) -> None:
+    """Sky, sun, clouds, hills and ground; x and y of the frame run from 0 to 1, y down. Fills ``details``."""
+    canvas.owner, canvas.haze = 0, ((0, 0, 0), 0.0)
+    low, high = SKIES[sky]
+    far, near = GROUNDS[ground]
+    horizon = float(rng.uniform(0.5, 0.56))
+    bands = np.linspace(0, 1, 16)[:, None]
+    above = np.array(high) + (np.array(low) - np.array(high)) * bands
+    below = np.array(far) + (np.array(near) - np.array(far)) * bands
+    edge = round(horizon * canvas.pixels)
+    strips = [(above, 0, edge), (below, edge, canvas.pixels)]
+    if ground == "shore":
+        water = np.array(_WATER[0]) + (np.array(_WATER[1]) - np.array(_WATER[0])) * bands
+        bank = round(0.65 * canvas.pixels)
+        strips = [(above, 0, edge), (water, edge, bank), (below, bank, canvas.pixels)]
+    for colours, top, bottom in strips:
+        strip = Image.fromarray(colours.astype(np.uint8)[:, None])
+        strip = strip.resize((1, bottom - top), Image.Resampling.BILINEAR)
+        canvas.image.paste(strip.resize((canvas.pixels, bottom - top), Image.Resampling.NEAREST), (0, top))
+    canvas.enter(Frame((0.0, 0.0), -1.0, -1))
+    if sky != "overcast" and rng.random() < 0.6:
+        x, y = rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.25)
+        canvas.ellipse(x, y, 0.06, 0.06, (255, 240, 190) if sky != "dusk" else (252, 150, 96))
+    for _ in range(int(rng.integers(0, 4))):
+        x, y, s = rng.uniform(0, 1), rng.uniform(0.06, 0.34), rng.uniform(0.05, 0.09)
+        cloud = mix((255, 255, 255), low, 0.25)
+        for dx, dy, r in ((-1, 0.1, 0.7), (0, -0.15, 1.0), (1, 0.1, 0.75)):
+            canvas.ellipse(x + dx * s, y + dy * s, r * s, r * s * 0.6, cloud)
+    hill = mix(mix(far, high, 0.45), (70, 96, 110), 0.2)
+    for _ in range(int(rng.integers(0, 3))):
+        x, w, h = rng.uniform(0, 1), rng.uniform(0.2, 0.4), rng.uniform(0.06, 0.18)
+        canvas.polygon([(x - w, horizon), (x, horizon - h), (x + w, horizon)], shade(hill, rng.uniform(0.9, 1.1)))
+    if ground != "shore":
+        for _ in range(int(rng.integers(0, 4))):
+            x, s = rng.uniform(0, 1), rng.uniform(0.05, 0.11)
+            canvas.limb([(x, horizon + 0.02), (x, horizon - s)], [0.018, 0.012], (112, 82, 60))
+            canvas.ellipse(x, horizon - s, s * 0.5, s * 0.65, shade((74, 118, 74), rng.uniform(0.85, 1.15)))
+    for _ in range(int(rng.integers(5, 14))):
+        y = rng.uniform(0.69 if ground == "shore" else horizon + 0.03, 1.0)
+        x, s = rng.uniform(0, 1), 0.06 * (y - horizon + 0.1)
+        details.append((float(x), float(y)))
+        tone = shade(mix(far, near, (y - horizon) / (1 - horizon)), 0.85 if rng.random() < 0.5 else 1.18)
+        if ground == "grass":
+            canvas.polygon(
+                [(x - s, y), (x - s * 0.6, y - 1.6 * s), (x, y), (x + s * 0.6, y - 1.6 * s), (x + s, y)], tone
+            )
+        else:
+            canvas.ellipse(x, y, 2.5 * s, 0.35 * s, tone)
+
+
+def _texture(pixels: np.ndarray, phase: float, speckle: float, rng: np.random.Generator) -> np.ndarray:
+    """What carries no meaning: a faint wave and fine speckle, the same over everything."""
+    size = pixels.shape[0]
+    steps = np.arange(size, dtype=np.float32) / size
+    wave = 3.0 * np.sin(2 * np.pi * (7 * steps + 5 * steps[:, None]) + phase)
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * (255 * speckle)
+    return np.clip(pixels + wave[..., None] + noise, 0, 255).astype(np.uint8)
+
+
+@register("menagerie")
+def _open(options: str, split: str) -> Source:
+    """``menagerie:seed=0,count=20000``; split "test" draws from another seed."""
+    known = {"seed": 0, "count": 20000 if split == "train" else 4000}
+    for text in filter(None, options.split(",")):
+        key, _, value = text.partition("=")
+        if key not in known or not value.lstrip("-").isdigit():
+            raise ValueError(f"menagerie options are seed=N and count=N, got {text!r}.")
+        known[key] = int(value)
+    seed = known["seed"] * 2 + (split != "train")
+    count = known["count"]
+    return Source(
+        name=f"menagerie ({split})",
+        read=lambda i: Image.fromarray(scenes(i, i + 1, 256, seed)[0]),
+        count=count,
+        labels=np.array([subject_label(i, seed) for i in range(count)], dtype=np.int64),
+        classes=list(NAMES),
+        truths={
+            "count": lambda: np.array([len(things(i, seed)) for i in range(count)], dtype=np.int64) - 1,
+            "facing": lambda: np.array([things(i, seed)[-1].facing == "right" for i in range(count)], dtype=np.int64),
+            "distance": lambda: np.searchsorted(DISTANCES, [things(i, seed)[-1].depth for i in range(count)]),
+        },
+        stamp=["menagerie", VERSION, seed],
+        render=lambda start, stop, size: scenes(start, stop, size, seed),
+    )
+
+
+if __name__ == "__main__":
+    _start, _stop, _size, _seed = map(int, sys.argv[1:])
+    for _i in range(_start, _stop):
+        sys.stdout.buffer.write(scenes(_i, _i + 1, _size, _seed).tobytes())

@@ -1,0 +1,164 @@
+"""Which real patches and blocks of a data set are nearest to what a model predicted.
+
+Retrieval shows only real pictures, so that, unlike a decoder, it cannot invent anything: what it finds is what the
+prediction is closest to among what there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.figures.figure import Figure
+from ijepa_viz.inspections import maps
+from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.masks import Grid, Masks
+from ijepa_viz.models import IJEPA
+
+
+@LOOKS.register("retrieval")
+def look_retrieval(question: Question, k: int = 7) -> dict[str, Any]:
+    """The real blocks nearest to the predicted one, to the target, and to the mean prediction (the control)."""
+    prediction = question.predict()
+    hidden = question.masks.hidden[0].nonzero()
+    (top, left), (bottom, right) = hidden.min(0).values.tolist(), hidden.max(0).values.tolist()
+    shape = (bottom - top + 1, right - left + 1)
+    if len(hidden) != shape[0] * shape[1] or question.masks.targets.shape[1] != 1:
+        raise ValueError("Retrieval looks for blocks: hide one rectangle.")
+    index = TokenIndex.of(question.model, question.others)
+    queries = {
+        "predicted": prediction.predicted[0].cpu(),
+        "target": prediction.target[0].cpu(),
+        "mean prediction": maps.controls(question.model, question.others[:256], question.masks)["mean prediction"][0],
+    }
+    found = {name: index.blocks(tokens, shape, k) for name, tokens in queries.items()}
+    kinds = dict(zip(queries, ("predicted", "target", "control"), strict=True))
+    figure = Figure(
+        "The real blocks nearest to the predicted tokens, to the target's, and to the mean prediction.",
+        figsize=(1.3 * (k + 1), 1.55 * len(found) + 0.3),
+        layout="constrained",
+    )
+    axes = figure.subplots(len(found), k + 1, squeeze=False)
+    for line, (name, places) in zip(axes, found.items(), strict=True):
+        show(line[0], context_image(prediction) if name != "target" else prediction.image.permute(1, 2, 0).numpy())
+        outline(line[0], question.masks, prediction.patch_size, BOX[kinds[name]], 1.5)
+        line[0].set_title(f"nearest to\n{name}", fontsize=8)
+        for i, axis in enumerate(line[1:]):
+            if i >= len(places.images):
+                axis.set_axis_off()
+                continue
+            _show_block(axis, question, places, i, shape, BOX[kinds[name]])
+    return {**{f"{name.replace(' ', '_')}_best": float(p.cosine[0]) for name, p in found.items()}, "figure": figure}
+
+
+def _show_block(axis: Any, question: Question, found: Found, i: int, shape: tuple[int, int], colour: str) -> None:
+    show(axis, (question.others[found.images[i]].permute(1, 2, 0) / 255).numpy())
+    row, col = int(found.rows[i]), int(found.cols[i])
+    block = Masks.from_block(question.model.grid, row, col, *shape)
+    outline(axis, block, question.model.config.patch_size, colour, 1.5)
+    axis.set_title(f"cosine {found.cosine[i]:.2f}", fontsize=8)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest places, best first.
+
+    Attributes:
+        images: (k,) int64, which image; rows, cols: (k,) int64, the (top left) patch; cosine: (k,).
+    """
+
+    images: Tensor
+    rows: Tensor
+    cols: Tensor
+    cosine: Tensor
+
+
+class TokenIndex:
+    """The target encoder's tokens of many images, ready to be searched.
+
+    Built once; a query is one matrix product. Memory: 4 N D bytes an image (33 KB for the tiny models).
+
+    Args:
+        tokens: (n, N, D), row-major on the grid. Kept on its device, each normalised to length 1.
+        grid: (rows, cols), N = rows * cols.
+
+    Raises:
+        ValueError: tokens that do not fit the grid, or none.
+    """
+
+    def __init__(self, tokens: Tensor, grid: Grid) -> None:
+        if tokens.ndim != 3 or tokens.shape[1] != grid[0] * grid[1] or not len(tokens):
+            raise ValueError(f"Needs tokens (n, {grid[0] * grid[1]}, D) of at least one image, got {tokens.shape}.")
+        self.tokens = F.normalize(tokens.float(), dim=-1)
+        self.grid = grid
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: IJEPA, images: Tensor, batch: int = 64) -> TokenIndex:
+        """Index (n, 3, H, W) uint8 images by the model's target encoder, after the loss's LayerNorm."""
+        parts = []
+        for chunk in images.split(batch):
+            tokens = model.encode_target(normalise(chunk.to(model.device).float() / 255))
+            parts.append(F.layer_norm(tokens, tokens.shape[-1:]).float().cpu())
+        return cls(torch.cat(parts), model.grid)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def patches(self, token: Tensor, k: int = 8) -> Found:
+        """The ``k`` patches, of any image and place, whose tokens have the highest cosine with ``token`` (D,)."""
+        return self.blocks(token[None], (1, 1), k)
+
+    def blocks(
+        self, tokens: Tensor, shape: tuple[int, int], k: int = 8, at: tuple[int, int] | None = None, each: bool = True
+    ) -> Found:
+        """The ``k`` blocks with the highest mean cosine, token by token, with a block of predictions.
+
+        Args:
+            tokens: (T, D), row-major over the block.
+            shape: (height, width) of the block in patches, T = height * width.
+            k: how many; fewer come back where there are fewer.
+            at: only the block whose top left patch is (row, col) of each image; None is any place.
+            each: at most one place an image, its best.
+
+        Raises:
+            ValueError: tokens that do not fit the block, or a block that does not fit in the grid.
+        """
+        (height, width), (rows, cols) = shape, self.grid
+        if tokens.ndim != 2 or len(tokens) != height * width or tokens.shape[1] != self.tokens.shape[-1]:
+            raise ValueError(
+                f"A {height}x{width} block has tokens ({height * width}, {self.tokens.shape[-1]}), got {tokens.shape}."
+            )
+        down, right = rows - height + 1, cols - width + 1
+        if down < 1 or right < 1 or (at and not (0 <= at[0] < down and 0 <= at[1] < right)):
+            raise ValueError(f"A {height}x{width} block at {at} does not fit in the {rows}x{cols} grid.")
+        query = F.normalize(tokens.float().to(self.tokens.device), dim=-1)
+        if at is not None:
+            first = at[0] * cols + at[1]
+            places = [first + r * cols + c for r in range(height) for c in range(width)]
+            one_by_one = [self.tokens[:, p] @ q for p, q in zip(places, query, strict=True)]
+            total = torch.stack(one_by_one).sum(0)[:, None, None]
+        else:
+            # Every token of the block against every patch of every image, then the diagonal that a block is.
+            score = (self.tokens @ query.T).view(len(self), rows, cols, -1)
+            total = torch.zeros(len(self), down, right, device=score.device)
+            for t in range(len(query)):
+                r, c = divmod(t, width)
+                total += score[:, r : r + down, c : c + right, t]
+        total /= len(query)
+        origin, across = at or (0, 0), total.shape[2]
+        flat = total.flatten(1)
+        if each:
+            best, place = flat.max(1)
+            cosine, image = best.topk(min(k, len(best)))
+            place = place[image]
+        else:
+            cosine, index = flat.flatten().topk(min(k, flat.numel()))
+            image, place = index // flat.shape[1], index % flat.shape[1]
+        return Found(image, place // across + origin[0], place % across + origin[1], cosine)

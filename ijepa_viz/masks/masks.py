@@ -1,0 +1,207 @@
+"""Masks, and the registry of the samplers that make them (I-JEPA, section 3 "Targets" and "Context").
+
+Positions are indices into the row-major patch grid: patch ``(row, col)`` is ``row * cols + col``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What the context encoder sees and what the predictor must predict, for a batch of images.
+
+    Attributes:
+        context: (B, K) int64, visible patches of each image, ascending.
+        targets: (B, M, T) int64, the patches of each of M target blocks.
+        grid: (rows, cols) of the patch grid, N = rows * cols.
+        context_valid: (B, K) bool or None. Rows with fewer than K visible patches are padded;
+            False marks the padding, which no layer may attend to. None means no padding.
+
+    Raises:
+        ValueError: a shape, a dtype, or an index that does not fit the grid; an image with no
+            context; a block without patches.
+    """
+
+    context: Tensor
+    targets: Tensor
+    grid: Grid
+    context_valid: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        rows, cols = _check_grid(self.grid)
+        if self.context.ndim != 2 or self.targets.ndim != 3:
+            raise ValueError(
+                "Masks need context (B, K) and targets (B, M, T), got "
+                f"{tuple(self.context.shape)} and {tuple(self.targets.shape)}."
+            )
+        if self.context.dtype != torch.int64 or self.targets.dtype != torch.int64:
+            raise ValueError(f"Masks hold int64 indices, got {self.context.dtype} and {self.targets.dtype}.")
+        if self.context.shape[0] != self.targets.shape[0]:
+            raise ValueError(f"context is for {self.context.shape[0]} images, targets for {self.targets.shape[0]}.")
+        if 0 in self.targets.shape:
+            raise ValueError("The mask is empty: hide at least one patch.")
+        if 0 in self.context.shape:
+            raise ValueError("The mask hides everything: leave at least one patch visible.")
+        if self.context_valid is not None and self.context_valid.shape != self.context.shape:
+            raise ValueError(
+                f"context_valid must have the context's shape {tuple(self.context.shape)}, "
+                f"got {tuple(self.context_valid.shape)}."
+            )
+        for name, index in (("context", self.context), ("targets", self.targets)):
+            if index.is_meta:  # shapes without values, for planning
+                continue
+            low, high = (int(v) for v in index.aminmax())
+            if low < 0 or high >= rows * cols:
+                raise ValueError(
+                    f"{name} names patch {low if low < 0 else high}, but a {rows}x{cols} grid has "
+                    f"patches 0 to {rows * cols - 1}. Was this mask made for another grid?"
+                )
+
+    @property
+    def num_patches(self) -> int:
+        """N, the number of patches of the grid."""
+        return self.grid[0] * self.grid[1]
+
+    def __len__(self) -> int:
+        return self.context.shape[0]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return (
+            self.grid == other.grid
+            and torch.equal(self.context, other.context)
+            and torch.equal(self.targets, other.targets)
+            and torch.equal(self.valid, other.valid)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, K) bool, ``context_valid`` or all True."""
+        if self.context_valid is None:
+            return torch.ones_like(self.context, dtype=torch.bool)
+        return self.context_valid
+
+    @property
+    def hidden(self) -> Tensor:
+        """(B, rows, cols) bool, True where a patch belongs to a target block."""
+        flat = torch.zeros(len(self), self.num_patches, dtype=torch.bool, device=self.targets.device)
+        flat.scatter_(1, self.targets.flatten(1), True)
+        return flat.view(len(self), *self.grid)
+
+    def hidden_pixels(self, patch_size: int) -> Tensor:
+        """(B, H, W) bool: :attr:`hidden` for the pixels of patches of ``patch_size`` pixels a side."""
+        return self.hidden.repeat_interleave(patch_size, 1).repeat_interleave(patch_size, 2)
+
+    @property
+    def visible(self) -> Tensor:
+        """(B, rows, cols) bool, True where the context encoder sees the patch."""
+        counts = torch.zeros(len(self), self.num_patches, device=self.context.device)
+        counts.scatter_add_(1, self.context, self.valid.float())
+        return (counts > 0).view(len(self), *self.grid)
+
+    def to(self, device: torch.device | str) -> Masks:
+        """The same masks on another device."""
+        valid = None if self.context_valid is None else self.context_valid.to(device)
+        return Masks(self.context.to(device), self.targets.to(device), self.grid, valid)
+
+    def __getitem__(self, rows: slice | Tensor) -> Masks:
+        """The masks of some images of the batch."""
+        valid = None if self.context_valid is None else self.context_valid[rows]
+        return Masks(self.context[rows], self.targets[rows], self.grid, valid)
+
+    def repeat(self, batch: int) -> Masks:
+        """One image's masks for a batch of ``batch`` images."""
+        if len(self) != 1:
+            raise ValueError(f"Only the masks of one image can be repeated, these are for {len(self)}.")
+        valid = None if self.context_valid is None else self.context_valid.expand(batch, -1)
+        return Masks(self.context.expand(batch, -1), self.targets.expand(batch, -1, -1), self.grid, valid)
+
+    @classmethod
+    def from_block(cls, grid: Grid, row: int, col: int, height: int, width: int) -> Masks:
+        """One rectangular target block, everything else visible; B = M = 1.
+
+        Raises:
+            ValueError: the block is empty, leaves the grid, or covers all of it.
+        """
+        rows, cols = _check_grid(grid)
+        if height < 1 or width < 1:
+            raise ValueError(f"The block is empty: height {height}, width {width}.")
+        if row < 0 or col < 0 or row + height > rows or col + width > cols:
+            raise ValueError(
+                f"The block (row {row}, col {col}, height {height}, width {width}) leaves the "
+                f"{rows}x{cols} grid. Rows run from 0 to {rows - 1}, columns from 0 to {cols - 1}."
+            )
+        hidden = torch.zeros(rows, cols, dtype=torch.bool)
+        hidden[row : row + height, col : col + width] = True
+        return cls.from_array(hidden)
+
+    @classmethod
+    def from_array(cls, hidden: Any) -> Masks:
+        """A free-hand mask: ``hidden`` (rows, cols) bool, True = hidden; B = M = 1.
+
+        Raises:
+            ValueError: not a two-dimensional boolean array, nothing hidden, or everything hidden.
+        """
+        array = torch.as_tensor(hidden)
+        if array.ndim != 2 or array.dtype != torch.bool:
+            raise ValueError(f"A mask is a boolean array (rows, cols), got {array.dtype} {tuple(array.shape)}.")
+        rows, cols = array.shape
+        flat = array.flatten()
+        targets = flat.nonzero().flatten()
+        context = (~flat).nonzero().flatten()
+        return cls(context[None], targets[None, None], (rows, cols))
+
+    def to_json(self) -> str:
+        """A JSON text that :meth:`from_json` reads back."""
+        return json.dumps(
+            {
+                "grid": list(self.grid),
+                "context": [
+                    [i for i, ok in zip(row, keep, strict=True) if ok]
+                    for row, keep in zip(self.context.tolist(), self.valid.tolist(), strict=True)
+                ],
+                "targets": self.targets.tolist(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Masks:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: not JSON, a key missing, or a mask that is not valid.
+        """
+        try:
+            data = json.loads(text)
+            grid = (int(data["grid"][0]), int(data["grid"][1]))
+            rows = [[int(i) for i in row] for row in data["context"]]
+            targets = torch.tensor(data["targets"], dtype=torch.int64)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(
+                f'Not a mask. Expected {{"grid": [rows, cols], "context": [[...]], "targets": [[[...]]]}}: {error!r}'
+            ) from error
+        width = max((len(row) for row in rows), default=0)
+        if any(not row for row in rows):
+            raise ValueError("The mask hides everything: leave at least one patch visible.")
+        context = torch.tensor([row + row[:1] * (width - len(row)) for row in rows], dtype=torch.int64)
+        counts = torch.tensor([len(row) for row in rows])
+        valid = torch.arange(width) < counts[:, None]
+        return cls(context.view(len(rows), width), targets, grid, None if valid.all() else valid)
+
+
+def _check_grid(grid: Grid) -> Grid:
+    if len(grid) != 2 or any(int(n) != n or n < 1 for n in grid):
+        raise ValueError(f"A grid is (rows, cols), both at least 1, got {grid!r}.")
+    return int(grid[0]), int(grid[1])

@@ -1,0 +1,83 @@
+"""Sizes of an I-JEPA: one dataclass, and the published sizes by name."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from ijepa_viz.masks import Grid
+
+# name: (width, depth, heads, MLP ratio).
+SIZES: dict[str, tuple[int, int, int, float]] = {
+    "tiny": (192, 12, 3, 4.0),
+    "small": (384, 12, 6, 4.0),
+    "base": (768, 12, 12, 4.0),
+    "large": (1024, 24, 16, 4.0),
+    "huge": (1280, 32, 16, 4.0),
+    "giant": (1408, 40, 16, 48 / 11),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of an I-JEPA.
+
+    Attributes:
+        image_size: height = width of the images, in pixels.
+        patch_size: height = width of a patch, in pixels.
+        width, depth, heads, mlp_ratio: the encoders' ViT.
+        predictor_width, predictor_depth, predictor_heads: the predictor; width 0 means none.
+        norm_eps: of every LayerNorm.
+        predictor_context: "separate" runs the predictor once for each target block, as the paper does; "shared"
+            computes the context once for all: targets attend to it and to their own block, and it to itself only.
+    """
+
+    image_size: int = 224
+    patch_size: int = 14
+    width: int = 1280
+    depth: int = 32
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    predictor_width: int = 384
+    predictor_depth: int = 12
+    predictor_heads: int = 16
+    norm_eps: float = 1e-6
+    predictor_context: str = "separate"
+
+    def __post_init__(self) -> None:
+        if self.predictor_context not in ("separate", "shared"):
+            raise ValueError(f"predictor_context must be 'separate' or 'shared', got {self.predictor_context!r}.")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
+        for name, width, heads in (
+            ("width", self.width, self.heads),
+            ("predictor_width", self.predictor_width, self.predictor_heads),
+        ):
+            if width % max(heads, 1):
+                raise ValueError(f"{name} {width} must divide by its number of heads, {heads}.")
+            if width % 4:
+                raise ValueError(f"{name} {width} must divide by 4 for the position embedding.")
+
+    @property
+    def grid(self) -> Grid:
+        """(rows, cols) of the patch grid."""
+        side = self.image_size // self.patch_size
+        return side, side
+
+    @classmethod
+    def of_size(cls, size: str, **options: Any) -> ModelConfig:
+        """The config of a named size; ``options`` override single fields.
+
+        The predictor's heads default to the encoder's (as published) unless given.
+
+        Raises:
+            ValueError: an unknown size; the message names the nearest.
+        """
+        if size not in SIZES:
+            near = difflib.get_close_matches(size, SIZES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"No model size {size!r}; there are {', '.join(SIZES)}.{hint}")
+        width, depth, heads, ratio = SIZES[size]
+        fields = {"width": width, "depth": depth, "heads": heads, "mlp_ratio": ratio}
+        return cls(**{**fields, "predictor_heads": heads, **options})

@@ -1,0 +1,71 @@
+"""The ViT encoder, on whole images or on their visible patches only (section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ijepa_viz.models.attention import key_mask
+from ijepa_viz.models.config import ModelConfig
+from ijepa_viz.models.patches import patchify
+from ijepa_viz.models.vit import _BUCKETS, _blocks, _initialise, _Patchify, in_buckets, recomputed, sincos_positions
+
+
+class Encoder(nn.Module):
+    """The ViT that is the context encoder, and, averaged over time, the target encoder."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.buckets = _BUCKETS
+        self.recompute = False
+        self.pos_embed = nn.Parameter(sincos_positions(config.width, config.grid), requires_grad=False)
+        self.patch_embed = _Patchify(config.patch_size, config.width)
+        self.blocks = _blocks(config.width, config.depth, config.heads, config)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        _initialise(self, self.blocks)
+
+    def forward(
+        self,
+        images: Tensor,
+        context: Tensor | None = None,
+        valid: Tensor | None = None,
+        layers: int = 1,
+    ) -> Tensor:
+        """Encode whole images, or only some of their patches.
+
+        Args:
+            images: (B, 3, H, W), normalised with ImageNet's mean and std.
+            context: (B, K) int64, patches to encode; no other patch is computed on. None: all.
+            valid: (B, K) bool, False where ``context`` is padding.
+            layers: 1 for the last layer; L > 1 concatenates the last L layers' outputs, each
+                through the final norm (the paper's last-four-layers protocol).
+
+        Returns:
+            (B, K, D), or (B, K, L * D).
+
+        Raises:
+            ValueError: images of another size than the model's.
+        """
+        size = self.config.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise ValueError(f"This model takes images (B, 3, {size}, {size}), got {tuple(images.shape)}.")
+        patches = patchify(images, self.config.patch_size)
+        positions: Tensor = self.pos_embed
+        if context is not None:
+            patches = patches.gather(1, context[..., None].expand(-1, -1, patches.shape[-1]))
+            positions = positions[0, context]
+        if valid is None:
+            return self._layers(patches, positions, None, layers)
+        return in_buckets(self._layers, valid, patches, positions, valid, buckets=self.buckets, layers=layers)
+
+    def _layers(self, patches: Tensor, positions: Tensor, valid: Tensor | None, layers: int) -> Tensor:
+        """(B, K, 3 p p) -> (B, K, D), or (B, K, L * D)."""
+        x = self.patch_embed(patches) + positions
+        mask = None if valid is None else key_mask(valid, 0)
+        kept = []
+        for i, layer in enumerate(self.blocks):
+            x = recomputed(self, layer, x, attn_mask=mask)
+            if i >= len(self.blocks) - layers:
+                kept.append(self.norm(x))
+        return torch.cat(kept, dim=-1)

@@ -1,0 +1,178 @@
+"""A training run on disk: its log, its numbered checkpoints, and the order of its batches.
+
+Checkpoints are folders ``step-XXXXXXXX`` that appear by a rename, complete or not at all. Batch order
+is a function of (seed, step), so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ijepa_viz.runtime.files import write_file
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run has: its folder, its seed, and how often it logs and saves.
+
+    ``precision`` is "auto", "bf16" or "fp32".
+    """
+
+    folder: str = "runs/unnamed"
+    seed: int = 0
+    precision: str = "auto"
+    log_every: int = 10
+    save_every_minutes: float = 5.0
+
+
+def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """The pictures of step ``step``, ascending, (batch_size,); every epoch in a new order.
+
+    Raises:
+        ValueError: fewer pictures than one batch.
+    """
+    if count < batch_size:
+        raise ValueError(
+            f"The data set has {count} pictures, fewer than one batch of {batch_size}. Lower optimization.batch_size."
+        )
+    per_epoch = count // batch_size
+    order = np.random.default_rng([seed, step // per_epoch]).permutation(count)
+    place = step % per_epoch * batch_size
+    return np.sort(order[place : place + batch_size])
+
+
+def read_log(run: str | Path) -> list[dict[str, str]]:
+    """The rows of a run's ``log.csv``.
+
+    Raises:
+        FileNotFoundError: not a run's folder.
+        ValueError: nothing was logged yet.
+    """
+    path = Path(run) / "log.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} is not a run's folder: it has no log.csv.")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ValueError(f"{path} has no rows yet.")
+    return rows
+
+
+class RunFolder:
+    """Where one run lives.
+
+    Args:
+        folder: made on the first write.
+        columns: of ``log.csv``.
+        resume: go on from the newest checkpoint.
+
+    Raises:
+        FileExistsError: there is a run already and ``resume`` is False.
+        FileNotFoundError: ``resume`` is True and there is no checkpoint.
+    """
+
+    def __init__(self, folder: str | Path, columns: Sequence[str], resume: bool) -> None:
+        self.path = Path(folder)
+        self.columns = list(columns)
+        found = self.checkpoints()
+        if found and not resume:
+            raise FileExistsError(f"{self.path} holds a run already. Go on with --resume, or set run.folder=...")
+        if resume and not found:
+            raise FileNotFoundError(f"Nothing to resume: no checkpoint in {self.path}.")
+        self.resume_from = found[-1] if found else None
+        self._board: Any = None
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(p for p in self.path.glob("step-*") if p.name[5:].isdigit())
+
+    def start(self, config: str, step: int) -> None:
+        """Write ``config.yaml`` and drop log rows past ``step``, where a resumed run begins."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for left_over in self.path.glob("*.partial"):  # of a run that was killed
+            shutil.rmtree(left_over)
+        write_file(self.path / "config.yaml", config.encode())
+        log = self.path / "log.csv"
+        rows = []
+        if log.exists():
+            with log.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        lines = [self.columns] + [[row.get(c, "") for c in self.columns] for row in rows]
+        write_file(log, "".join(",".join(line) + "\n" for line in lines).encode())
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Events past the resumed step are hidden by TensorBoard, as their rows are dropped from the log.
+            self._board = SummaryWriter(str(self.path), purge_step=step + 1, flush_secs=10)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file into the folder, complete or not at all."""
+        write_file(self.path / name, content)
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds back."""
+        if self._board:
+            self._board.close()
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row to ``log.csv``, and its numbers to TensorBoard's files where that is installed."""
+        for name, value in row.items() if self._board else ():
+            if isinstance(value, float):
+                self._board.add_scalar(name, value, row["step"])
+        text = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+        with (self.path / "log.csv").open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(text)
+
+    def check(self, loss: Tensor, step: int) -> None:
+        """Raise FloatingPointError for a loss that is no number, with the way out."""
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"The loss is {loss.item()} at step {step}; the last checkpoint in {self.path} is from "
+                "before. A lower optimization.lr or optimization.clip_grad=1.0 usually helps."
+            )
+
+    def save(self, step: int, write: Callable[[Path], None]) -> Path:
+        """Let ``write`` fill a folder, name it ``step-XXXXXXXX``, then drop the older ones.
+
+        Raises:
+            OSError: the disk refuses; the checkpoint before is intact.
+        """
+        try:
+            final = self.keep(f"step-{step:08d}", write)
+        except OSError as error:
+            raise OSError(
+                f"The checkpoint of step {step} could not be written to {self.path} ({error}). "
+                "The one before is intact: free some space and --resume."
+            ) from error
+        for old in self.checkpoints()[:-1]:
+            shutil.rmtree(old)
+        return final
+
+    def keep(self, name: str, write: Callable[[Path], None]) -> Path:
+        """Let ``write`` fill the folder ``name`` of this run, in place of one that was there.
+
+        Raises:
+            OSError: the disk refuses; the folder that was there is intact.
+        """
+        final = self.path / name
+        partial = self.path / f"{name}.{os.getpid()}.partial"
+        try:
+            partial.mkdir(parents=True)
+            write(partial)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
+        except RuntimeError as error:  # how torch.save reports a full disk
+            raise OSError(str(error)) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return final

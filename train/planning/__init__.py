@@ -1,0 +1,1 @@
+"""What a training will take: arithmetic, memory and hours, before it starts."""

@@ -1,0 +1,70 @@
+"""``python -m train.planning.cost --fname CONFIG.yaml``: the arithmetic of a training, counted, not estimated."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ijepa_viz.runtime import config_files
+from train import objectives
+from train.config import RegularizerConfig, TrainConfig, sample_masks
+
+_BATCH = 32  # masks are of random size: an average over so many images
+
+
+def flops_an_image(config: TrainConfig) -> float:
+    """Operations of one picture's training step, forward and backward, averaged over the sizes of its masks.
+
+    Counted by torch while the objective runs on the meta device: nothing is computed. The regularizer's own
+    arithmetic, a thousandth of the networks', is left out.
+
+    Raises:
+        ValueError: as :func:`train.objectives.build`.
+    """
+    total, rounds = 0.0, 4  # a batch shares one block size
+    with torch.device("meta"):
+        objective = objectives.build(replace(config, regularizer=RegularizerConfig()))
+    for i in range(rounds):
+        masks = sample_masks(config, _BATCH, torch.Generator().manual_seed(i)).to("meta")
+        size = config.model.image_size
+        images = torch.zeros(_BATCH, 3, size, size, device="meta")
+        with FlopCounterMode(display=False) as counter:
+            objective(images, masks)["loss"].backward()
+        total += counter.get_total_flops() / _BATCH / rounds
+    return total
+
+
+def hardware() -> str:
+    """The device of this machine that a run would use, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"one CPU thread ({platform.machine()})" if torch.get_num_threads() == 1 else f"CPU ({platform.machine()})"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.planning.cost", description="Count the arithmetic of a training."
+    )
+    parser.add_argument("--fname", type=Path, required=True, help="the training's YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_args(arguments)
+    try:
+        config = config_files.load(TrainConfig, options.fname, options.overrides)
+        each = flops_an_image(config)
+    except (OSError, ValueError) as error:
+        print(f"train.planning.cost: {error}", file=sys.stderr)
+        return 1
+    images = config.optimization.steps * config.optimization.batch_size
+    print(f"{each:.4g} operations an image, {each * images:.4g} for {images} images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Commands about trained runs: their curves and verdict, energies, collapse, architectures compared."""
