@@ -1,4 +1,4 @@
-"""The training loop on accelerate: batches, steps, log, checkpoints, and nothing about the loss.
+"""Pretraining: batches, the optimizer step, evaluation and checkpoints, and nothing about the loss.
 
 Every batch, crop and mask is a function of (seed, step) and is drawn for the whole batch, so a resumed run sees what
 an uninterrupted one would have seen, and N processes together what one would.
@@ -10,7 +10,6 @@ import contextlib
 import csv
 import io
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -19,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.checkpoints import load_model
@@ -32,10 +30,9 @@ from ijepa_viz.models import Encoder, set_recompute
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
-from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.precision import accelerator, choose_precision, number_format
-from ijepa_viz.runtime.run_folder import RunFolder, batch_indices
-from ijepa_viz.runtime.signals import Interruption, anyone
+from ijepa_viz.runtime.loop import Due, TrainingLoop
+from ijepa_viz.runtime.precision import number_format
+from ijepa_viz.runtime.run_folder import batch_indices
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
 from train.optimizer import adamw
@@ -45,7 +42,7 @@ _COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_deca
 _KNN = ["knn", "knn_random_init", "knn_thumbnail"]
 
 
-class Trainer:
+class Trainer(TrainingLoop):
     """One run: build it, then :meth:`run` it.
 
     Raises:
@@ -54,18 +51,23 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, resume: bool = False) -> None:
-        self.config = config
         torch.manual_seed(config.run.seed)
         self.net = objectives.build(config)
         self.model = self.net.model
         self.random_init = Encoder(self.model.config)
         self.random_init.load_state_dict(self.model.target_encoder.state_dict())
         schedules.learning_rate(config.optimization.steps, config.optimization)  # an unknown schedule is found here
-        columns = [*_COLUMNS, *self.net.columns, *monitor.COLUMNS, *_KNN]
-        self.folder = RunFolder(config.run.folder, columns, resume)
-        found = self.folder.resume_from
-        precision = choose_precision(config.run.precision)
-        self.accelerator = accelerator(precision)
+        super().__init__(
+            config,
+            columns=[*_COLUMNS, *self.net.columns, *monitor.COLUMNS, *_KNN],
+            steps=config.optimization.steps,
+            examples_per_step=config.optimization.batch_size,
+            unit="images",
+            resume=resume,
+            timers={"evaluate": config.run.eval_every_minutes} if config.data.eval_source else None,
+            shown=("loss", "cosine"),
+        )
+        found, precision = self.folder.resume_from, self.precision
         parts = self.accelerator.num_processes * config.optimization.accumulate
         if config.optimization.accumulate < 1 or config.optimization.batch_size % parts:
             raise ValueError(
@@ -90,8 +92,7 @@ class Trainer:
                 if network is not None:
                     network.compile(dynamic=True)
         optimizer = adamw(self.net, config.optimization.lr, self.accelerator.device)
-        self.step, self.seconds, self.best = 0, 0.0, -1.0
-        self.interrupted = False
+        self.best = -1.0
         self.baselines: dict[str, float] = {}
         if config.run.fsdp:
             self.objective, self.optimizer = self.net, self.accelerator.prepare(optimizer)
@@ -134,10 +135,10 @@ class Trainer:
         images = transforms.normalise(self.pictures.crops(chosen[mine], crops[mine], device))
         return images, masks[mine].to(device), generator
 
-    def update(self, step: int, measure: bool = False) -> dict[str, float]:
-        """One optimizer step, then one step of the teacher. Returns what the log shows, averaged over the processes.
+    def update(self, step: int) -> dict[str, float]:
+        """One optimizer step, then one of the target encoder's EMA. Returns the log's numbers, averaged over processes.
 
-        ``measure`` adds ``update_ratio``: the length of the step as a share of the encoder's weights.
+        Where the monitor's turn comes, ``update_ratio`` is among them: the step's length as a share of the weights.
         """
         optimization = self.config.optimization
         rate = schedules.learning_rate(step, optimization)
@@ -161,7 +162,7 @@ class Trainer:
             reports.append(torch.stack([value.detach().float() for value in report.values()]))
         limit = optimization.clip_grad or float("inf")
         norm = sharding.whole(self.accelerator.clip_grad_norm_(self.objective.parameters(), limit))
-        weights = monitor.flat(self.model.encoder) if measure else None
+        weights = monitor.flat(self.model.encoder) if self._is_monitored(step) else None
         self.optimizer.step()
         self.optimizer.zero_grad()
         momentum = schedules.momentum(step, optimization)
@@ -175,77 +176,36 @@ class Trainer:
             numbers["update_ratio"] = float((squares[0] / squares[1]).sqrt())
         return {**numbers, "grad_norm": float(norm), "lr": rate, "weight_decay": decay, "momentum": momentum}
 
-    # ------------------------------------------------------------------ the run
+    def _is_monitored(self, step: int) -> bool:
+        """Whether the features are looked at after ``step``: by the main process, with shards by all of them."""
+        here = self.accelerator.is_main_process or self.config.run.fsdp
+        return here and (step == 0 or (step + 1) % self.config.run.monitor_every == 0)
 
-    def run(self, max_minutes: float | None = None) -> Path:
-        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint.
+    # ------------------------------------------------------------------ after a step
 
-        SIGTERM, SIGUSR1 and SIGUSR2 save and end it after the step that is under way; :attr:`interrupted` says so.
-        """
-        with Interruption() as asked:
-            return self._run(max_minutes, asked)
+    def start(self) -> None:
+        """As :meth:`TrainingLoop.start`; lists the pictures that cannot be read."""
+        super().start()
+        if self.skipped:
+            self.folder.write("skipped.csv", _as_csv(self.skipped))
 
-    def _run(self, max_minutes: float | None, asked: Interruption) -> Path:
-        config = self.config
-        started = last_save = last_eval = time.monotonic()
-        before = self.seconds
-        chief = self.accelerator.is_main_process
-        if chief:
-            self.folder.start(config_files.dump(config), self.step)
-            if self.skipped:
-                self.folder.write("skipped.csv", _listed(self.skipped))
-        bar = tqdm(
-            total=config.optimization.steps,
-            initial=self.step,
-            unit="step",
-            disable=not self.accelerator.is_local_main_process,
-            mininterval=1.0,
-        )
-        first = self.step
-        while self.step < config.optimization.steps:
-            looking = (chief or config.run.fsdp) and (self.step == 0 or (self.step + 1) % config.run.monitor_every == 0)
-            numbers = self.update(self.step, looking)
-            self.step += 1
-            now = time.monotonic()
-            self.seconds = before + now - started
-            bar.update()
-            bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "cosine") if name in numbers})
-            self.interrupted, out_of_time, due, saving = anyone(
-                self.accelerator,
-                asked.signal,
-                max_minutes is not None and now - started > 60 * max_minutes,
-                chief and config.data.eval_source and now - last_eval > 60 * config.run.eval_every_minutes,
-                chief and now - last_save > 60 * config.run.save_every_minutes,
-            )
-            stopping = self.interrupted or out_of_time
-            last = stopping or self.step == config.optimization.steps
-            # A scheduler that interrupts waits for seconds only: no look then, but what was learned is saved.
-            evaluating = bool(config.data.eval_source) and (last or due) and not self.interrupted
-            looking = (looking or last) and not self.interrupted
-            saving = saving or last
-            net = self._whole() if evaluating or looking or saving else None
-            if chief and net is not None and evaluating:
-                numbers |= self.evaluate(net)
-                last_eval = time.monotonic()
-            if chief and net is not None and looking:
-                numbers |= self.monitor.look(net.model.target_encoder)
-            if self.step % config.run.log_every == 0 or "knn" in numbers or "rankme" in numbers:
-                speed = (self.step - first) * config.optimization.batch_size / (now - started)
-                self._log({**numbers, "images_per_s": speed})
-            if net is not None and saving:
-                self.save(net)
-                last_save = time.monotonic()
-            if stopping:
-                break
-            if net is not None and numbers.get("knn", -1.0) > self.best:
-                self.best = numbers["knn"]
-                self.folder.keep("best", partial(self._write_model, net))
-        bar.close()
-        self.folder.close()
-        if self.interrupted and chief:
-            print(asked.said(self.step), file=sys.stderr)
-        self.accelerator.wait_for_everyone()
-        return self.folder.checkpoints()[-1]
+    def finish_step(self, numbers: dict[str, float], due: Due) -> None:
+        """Evaluate kNN and the features' statistics, log, save, and keep the best model by kNN."""
+        config, main = self.config, self.accelerator.is_main_process
+        evaluating = bool(config.data.eval_source) and (due.last or "evaluate" in due.timers) and not due.interrupted
+        monitoring = (due.last or self._is_monitored(self.step - 1)) and not due.interrupted
+        net = self._whole() if evaluating or monitoring or due.save else None
+        if main and net is not None and evaluating:
+            numbers |= self.evaluate(net)
+        if main and net is not None and monitoring:
+            numbers |= self.monitor.look(net.model.target_encoder)
+        if self.step % config.run.log_every == 0 or "knn" in numbers or "rankme" in numbers:
+            self.log({"images": self.step * config.optimization.batch_size, **numbers})
+        if net is not None and due.save:
+            self.save(net)
+        if net is not None and not due.stop and numbers.get("knn", -1.0) > self.best:
+            self.best = numbers["knn"]
+            self.folder.keep("best", partial(self._write_model, net))
 
     def _whole(self) -> objectives.Objective:
         """The objective with whole weights, gathered on the main process where they are sharded: all must call it."""
@@ -275,12 +235,6 @@ class Trainer:
     def _knn(self, features: Callable[[Tensor], Tensor]) -> float:
         (train, train_labels), (test, test_labels) = self.train_set, self.test_set
         return knn_accuracy(features(train), train_labels, features(test), test_labels)
-
-    def _log(self, numbers: dict[str, float]) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        images = self.step * self.config.optimization.batch_size
-        self.folder.log({"step": self.step, "images": images, "minutes": self.seconds / 60, **numbers})
 
     def save(self, net: objectives.Objective) -> None:
         """Write a checkpoint: the model's folder with ``trainer.pt`` in it. Processes with shards must all call it."""
@@ -312,7 +266,7 @@ class Trainer:
         torch.save(state, folder / "trainer.pt")
 
 
-def _listed(skipped: dict[int, str]) -> bytes:
+def _as_csv(skipped: dict[int, str]) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([("picture", "why"), *skipped.items()])
     return out.getvalue().encode()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
 from pathlib import Path
 
 import torch
@@ -25,17 +23,15 @@ from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.prediction import predict
-from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import write_file
-from ijepa_viz.runtime.precision import accelerator, choose_precision, number_format
-from ijepa_viz.runtime.run_folder import RunFolder
-from ijepa_viz.runtime.signals import Interruption, anyone
+from ijepa_viz.runtime.loop import Due, TrainingLoop
+from ijepa_viz.runtime.precision import number_format
 from ijepa_viz.runtime.tensors import fingerprint
 
 _COLUMNS = ["step", "minutes", "loss", "loss_tokens", "loss_null", "grad_norm", "lr", "blocks_per_s"]
 
 
-class DecoderTrainer:
+class DecoderTrainer(TrainingLoop):
     """One run: build it, then :meth:`run` it.
 
     Raises:
@@ -45,12 +41,16 @@ class DecoderTrainer:
     """
 
     def __init__(self, config: DecoderTrainConfig, resume: bool = False) -> None:
-        self.config = config
-        self.folder = RunFolder(config.run.folder, _COLUMNS, resume)
-        precision = choose_precision(config.run.precision)
-        self.accelerator = accelerator(precision)
+        super().__init__(
+            config,
+            columns=_COLUMNS,
+            steps=config.optimization.steps,
+            examples_per_step=config.optimization.batch_size * config.hole.targets,
+            unit="blocks",
+            resume=resume,
+        )
         self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
-        choose_kernels(self.ijepa, self.accelerator.device, number_format(precision))
+        choose_kernels(self.ijepa, self.accelerator.device, number_format(self.precision))
         place = self.accelerator.process_index, self.accelerator.num_processes
         # One process a machine reads, checks and caches; the others then find it done.
         with self.accelerator.local_main_process_first():
@@ -67,7 +67,6 @@ class DecoderTrainer:
         self.told = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.condition
         )
-        self.step, self.seconds = 0, 0.0
         found = self.folder.resume_from
         if isinstance(self.bare, ClosedForm):
             if found:
@@ -142,15 +141,10 @@ class DecoderTrainer:
         sums = self.accelerator.reduce(torch.stack([(groups * per_block).sum(1), groups.sum(1).to(per_block)]), "sum")
         return dict(zip(("loss", "loss_tokens", "loss_null"), sums[0] / sums[1], strict=True))
 
-    @property
-    def _blocks(self) -> int:
-        """How many blocks a step learns from, in all processes together."""
-        return self.config.optimization.batch_size * self.config.hole.targets
-
     def _conditions(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mode and kind of each block of all processes, (B,) int64, drawn by the shares of the config."""
         shares = self.config.condition
-        draws = torch.rand(2, self._blocks, generator=generator)
+        draws = torch.rand(2, self.examples_per_step, generator=generator)
         kind = torch.where(draws[0] < shares.targets, TARGET, PREDICTED)
         mode = torch.where(draws[1] < shares.null + shares.pooled, POOLED, TOKENS)
         return torch.where(draws[1] < shares.null, NULL, mode), kind
@@ -163,8 +157,8 @@ class DecoderTrainer:
         if not self.bare.stochastic:
             guess = self.network(clean, clean.new_ones(len(clean)), blocks.places, condition, mode, kind)
             return (guess.float() - clean).square().mean((1, 2))
-        noise = self.source.mine(torch.randn(self._blocks, *clean.shape[1:], generator=generator))
-        sigma = self.source.mine(self._noise_levels(self._blocks, generator))
+        noise = self.source.mine(torch.randn(self.examples_per_step, *clean.shape[1:], generator=generator))
+        sigma = self.source.mine(self._noise_levels(self.examples_per_step, generator))
         blend = sigma[:, None, None]
         noisy = (1 - blend) * clean + blend * noise
         guess = self.network(noisy, sigma, blocks.places, condition, mode, kind)
@@ -184,61 +178,26 @@ class DecoderTrainer:
         share = max(0.0, (step - o.warmup) / max(1, o.steps - o.warmup))
         return o.lr * min(1.0, (step + 1) / o.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
-    # ------------------------------------------------------------------ the run
+    # ------------------------------------------------------------------ after a step
+
+    def finish_step(self, numbers: dict[str, float], due: Due) -> None:
+        """Log and save."""
+        if due.last or self.step % self.config.run.log_every == 0:
+            self.log(numbers)
+        if due.save and self.accelerator.is_main_process:
+            self.folder.save(self.step, self._write)
 
     def run(self, max_minutes: float | None = None) -> Path:
-        """Train to the last step, or for ``max_minutes`` of this call; returns the checkpoint.
+        """As :meth:`TrainingLoop.run`; a closed-form decoder is solved for instead."""
+        return self._solve(self.bare) if isinstance(self.bare, ClosedForm) else super().run(max_minutes)
 
-        SIGTERM, SIGUSR1 and SIGUSR2 save and end it after the step that is under way.
-        """
-        main = self.accelerator.is_main_process
-        if main:
-            self.folder.start(config_files.dump(self.config), self.step)
-        steps = self.config.optimization.steps
-        bar = tqdm(total=steps, initial=self.step, unit="step", disable=not main, mininterval=1.0)
-        if isinstance(self.bare, ClosedForm):
-            return self._solve(self.bare, bar)
-        with Interruption() as asked:
-            return self._descend(max_minutes, bar, asked)
-
-    def _descend(self, max_minutes: float | None, bar: tqdm, asked: Interruption) -> Path:
-        config, first, main = self.config, self.step, self.accelerator.is_main_process
-        started = last_save = time.monotonic()
-        before = self.seconds
-        while self.step < config.optimization.steps:
-            numbers = self.update(self.step)
-            self.step += 1
-            now = time.monotonic()
-            self.seconds = before + now - started
-            bar.update()
-            bar.set_postfix(loss=f"{numbers['loss']:.3f}")
-            interrupted, out_of_time = anyone(
-                self.accelerator, asked.signal, max_minutes is not None and now - started > 60 * max_minutes
-            )
-            last = interrupted or out_of_time or self.step == config.optimization.steps
-            if main and (last or self.step % config.run.log_every == 0):
-                speed = (self.step - first) * self._blocks / (now - started)
-                row = {"step": self.step, "minutes": self.seconds / 60, **numbers, "blocks_per_s": speed}
-                self.folder.log(row)
-            if main and (last or now - last_save > 60 * config.run.save_every_minutes):
-                self.folder.save(self.step, self._write)
-                last_save = time.monotonic()
-            if interrupted or out_of_time:
-                break
-        bar.close()
-        self.folder.close()
-        if interrupted and main:
-            print(asked.said(self.step), file=sys.stderr)
-        self.accelerator.wait_for_everyone()
-        return self.folder.checkpoints()[-1]
-
-    def _solve(self, network: ClosedForm, bar: tqdm) -> Path:
-        for step in range(self.config.optimization.steps):
+    def _solve(self, network: ClosedForm) -> Path:
+        """Accumulate the batches of all steps, solve, and save."""
+        self.start()
+        for step in tqdm(range(self.steps), unit="step", mininterval=1.0):
             blocks = self.source.blocks(step)
             for kind, condition in ((PREDICTED, blocks.predicted), (TARGET, blocks.target)):
                 network.accumulate(blocks.places, condition, kind, blocks.clean)
-            bar.update()
-        bar.close()
         network.solve()
         return self.folder.save(self.config.optimization.steps, self._write_decoder)
 

@@ -7,7 +7,6 @@ is a function of (seed, step), so a resumed run sees what an uninterrupted one w
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -25,7 +24,8 @@ from ijepa_viz.runtime.files import write_file
 class RunConfig:
     """What every run has: its folder, its seed, and how often it logs and saves.
 
-    ``precision`` is "auto", "bf16" or "fp32".
+    ``precision`` is "auto", "bf16" or "fp32". ``log_with`` names accelerate's trackers, separated by commas
+    (tensorboard, wandb, ...); "auto" is TensorBoard where it is installed, "none" is ``log.csv`` alone.
     """
 
     folder: str = "runs/unnamed"
@@ -33,6 +33,7 @@ class RunConfig:
     precision: str = "auto"
     log_every: int = 10
     save_every_minutes: float = 5.0
+    log_with: str = "auto"
 
 
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
@@ -90,7 +91,6 @@ class RunFolder:
         if resume and not found:
             raise FileNotFoundError(f"Nothing to resume: no checkpoint in {self.path}.")
         self.resume_from = found[-1] if found else None
-        self._board: Any = None
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -109,26 +109,13 @@ class RunFolder:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         lines = [self.columns] + [[row.get(c, "") for c in self.columns] for row in rows]
         write_file(log, "".join(",".join(line) + "\n" for line in lines).encode())
-        if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            # Events past the resumed step are hidden by TensorBoard, as their rows are dropped from the log.
-            self._board = SummaryWriter(str(self.path), purge_step=step + 1, flush_secs=10)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file into the folder, complete or not at all."""
         write_file(self.path / name, content)
 
-    def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
-        if self._board:
-            self._board.close()
-
     def log(self, row: dict[str, Any]) -> None:
-        """Append one row to ``log.csv``, and its numbers to TensorBoard's files where that is installed."""
-        for name, value in row.items() if self._board else ():
-            if isinstance(value, float):
-                self._board.add_scalar(name, value, row["step"])
+        """Append one row to ``log.csv``."""
         text = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
         with (self.path / "log.csv").open("a", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(text)

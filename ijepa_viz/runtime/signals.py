@@ -15,12 +15,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Interruption:
-    """Inside ``with``, SIGTERM, SIGUSR1 and SIGUSR2 are written down instead of obeyed.
+    """Inside ``with``, SIGTERM, SIGUSR1 and SIGUSR2 are recorded, not acted on.
 
     Python lets only the main thread do so; in any other it does nothing.
 
     Attributes:
-        signal: what came, or None.
+        signal: the signal that came, or None.
     """
 
     def __init__(self) -> None:
@@ -29,11 +29,11 @@ class Interruption:
 
     @property
     def name(self) -> str:
-        """What came, as "SIGTERM"; "another process" where it came elsewhere."""
+        """The signal's name, as "SIGTERM"; "another process" where it came elsewhere."""
         return self.signal.name if self.signal else "another process"
 
-    def said(self, step: int) -> str:
-        """What to tell whoever reads the log of a run that saved after ``step``."""
+    def message(self, step: int) -> str:
+        """The line for the log of a run that saved after ``step``."""
         return f"Interrupted by {self.name} after step {step} and saved: go on with --resume."
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -51,8 +51,8 @@ class Interruption:
             signal.signal(number, before)
 
 
-def anyone(accelerator: Accelerator, *flags: object) -> list[bool]:
-    """Whether each flag is true in any process: all must leave a training's loop at the same step."""
+def any_process(accelerator: Accelerator, *flags: object) -> list[bool]:
+    """Whether each flag is true on any process: all must leave a training's loop at the same step."""
     if accelerator.num_processes == 1:
         return [bool(flag) for flag in flags]
     import torch  # late: who starts the processes needs the signals only
