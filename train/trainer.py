@@ -21,12 +21,12 @@ from torch import Tensor
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.checkpoints import load_model
-from ijepa_viz.checkpoints.training_cost import Training, write_training
+from ijepa_viz.checkpoints.training_cost import TrainingCost, write_training
 from ijepa_viz.data import transforms
 from ijepa_viz.data.batches import ReadAhead, open_pictures
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.unreadable import sound
-from ijepa_viz.models import Encoder, set_recompute
+from ijepa_viz.models import Encoder, set_activation_checkpointing
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
 from ijepa_viz.probes.knn import knn_accuracy
@@ -36,7 +36,7 @@ from ijepa_viz.runtime.run_folder import batch_indices
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
 from train.optimizer import adamw
-from train.planning.cost import flops_an_image, hardware
+from train.planning.cost import flops_per_image, hardware
 
 _COLUMNS = ["step", "images", "minutes", "loss", "grad_norm", "lr", "weight_decay", "momentum", "images_per_s"]
 _KNN = ["knn", "knn_random_init", "knn_thumbnail"]
@@ -67,30 +67,13 @@ class Trainer(TrainingLoop):
             timers={"evaluate": config.run.eval_every_minutes} if config.data.eval_source else None,
             shown=("loss", "cosine"),
         )
-        found, precision = self.folder.resume_from, self.precision
-        parts = self.accelerator.num_processes * config.optimization.accumulate
-        if config.optimization.accumulate < 1 or config.optimization.batch_size % parts:
-            raise ValueError(
-                f"optimization.batch_size {config.optimization.batch_size} does not divide among "
-                f"{self.accelerator.num_processes} processes with {config.optimization.accumulate} parts each "
-                "(optimization.accumulate)."
-            )
+        found = self.folder.resume_from
+        self._check_parts()
         if found:
             self.net.load(found)
         elif config.start_from:
-            self.net.adopt(load_model(config.start_from), config.start_from)
-        if config.run.fsdp:
-            if config.run.compile:
-                raise ValueError("run.compile and run.fsdp exclude each other: set one of them to false.")
-            sharding.shard(self.net, self.accelerator.device, self.accelerator.num_processes, precision)
-        else:
-            self.net.to(self.accelerator.device)
-        choose_kernels(self.net, self.accelerator.device, number_format(precision))
-        set_recompute(self.net, config.optimization.recompute)
-        if config.run.compile:
-            for network in (self.model.encoder, self.model.target_encoder, self.model.predictor):
-                if network is not None:
-                    network.compile(dynamic=True)
+            self.net.copy_weights(load_model(config.start_from), config.start_from)
+        self._prepare_networks()
         optimizer = adamw(self.net, config.optimization.lr, self.accelerator.device)
         self.best = -1.0
         self.baselines: dict[str, float] = {}
@@ -100,7 +83,7 @@ class Trainer(TrainingLoop):
             self.objective, self.optimizer = self.accelerator.prepare(self.net, optimizer)
         if found:
             state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
-            self.optimizer.load_state_dict(sharding.spread(self.optimizer, state["optimizer"]))
+            self.optimizer.load_state_dict(sharding.shard_optimizer_state(self.optimizer, state["optimizer"]))
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         # One process a machine reads, checks and caches; the others then find it done.
         with self.accelerator.local_main_process_first():
@@ -111,6 +94,32 @@ class Trainer(TrainingLoop):
             print(f"Skipped {len(self.skipped)} pictures that cannot be read; {where} lists them.", file=sys.stderr)
         self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
         self._take = ReadAhead(self.batch, self.accelerator.device)
+
+    def _check_parts(self) -> None:
+        """Raise ValueError unless the batch divides among processes and accumulated parts."""
+        optimization, processes = self.config.optimization, self.accelerator.num_processes
+        parts = processes * optimization.accumulate
+        if optimization.accumulate < 1 or optimization.batch_size % parts:
+            raise ValueError(
+                f"optimization.batch_size {optimization.batch_size} does not divide among {processes} processes with "
+                f"{optimization.accumulate} parts each (optimization.accumulate)."
+            )
+
+    def _prepare_networks(self) -> None:
+        """Move or shard the networks, choose attention kernels, enable activation checkpointing and compilation."""
+        config, device = self.config, self.accelerator.device
+        if config.run.fsdp:
+            if config.run.compile:
+                raise ValueError("run.compile and run.fsdp exclude each other: set one of them to false.")
+            sharding.shard(self.net, device, self.accelerator.num_processes, self.precision)
+        else:
+            self.net.to(device)
+        choose_kernels(self.net, device, number_format(self.precision))
+        set_activation_checkpointing(self.net, config.optimization.activation_checkpointing)
+        if config.run.compile:
+            for network in (self.model.encoder, self.model.target_encoder, self.model.predictor):
+                if network is not None:
+                    network.compile(dynamic=True)
 
     # ------------------------------------------------------------------ one step
 
@@ -161,8 +170,8 @@ class Trainer(TrainingLoop):
                 self.accelerator.backward(report["loss"] / parts)
             reports.append(torch.stack([value.detach().float() for value in report.values()]))
         limit = optimization.clip_grad or float("inf")
-        norm = sharding.whole(self.accelerator.clip_grad_norm_(self.objective.parameters(), limit))
-        weights = monitor.flat(self.model.encoder) if self._is_monitored(step) else None
+        norm = sharding.full_tensors(self.accelerator.clip_grad_norm_(self.objective.parameters(), limit))
+        weights = monitor.flat_weights(self.model.encoder) if self._is_monitored(step) else None
         self.optimizer.step()
         self.optimizer.zero_grad()
         momentum = schedules.momentum(step, optimization)
@@ -170,7 +179,7 @@ class Trainer(TrainingLoop):
         values = self.accelerator.reduce(torch.stack(reports).mean(0), "mean").tolist()
         numbers = dict(zip(report, values, strict=True))
         if weights is not None:
-            squares = torch.stack([(monitor.flat(self.model.encoder) - weights).square().sum(), weights.square().sum()])
+            squares = torch.stack([(monitor.flat_weights(self.model.encoder) - weights).square().sum(), weights.square().sum()])
             if self.config.run.fsdp:  # each process has its share of them
                 squares = self.accelerator.reduce(squares.to(self.accelerator.device), "sum")
             numbers["update_ratio"] = float((squares[0] / squares[1]).sqrt())
@@ -211,7 +220,7 @@ class Trainer(TrainingLoop):
         """The objective with whole weights, gathered on the main process where they are sharded: all must call it."""
         if not self.config.run.fsdp:
             return self.net
-        weights = sharding.whole(self.net.state_dict())
+        weights = sharding.full_tensors(self.net.state_dict())
         with torch.device("meta"):
             found = objectives.build(self.config)
         if self.accelerator.is_main_process:
@@ -238,13 +247,13 @@ class Trainer(TrainingLoop):
 
     def save(self, net: objectives.Objective) -> None:
         """Write a checkpoint: the model's folder with ``trainer.pt`` in it. Processes with shards must all call it."""
-        state = sharding.whole(self.optimizer.state_dict())
+        state = sharding.full_tensors(self.optimizer.state_dict())
         if self.accelerator.is_main_process:
             self.folder.save(self.step, partial(self._write, net, state))
 
     @cached_property
     def _flops_an_image(self) -> float:
-        return flops_an_image(self.config)
+        return flops_per_image(self.config)
 
     def _write_model(self, net: objectives.Objective, folder: Path) -> None:
         """The model and what it has cost so far; of a run with ``start_from``, this run's share only."""
@@ -252,7 +261,7 @@ class Trainer(TrainingLoop):
         images = self.step * self.config.optimization.batch_size
         hours = self.seconds / 3600 * self.accelerator.num_processes
         flops = self._flops_an_image * images
-        write_training(folder, Training(self.config.objective.name, images, hours, flops, hardware()))
+        write_training(folder, TrainingCost(self.config.objective.name, images, hours, flops, hardware()))
 
     def _write(self, net: objectives.Objective, optimizer: dict[str, Any], folder: Path) -> None:
         self._write_model(net, folder)

@@ -37,9 +37,9 @@ def parse_training(parser: argparse.ArgumentParser, arguments: Sequence[str] | N
     """The options of a :func:`training_parser`; ``devices`` is a list, empty for this process alone."""
     options = parser.parse_intermixed_args(arguments)
     # --devices takes all that follows, settings too.
-    told = options.devices or []
-    options.devices = [word for word in told if "=" not in word]
-    options.overrides += [word for word in told if "=" in word]
+    given = options.devices or []
+    options.devices = [word for word in given if "=" not in word]
+    options.overrides += [word for word in given if "=" in word]
     return options
 
 
@@ -50,9 +50,9 @@ def run_training(
     build: Callable[[Any, bool], Runnable],
     arguments: list[str] | None,
 ) -> int:
-    """Parse, build, and run, in this process or once a device.
+    """Parse the command line, build the training and run it, in this process or once a device.
 
-    Returns the exit status: 1 with the cause on stderr for anything a user can mend.
+    Returns the exit status: 1 with the cause on stderr for errors that a user can mend.
     """
     options = parse_training(training_parser(name, description), arguments)
 
@@ -64,7 +64,7 @@ def run_training(
 
 
 def run_on_devices(name: str, options: argparse.Namespace, *further: str) -> int:
-    """The same command once a device, with ``further`` options of its own; returns the exit status."""
+    """Run the same command once a device, with ``further`` options; returns the exit status."""
     from ijepa_viz.runtime.launcher import launch
 
     command = [sys.executable, "-m", name, "--fname", options.fname, *options.overrides, *further]
@@ -80,7 +80,7 @@ def run_on_devices(name: str, options: argparse.Namespace, *further: str) -> int
 
 
 def attempt(name: str, work: Callable[[], None]) -> int:
-    """Do it; returns the exit status, 1 with the cause on stderr for anything a user can mend."""
+    """Call ``work``; returns the exit status, 1 with the cause on stderr for errors that a user can mend."""
     try:
         work()
         leave_process_group()
@@ -91,8 +91,8 @@ def attempt(name: str, work: Callable[[], None]) -> int:
 
 
 def leave_process_group() -> None:
-    """What each of several processes does when all have finished: torch wants it while the interpreter is whole."""
-    torch = sys.modules.get("torch")  # who only starts processes never imported it
+    """Destroy torch's process group, where there is one: torch asks for it before the interpreter shuts down."""
+    torch = sys.modules.get("torch")  # not imported by the process that starts the others
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -100,8 +100,8 @@ def leave_process_group() -> None:
 def leave(status: int) -> NoReturn:
     """End this process.
 
-    One of several ends at once, without the interpreter's own end: there, torch's threads can wait for each other for
-    ever (pytorch issue 190489), and with them whoever started the processes.
+    One of several processes skips the interpreter's shutdown, in which torch's threads can deadlock (pytorch issue
+    190489) and keep the launcher waiting.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         sys.stdout.flush()

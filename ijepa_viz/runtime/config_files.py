@@ -1,4 +1,8 @@
-"""YAML into dataclasses, strictly: an unknown key is an error that names the nearest known one."""
+"""YAML into dataclasses, strictly: an unknown key is an error that names the nearest known one.
+
+OmegaConf's structured configs (2.3) are as strict, but their errors do not name the file, a number passes for a text,
+keys that were renamed cannot be read, and they bring two more packages: hence these lines of our own.
+"""
 
 from __future__ import annotations
 

@@ -23,18 +23,18 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_config(path: Path, config: Any, digest: str) -> None:
-    """A dataclass as JSON, with the sha256 of the weights it belongs to."""
+    """Write a dataclass as JSON, with the sha256 of the weights it belongs to."""
     write_file(path, (json.dumps({**asdict(config), "weights_sha256": digest}, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
         FileNotFoundError: no such file. ValueError: not a JSON object.
     """
     if not path.is_file():
-        raise FileNotFoundError(_not_a_model(path))
+        raise FileNotFoundError(not_a_model_folder(path))
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
@@ -44,12 +44,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _not_a_model(missing: Path) -> str:
+def not_a_model_folder(missing: Path) -> str:
+    """The message for a model folder without the file ``missing``; of a run folder it names the newest checkpoint."""
     saved = sorted(p for p in missing.parent.glob("step-*") if p.name[5:].isdigit())
     hint = f" It is a run's folder: its newest checkpoint is {saved[-1]}." if saved else ""
     return f"{missing.parent} is not a model folder: it has no {missing.name}.{hint}"
 
 
 def cache_folder() -> Path:
-    """Where arrays are cached: $IJEPA_VIZ_CACHE, or ``~/.cache/ijepa_viz``."""
+    """The folder of cached arrays, recognisers and published weights: $IJEPA_VIZ_CACHE, or ``~/.cache/ijepa_viz``."""
     return Path(os.environ.get("IJEPA_VIZ_CACHE", "~/.cache/ijepa_viz")).expanduser()

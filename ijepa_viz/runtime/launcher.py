@@ -1,4 +1,8 @@
-"""One process a device on this machine: start them, pass signals on, and end all of them when one dies."""
+"""One process a device on this machine: start them, pass signals on, and end all of them when one dies.
+
+torchrun was tried (2.15): it takes 2.4 s to start two processes where this takes 0.3, shows 48 lines for a failure with a
+cause of one, and dies of the SIGUSR1 by which SLURM announces a time limit, before the run is saved.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from typing import IO
 
 from ijepa_viz.runtime.signals import SIGNALS
 
-_GRACE = 10.0  # seconds between a polite end and SIGKILL
+_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 _LINGER = 120.0  # seconds that processes may go on after the first has finished: all finish together
 
@@ -22,14 +26,14 @@ _TAIL = 4000
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A free TCP port on this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environment(rank: int, devices: Sequence[str], port: int) -> dict[str, str]:
-    """What process ``rank`` is told: its place among the others, and its devices.
+    """The environment variables of process ``rank``: its place among the others, and its devices.
 
     Raises:
         ValueError: devices of two kinds, a GPU twice, or no device of that name.
@@ -37,26 +41,26 @@ def environment(rank: int, devices: Sequence[str], port: int) -> dict[str, str]:
     kinds = {device.partition(":")[0] for device in devices}
     if len(kinds) > 1 or not kinds <= {"cpu", "cuda"}:
         raise ValueError(f"--devices takes cpu, once a process, or cuda:0 cuda:1 ...; got {' '.join(devices)}.")
-    told = {
+    found = {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(len(devices)),
         "LOCAL_WORLD_SIZE": str(len(devices)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     if kinds == {"cpu"}:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        told |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-        told["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // len(devices))))
+        found |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+        found["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // len(devices))))
     else:
         numbers = [device.partition(":")[2] or "0" for device in devices]
         if len(set(numbers)) < len(numbers) or not all(n.isdigit() for n in numbers):
             raise ValueError(f"--devices names every GPU once, as cuda:0 cuda:1; got {' '.join(devices)}.")
-        told["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
-    return told
+        found["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
+    return found
 
 
 def launch(devices: Sequence[str], command: Sequence[str]) -> int:
     """Run ``command`` once a device, as one distributed run; returns the exit status.
 
-    The first process speaks for all. Where one dies, the others are ended and its last words are shown; where one
+    Only the first process's output is shown. Where one fails, the others are ended and its stderr is shown; where one
     finishes and others do not follow within two minutes, they are ended too, and the status is 1.
 
     Raises:
@@ -85,9 +89,9 @@ def _watch(
                 process.send_signal(number)
 
     try:
-        for rank, told in enumerate(settings):
+        for rank, variables in enumerate(settings):
             quiet = files[rank - 1] if rank else None
-            processes.append(subprocess.Popen(command, env=dict(told), stdout=quiet, stderr=quiet))
+            processes.append(subprocess.Popen(command, env=dict(variables), stdout=quiet, stderr=quiet))
         before = {number: signal.signal(number, pass_on) for number in SIGNALS}
         first_end = None
         while True:
@@ -109,11 +113,11 @@ def _watch(
                     )
                     return 1
             time.sleep(0.1)
-        # The one that died first often takes others with it: all that died by now may speak.
+        # One failure often causes others: collect stderr of all failed ranks.
         time.sleep(0.5)
-        words = {rank: process.poll() for rank, process in enumerate(processes) if process.poll()}
+        failed_ranks = {rank: process.poll() for rank, process in enumerate(processes) if process.poll()}
         _end(processes)
-        for rank, status in words.items():
+        for rank, status in failed_ranks.items():
             print(f"Process {rank} of {len(devices)} ({devices[rank]}) ended with status {status}.", file=sys.stderr)
             if rank:
                 files[rank - 1].seek(0)
@@ -127,7 +131,7 @@ def _watch(
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End what still runs: those that wait for a dead one may never notice, so not for long politely."""
+    """Terminate the processes that still run, and kill those that do not end in time."""
     for process in processes:
         if process.poll() is None:
             process.terminate()

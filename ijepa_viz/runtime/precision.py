@@ -1,4 +1,4 @@
-"""Which number format pays on the machine at hand."""
+"""Select bf16 or fp32 for the device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def accelerator(precision: str) -> Accelerator:
 
 
 def choose_precision(wish: str = "auto") -> str:
-    """Choose "bf16" or "fp32".
+    """Select "bf16" or "fp32".
 
     Automatic on a CPU means bf16 only with instructions for it (AVX-512 BF16 or AMX): without
     them autocast was measured 6 to 7 times slower than fp32 (``make benchmark``).
@@ -43,5 +43,5 @@ def choose_precision(wish: str = "auto") -> str:
 
 
 def number_format(precision: str) -> torch.dtype:
-    """What "bf16" and "fp32" are called in torch."""
+    """The torch dtype of "bf16" or "fp32"."""
     return torch.bfloat16 if precision == "bf16" else torch.float32

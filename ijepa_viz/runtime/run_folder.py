@@ -22,7 +22,7 @@ from ijepa_viz.runtime.files import write_file
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What every run has: its folder, its seed, and how often it logs and saves.
+    """Settings common to every run: folder, seed, precision, logging and saving.
 
     ``precision`` is "auto", "bf16" or "fp32". ``log_with`` names accelerate's trackers, separated by commas
     (tensorboard, wandb, ...); "auto" is TensorBoard where it is installed, "none" is ``log.csv`` alone.
@@ -70,7 +70,7 @@ def read_log(run: str | Path) -> list[dict[str, str]]:
 
 
 class RunFolder:
-    """Where one run lives.
+    """The folder of one run.
 
     Args:
         folder: made on the first write.
@@ -121,7 +121,7 @@ class RunFolder:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(text)
 
     def check(self, loss: Tensor, step: int) -> None:
-        """Raise FloatingPointError for a loss that is no number, with the way out."""
+        """Raise FloatingPointError for a loss that is not finite; the message says what usually helps."""
         if not loss.isfinite():
             raise FloatingPointError(
                 f"The loss is {loss.item()} at step {step}; the last checkpoint in {self.path} is from "

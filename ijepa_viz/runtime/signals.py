@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: noticed at once, answered after the step that is under way, by all its processes."""
+"""Signals that end a run after the step that is under way, on all its processes together."""
 
 from __future__ import annotations
 
