@@ -1,7 +1,7 @@
 """One process a device on this machine: start them, pass signals on, and end all of them when one dies.
 
-torchrun was tried (2.15): it takes 2.4 s to start two processes where this takes 0.3, shows 48 lines for a failure with a
-cause of one, and dies of the SIGUSR1 by which SLURM announces a time limit, before the run is saved.
+torchrun was tried (2.15): it takes 2.4 s to start two processes where this takes 0.3, shows 48 lines for a failure of
+one cause, and dies of the SIGUSR1 by which SLURM announces a time limit, before the run is saved.
 """
 
 from __future__ import annotations
