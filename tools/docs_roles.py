@@ -1,4 +1,4 @@
-"""A griffe extension: ``:func:`name``` and its like in docstrings become links to the reference."""
+"""A griffe extension: in docstrings, ``:func:`name``` and its like become links, and doctests become code blocks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ import griffe
 _ROLE = re.compile(r":(?:func|class|meth|attr|data|mod|obj|exc):`(~?)([\w.]+)`")
 
 
+_DOCTEST = re.compile(r"^>>> .*(?:\n(?!\n).+)*", re.MULTILINE)
+
+
 class Roles(griffe.Extension):
-    """Replace roles when an object's docstring has been read."""
+    """Replace roles and doctests when an object's docstring has been read."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of ``obj``; a name without a page of its own stays plain code."""
         if obj.docstring:
-            obj.docstring.value = _ROLE.sub(lambda match: _link(obj, match), obj.docstring.value)
+            text = _ROLE.sub(lambda match: _link(obj, match), obj.docstring.value)
+            obj.docstring.value = _DOCTEST.sub(lambda match: f"```pycon\n{match.group()}\n```", text)
 
 
 def _link(obj: griffe.Object, match: re.Match[str]) -> str:

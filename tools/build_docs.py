@@ -1,0 +1,88 @@
+"""Build the documentation: ``python tools/build_docs.py`` executes the notebooks and writes the site, ``out/docs``.
+
+An executed notebook is kept in ``out/docs-notebooks`` and executed again when it, or any file of the packages, has
+changed. ``--no-execute`` takes what is there, and shows a notebook that was never executed without its outputs.
+Warnings are errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+from docs_hooks import EXECUTED, KEY, ROOT, digest
+
+PACKAGES = ("ijepa_viz", "train", "decoders")
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def code_digest() -> str:
+    """The sha256 of all files of the packages that a notebook's outputs may depend on."""
+    found = hashlib.sha256()
+    for path in sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*") if p.is_file()):
+        if "__pycache__" not in path.parts and path.suffix != ".md":
+            found.update(f"{path.relative_to(ROOT)} {digest(path)}\n".encode())
+    return found.hexdigest()
+
+
+def execute(path: Path, code: str) -> float:
+    """Execute a notebook into :data:`EXECUTED`; returns the seconds it took.
+
+    Widgets are kept as their picture only: their state needs a kernel, and their viewer a network.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised.
+    """
+    from build_gallery import execute as run
+
+    from ijepa_viz.runtime.files import write_file
+
+    start = time.perf_counter()
+    notebook = run(path)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(_WIDGET, None)
+    notebook.metadata[KEY] = {"notebook": digest(path), "code": code}
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    write_file(EXECUTED / path.name, nbformat.writes(notebook).encode())
+    return time.perf_counter() - start
+
+
+def is_current(path: Path, code: str) -> bool:
+    """Whether a notebook's executed copy is of this text and this code."""
+    kept = EXECUTED / path.name
+    made_from = {"notebook": digest(path), "code": code}
+    return kept.is_file() and nbformat.read(kept, as_version=4).metadata.get(KEY) == made_from
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build; returns mkdocs' exit status."""
+    parser = argparse.ArgumentParser(description="Build the documentation.")
+    parser.add_argument("--no-execute", action="store_true", help="take the notebooks' outputs that are there")
+    parser.add_argument("--only-execute", action="store_true", help="execute the notebooks and build no site")
+    parser.add_argument("--workers", type=int, default=2, help="notebooks executed at the same time")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "docs", help="where the site goes")
+    options = parser.parse_args(arguments)
+    if not options.no_execute:
+        code = code_digest()
+        stale = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if not is_current(path, code)]
+        with ThreadPoolExecutor(options.workers) as workers:
+            for path, seconds in zip(stale, workers.map(lambda p: execute(p, code), stale), strict=True):
+                print(f"{path.stem:32} executed in {seconds:.0f} s", flush=True)
+    if options.only_execute:
+        return 0
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]
+    status = subprocess.call([*command, "--site-dir", str(options.out.resolve())])
+    if not status:
+        print((options.out / "index.html").resolve())
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""mkdocs hooks: pages that are written elsewhere in the project, and notebooks' pages without any external file.
+
+mkdocs calls ``on_files``, two functions in one, and ``on_page_content``; ``generated_files`` says what is added to ``docs/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bs4 import BeautifulSoup, Tag
+from mkdocs.plugins import CombinedEvent, event_priority
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+EXECUTED = ROOT / "out" / "docs-notebooks"
+KEY = "ijepa_viz_docs"  # in an executed notebook's metadata: digests of what it was made from
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def notebook_page(path: Path) -> Path:
+    """The executed copy of a notebook, or the notebook itself where no copy of this very text was executed."""
+    executed = EXECUTED / path.name
+    if executed.is_file():
+        made_from = json.loads(executed.read_text())["metadata"].get(KEY, {})
+        if made_from.get("notebook") == digest(path):
+            return executed
+    return path
+
+
+def generated_files() -> dict[str, Path]:
+    """Path below ``docs/`` -> the file outside of it that stands there."""
+    pages = {f"tutorials/{path.name}": notebook_page(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    pictures = {f"images/{path.name}": path for path in sorted((ROOT / "notebooks" / "images").glob("*.png"))}
+    cards = {
+        f"results/{path.parent.name}.md": path for path in sorted((ROOT / "ijepa_viz" / "weights").glob("*/README.md"))
+    }
+    documents = {
+        "changelog.md": ROOT / "CHANGELOG.md",
+        "contributing.md": ROOT / "CONTRIBUTING.md",
+        "results/recipe.md": ROOT / "train" / "RECIPE.md",
+    }
+    return {**pages, **pictures, **cards, **documents}
+
+
+@event_priority(100)  # before mkdocs-jupyter, which looks for notebooks among the files
+def add_files(files: Files, config: Any) -> Files:
+    """Add :func:`generated_files`."""
+    for place, path in generated_files().items():
+        files.append(File.generated(config, place, abs_src_path=str(path)))
+    return files
+
+
+@event_priority(-100)  # after mkdocs-jupyter, which wraps the notebooks' files and loses their paths
+def restore_paths(files: Files, config: Any) -> Files:
+    """Set the paths of the wrapped notebooks again."""
+    generated = generated_files()
+    for file in files:
+        if file.src_uri.endswith(".ipynb") and file.src_uri in generated:
+            file.abs_src_path = str(generated[file.src_uri])
+    return files
+
+
+on_files = CombinedEvent(add_files, restore_paths)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """A notebook's page in the site's own style."""
+    return restyled(html) if page.file.src_uri.endswith(".ipynb") else html
+
+
+def restyled(html: str) -> str:
+    """What mkdocs-jupyter makes of a notebook, without its style sheets and scripts.
+
+    They are 0.6 MB a page and load MathJax and mermaid from a network. Code gets the markup of the theme's own code
+    blocks, with their colours and copy button; cells tagged ``solution`` are folded.
+    """
+    soup = BeautifulSoup(html, "html.parser")
+    notebook = soup.find("div", class_="jupyter-wrapper")
+    assert isinstance(notebook, Tag)
+    for unwanted in notebook.select("script, style, clipboard-copy, .zeroclipboard-container, .jp-InputPrompt, "
+                                    ".jp-OutputPrompt, .jp-Collapser, .jp-InputCollapser, .jp-OutputCollapser"):  # fmt: skip
+        unwanted.decompose()
+    for block in notebook.select(".jp-InputArea-editor .highlight-ipynb"):
+        block["class"] = ["highlight"]
+        pre = block.find("pre")
+        assert isinstance(pre, Tag)
+        code = soup.new_tag("code")
+        code.extend(list(pre.contents))
+        pre.append(code)
+    for cell in notebook.select(".jp-CodeCell"):
+        tags = {tag.get_text(strip=True) for tag in cell.select(".celltoolbar .cell-tag")}
+        for toolbar in cell.select(".celltoolbar"):
+            toolbar.decompose()
+        if "solution" in tags:
+            folded, summary = soup.new_tag("details"), soup.new_tag("summary")
+            summary.string = "Solution"
+            cell.wrap(folded)
+            folded.insert(0, summary)
+    for anchor in notebook.select("a.anchor-link"):
+        anchor["class"] = ["headerlink"]
+        anchor["title"] = "Permanent link"
+    return re.sub(r"\n{3,}", "\n\n", str(notebook))
