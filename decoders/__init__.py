@@ -1,8 +1,9 @@
 """Decoders from predicted representations back to pixels; train with ``python -m decoders``."""
 
-# Importing a file registers it, as a network or as an instrument; diffusers finds the classes of a saved pipeline here.
+# ``decoders.networks`` and ``decoders.evaluation`` register their files; diffusers looks up the classes of a saved
+# pipeline here.
+import decoders.evaluation  # noqa: F401
 from decoders.decoder import Decoder, DecoderConfig, Samples
-from decoders.evaluation import calibration, few_steps, ground_truth, realism, sheet, variation  # noqa: F401
 from decoders.loading import load_decoder, save_decoder
 from decoders.networks.block_vit import BlockViT, SquaredErrorViT
 from decoders.networks.pooled_unet import PooledUNet

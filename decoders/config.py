@@ -1,17 +1,17 @@
-"""What a decoder's training is made of, one dataclass a concern; YAML only fills them."""
+"""Configuration of a decoder's training: one dataclass a concern, filled from YAML."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from decoders.networks.network import Conditioning
+from decoders.networks.network import ConditioningShares
 from ijepa_viz.runtime.run_folder import RunConfig
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A name in ``family.NETWORKS``, and the options of its class: for ``block-vit`` width, depth, heads."""
+    """A name in ``decoders.networks.NETWORKS``, and options of its class: for ``block-vit`` width, depth, heads."""
 
     name: str = "block-vit"
     options: dict[str, Any] = field(default_factory=dict)
@@ -19,18 +19,17 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The pictures to learn from.
+    """Training images.
 
     Attributes:
-        source: any string ``open_source`` takes; the pictures the I-JEPA was trained on or others.
+        source: any string ``open_source`` takes; the images the I-JEPA was trained on or others.
         crop_scale, horizontal_flip: of the random crops.
-        patch_size: of the decoded pixels; None is the I-JEPA's own. With 8 an I-JEPA that sees 16x16 patches of
-            14 px is decoded at 128 px.
-        keep: True holds all pictures as squares in one array, False decodes and crops them at full size as they are
-            needed; None takes the array below 24 GiB. workers: threads that decode; None is one a core.
-        cached_batches: 0 runs the I-JEPA in every step. n > 0 keeps the features of the first n batches on
-            disk, in half precision, and goes through them again and again: for large I-JEPAs, whose
-            forward passes would take most of the time.
+        patch_size: of the decoded pixels; None is the I-JEPA's own. With 8, an I-JEPA of 16x16 patches of 14 px is
+            decoded at 128 px.
+        keep: True holds all images as squares in one array, False decodes and crops them at full size as needed;
+            None is True below 24 GiB. workers: threads that decode; None is one a core.
+        cached_batches: 0 runs the I-JEPA in every step. n > 0 caches the features of the first n batches on disk, in
+            half precision, and cycles through them: for large I-JEPAs, whose forward passes dominate the time.
     """
 
     source: str = "menagerie"
@@ -44,7 +43,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class HoleConfig:
-    """The holes to learn: ``targets`` blocks an image, their share of the image and height / width."""
+    """Hidden blocks in training: ``targets`` an image, ``scale`` their share of its area, ``aspect`` height / width."""
 
     targets: int = 2
     scale: tuple[float, float] = (0.1, 0.3)
@@ -53,12 +52,17 @@ class HoleConfig:
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """AdamW with a warm-up and a cosine to zero over ``steps``; an average of the weights is kept.
+    """AdamW with warm-up and cosine decay to zero over ``steps``, and an EMA of the weights.
 
-    Noise levels are logit-normal around ``level`` (more noise above 0), but a share of ``uniform`` is spread evenly
-    and a share of ``pure`` is all noise: where sampling begins, and where the logit-normal never comes.
+    A closed-form decoder accumulates ``steps`` batches and is then solved; it uses no other field but the batch size.
 
-    A closed-form decoder takes in ``steps`` batches and is solved; of the rest it reads the batch size only.
+    Attributes:
+        min_sigma: noise level below which the loss's weight 1 / sigma^2 no longer grows.
+        logit_mean: of the logit-normal distribution of noise levels (SD3, arXiv 2403.03206, section 3.1), with
+            standard deviation 1; more noise above 0.
+        uniform_fraction: share of blocks whose noise level is uniform in (0, 1) instead.
+        pure_noise_fraction: share of blocks whose noise level is 1, where sampling starts and the logit-normal
+            distribution has no mass.
     """
 
     steps: int = 3000
@@ -69,18 +73,26 @@ class OptimizationConfig:
     ema: float = 0.998
     clip_grad: float = 1.0
     min_sigma: float = 0.05
-    level: float = 0.0
-    uniform: float = 0.2
-    pure: float = 0.05
+    logit_mean: float = 0.0
+    uniform_fraction: float = 0.2
+    pure_noise_fraction: float = 0.05
+
+    # As 0.1.0 wrote them.
+    RENAMED: ClassVar[dict[str, str]] = {
+        "level": "logit_mean",
+        "uniform": "uniform_fraction",
+        "pure": "pure_noise_fraction",
+    }
 
 
 @dataclass(frozen=True)
 class DecoderTrainConfig:
-    """One decoder's training.
+    """Training of one decoder.
 
-    ijepa: any string ``load_model`` takes.
-    start_from: any string ``load_decoder`` takes: the weights to go on from, with a new schedule and optimizer, also
-        where they were learned on another I-JEPA. None starts at random. (``--resume`` continues an interrupted run.)
+    Attributes:
+        ijepa: any string ``load_model`` takes.
+        start_from: any string ``load_decoder`` takes: initial weights, of a decoder of this or another I-JEPA, with a
+            new schedule and optimizer. None is a random initialisation. (``--resume`` continues an interrupted run.)
     """
 
     ijepa: str = "menagerie-tiny"
@@ -88,6 +100,8 @@ class DecoderTrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     hole: HoleConfig = field(default_factory=HoleConfig)
-    condition: Conditioning = field(default_factory=Conditioning)
+    conditioning: ConditioningShares = field(default_factory=ConditioningShares)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    RENAMED: ClassVar[dict[str, str]] = {"condition": "conditioning"}  # as 0.1.0 wrote it

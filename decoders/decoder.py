@@ -1,4 +1,4 @@
-"""A decoder as its users know it: a prediction goes in, samples in their box come out."""
+"""Public interface of a trained decoder: from a prediction to samples of the hidden blocks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from decoders.networks.network import KINDS, MODES, BlockNetwork, Conditioning
-from decoders.pipeline import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, BlockPipeline
+from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource
+from decoders.pipeline import BlockPipeline, renamed_condition
+from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep, sample_loop
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import unpatchify
 from ijepa_viz.prediction import Prediction
@@ -21,29 +22,29 @@ Callback = Callable[[dict[str, Any]], Any]
 
 
 class Cancelled(Exception):
-    """The callback asked to stop."""
+    """Sampling was cancelled by the callback."""
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """What a decoder says of itself; its network's sizes are in the network's own config.
+    """Metadata of a decoder; its network's sizes are in the network's own config.
 
     Attributes:
-        ijepa: name of the I-JEPA it was trained on. ijepa_sha256: of that model's weights, which
-            tells a decoder that meets another model.
-        steps: the tested default number of evaluations of the network.
-        conditioning: what its training blocks were conditioned on.
+        ijepa: name of the I-JEPA it was trained on. ijepa_sha256: of that model's weights; a mismatch shows that a
+            decoder is used with another model.
+        steps: tested default number of evaluations of the network.
+        conditioning: of the training blocks.
     """
 
     ijepa: str = ""
     ijepa_sha256: str = ""
     steps: int = DEFAULT_STEPS
-    conditioning: Conditioning = field(default_factory=Conditioning)
+    conditioning: ConditioningShares = field(default_factory=ConditioningShares)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a decoder drew.
+    """Samples of the hidden blocks of one image.
 
     Attributes:
         images: (S, 3, H, W) in [0, 1], mid-grey outside the hole.
@@ -54,9 +55,12 @@ class Samples:
     inside: Tensor
 
     def on(self, image: Tensor) -> Tensor:
-        """The samples drawn into their hole on ``image`` (3, H, W): (S, 3, H, W).
+        """Paste the samples into the hole of ``image`` (3, H, W); returns (S, 3, H, W).
 
-        A decoder may draw at another resolution than its model sees; then the samples are resized.
+        Samples of another resolution than the image's are resized.
+
+        Raises:
+            ValueError: an image of other proportions.
         """
         own, wanted = self.images.shape[-2:], image.shape[-2:]
         if image.ndim != 3 or image.shape[0] != 3 or own[0] * wanted[1] != own[1] * wanted[0]:
@@ -71,12 +75,12 @@ class Samples:
 
 
 class Decoder:
-    """A trained decoder, ready to sample.
+    """A trained decoder: its network, metadata and scheduler.
 
     Args:
-        network: of the family.
-        config: what it says of itself.
-        scheduler: of diffusers; None is :data:`DEFAULT_SOLVER`.
+        network: of :mod:`decoders.networks`.
+        config: its metadata.
+        scheduler: of diffusers; None is the one that ``decoders.sampling.DEFAULT_SOLVER`` names.
     """
 
     def __init__(self, network: BlockNetwork, config: DecoderConfig, scheduler: Any = None) -> None:
@@ -85,12 +89,12 @@ class Decoder:
 
     @property
     def network(self) -> BlockNetwork:
-        """What turns noise and tokens into pixels."""
+        """Network of the pipeline."""
         return self.pipeline.network
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.network.feature_mean.device
 
     def sample(
@@ -102,29 +106,31 @@ class Decoder:
         seed: int = 0,
         callback: Callback | None = None,
         *,
-        condition: str = "tokens",
+        conditioning: str = "tokens",
         source: str = "predicted",
+        condition: str | None = None,
     ) -> Samples:
-        """Draw what the representation looks like, several times with different noise.
+        """Sample the hidden blocks' pixels given their tokens, with different noise for each sample.
 
-        What the samples share is in the representation; what varies between them is not
+        Content common to all samples is in the representation; content that varies between them is not
         (section 6 of the paper). The image's pixels are never read.
 
         Args:
-            prediction: its predicted tokens and the places of its blocks are all that is used.
+            prediction: only its tokens and its blocks' patch indices are used.
             samples: S.
-            steps: evaluations of the network; None is the decoder's tested default. One step is the blur
-                that a squared-error decoder would give.
-            guidance: classifier-free guidance; None is 1.0, none: more shrinks the very variance
-                the figure is read for.
+            steps: evaluations of the network; None is the decoder's tested default. One step gives the conditional
+                mean, the blur of a squared-error decoder.
+            guidance: scale of classifier-free guidance; None is 1.0, no guidance. A larger one shrinks the variance
+                between samples.
             seed: sample i uses seed + i.
             callback: called after each step with {"step", "steps", "images"}; True cancels.
-            condition: "tokens", "pooled" (the paper's setting: the block's average) or "null"
-                (nothing: the control).
+            conditioning: "tokens", "pooled" (the paper's setting: the block's average) or "null" (none: the control).
             source: "predicted", or "target" for the target encoder's own tokens.
+            condition: deprecated name of ``conditioning``.
 
         Raises:
-            ValueError: a number out of range, or a prediction of another model's grid or width.
+            ValueError: a number out of range, an unknown conditioning or source, or a prediction of another model's
+                grid or width.
             Cancelled: the callback returned True.
         """
         steps = self.config.steps if steps is None else steps
@@ -133,10 +139,12 @@ class Decoder:
             raise ValueError(
                 f"samples and steps must be at least 1 and guidance at least 0, got {samples}, {steps}, {guidance}."
             )
-        if condition not in MODES or source not in KINDS:
+        conditioning = renamed_condition(conditioning, condition)
+        names = [member.name.lower() for member in Conditioning]
+        if conditioning not in names or source not in ("predicted", "target"):
             raise ValueError(
-                f"condition is one of {', '.join(sorted(MODES, reverse=True))} and source predicted or target, "
-                f"got {condition!r} and {source!r}."
+                f"conditioning is one of {', '.join(reversed(names))} and source predicted or target, "
+                f"got {conditioning!r} and {source!r}."
             )
         tokens = prediction.predicted if source == "predicted" else prediction.target
         masks = prediction.masks
@@ -145,25 +153,27 @@ class Decoder:
         # The blocks of one sample share its noise, so that overlapping blocks agree on it.
         generators = [torch.Generator().manual_seed(seed + i) for i in range(samples) for _ in range(blocks)]
 
-        def after_step(pipeline: BlockPipeline, step: int, timestep: Any, state: dict[str, Tensor]) -> None:
-            if callback is None:
-                return
-            # What the network expects now, not the noisy state, is worth looking at.
-            preview = self._compose(state["clean"], samples, masks).images
-            if callback({"step": step + 1, "steps": steps, "images": preview}) is True:
-                raise Cancelled(f"cancelled after step {step + 1} of {steps}")
+        patch_indices = masks.targets[0].to(self.device).repeat(samples, 1)  # (S M, T)
 
-        drawn = self.pipeline(
+        def after_step(state: SamplingStep) -> None:
+            # A preview of the clean estimate: the noisy state shows little until the last steps.
+            preview = self._compose(state.clean, samples, masks).images
+            if callback is not None and callback({"step": state.index + 1, "steps": steps, "images": preview}) is True:
+                raise Cancelled(f"cancelled after step {state.index + 1} of {steps}")
+
+        pixels = sample_loop(
+            self.network,
+            self.pipeline.scheduler,
+            self.pipeline.noise(generators, patch_indices),
+            patch_indices,
             tokens.to(self.device).repeat(samples, 1, 1),  # (S M, T, D)
-            masks.targets[0].to(self.device).repeat(samples, 1),
-            condition=condition,
-            source=source,
-            generator=generators,
+            conditioning=Conditioning.from_name(conditioning),
+            token_source=TokenSource.from_name(source),
             num_inference_steps=steps,
             guidance_scale=guidance,
-            callback_on_step_end=after_step if callback else None,
+            callback=after_step if callback else None,
         )
-        return self._compose(drawn.pixels, samples, masks)
+        return self._compose(pixels, samples, masks)
 
     def _check(self, masks: Masks, tokens: Tensor) -> None:
         grid, width = self.network.grid, self.network.config.feature_width
@@ -176,7 +186,7 @@ class Decoder:
             raise ValueError(f"A prediction is of one image, these masks are for {len(masks)}.")
 
     def _compose(self, pixels: Tensor, samples: int, masks: Masks) -> Samples:
-        """(S M, T, 3 p p) in [-1, 1] -> images; where blocks overlap, the last one is on top."""
+        """Compose pixels (S M, T, 3 p p) in [-1, 1] to images; of overlapping blocks the last one is on top."""
         (rows, cols), patch = masks.grid, self.network.config.patch_size
         blocks = masks.targets.shape[1]
         canvas = torch.full((samples, rows * cols, pixels.shape[-1]), 0.5)

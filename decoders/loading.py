@@ -1,7 +1,7 @@
-"""Decoders on disk: a diffusers pipeline's folder, read and written strictly, with ``decoder.json`` beside it.
+"""Saving and loading of decoders: the folder of a diffusers pipeline, with ``decoder.json`` beside its files.
 
-Read back by :func:`load_decoder`, which checks every name, shape and the weights' sha256, or by
-``BlockPipeline.from_pretrained``.
+:func:`load_decoder` checks every name, shape and the weights' sha256; ``BlockPipeline.from_pretrained`` reads the
+folder as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SCHEDULER = "scheduler/scheduler_config.json"
 
 
 def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Write a decoder's folder; ``dtype`` float16 halves it.
+    """Save a decoder to a folder; ``dtype`` float16 halves the weights.
 
     Raises:
         OSError: the disk refuses; what the folder held before is intact.
@@ -33,7 +33,7 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
     for name in ("network", "scheduler"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     digest = write_tensors(folder / "network" / NETWORK_WEIGHTS, decoder.network.state_dict(), dtype)
-    # diffusers' own texts name the folder that a network was loaded from; these are the same wherever they are.
+    # diffusers writes the folder that a network was loaded from; without it the files are the same on every machine.
     decoder.network.register_to_config(_name_or_path="")
     decoder.pipeline.register_to_config(_name_or_path="")
     for name, part in (
@@ -46,7 +46,7 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
 
 
 def load_decoder(source: str | Path, device: str | torch.device | None = None) -> Decoder:
-    """Load a decoder.
+    """Load a decoder, in evaluation mode and without gradients.
 
     Args:
         source: a bundled model's name (its decoder comes with it), or a folder.

@@ -1,4 +1,4 @@
-"""Whether the spread of samples is told right: against ensembles whose truth is known, a naive count and scikit-learn."""
+"""Calibration metric against ensembles of known spread, a naive rank count, and scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.calibration import calibration_curve
-from test_faithfulness import scenes
+from test_decoder_metrics import scenes
 
 from decoders.decoder import Decoder, DecoderConfig
-from decoders.evaluation.calibration import WAYS, calibration, disperse, reliability
-from decoders.evaluation.variation import in_bands
+from decoders.evaluation.calibration import SAMPLING, calibration, dispersion, reliability
+from decoders.evaluation.frequency_bands import frequency_bands
 from decoders.networks.ridge import Ridge
-from ijepa_viz.cli.tables import _as_text
+from ijepa_viz.cli.tables import as_text
 from ijepa_viz.data.opening import open_source
 
 
@@ -31,21 +31,21 @@ def ensemble(spread, blocks=60, samples=20, side=8):
 @pytest.mark.parametrize("spread", [0.3, 1.0, 2.0])
 def test_spread_over_error_is_what_it_was_made_to_be(spread):
     samples, real = ensemble(spread)
-    found = disperse(samples, real)
+    found = dispersion(samples, real)
     # Of S samples the mean's error is 1 + spread^2 / S.
     right = (spread**2 * (1 + 1 / 20) / (1 + spread**2 / 20)) ** 0.5
     assert found.ratio == pytest.approx(right, rel=0.02)
     assert found.low < right < found.high
     assert found.by_band == pytest.approx([right] * len(found.by_band), rel=0.15)
-    assert len(found.by_band) == len(in_bands(8, 8))
+    assert len(found.by_band) == len(frequency_bands(8, 8))
 
 
 def test_the_truth_among_its_likes_takes_every_rank_alike():
     samples, real = ensemble(1.0)
-    ranks = disperse(samples, real).ranks
+    ranks = dispersion(samples, real).ranks
     assert float(ranks.sum()) == pytest.approx(1)
     assert ranks.tolist() == pytest.approx([1 / 21] * 21, abs=4 * (1 / 21 / real.numel()) ** 0.5)
-    narrow, wide = (disperse(*ensemble(spread)).outside for spread in (0.3, 2.0))
+    narrow, wide = (dispersion(*ensemble(spread)).outside for spread in (0.3, 2.0))
     assert narrow > 0.5 > 2 / 21 > wide
 
 
@@ -56,9 +56,9 @@ def test_ranks_equal_a_naive_count_and_equals_are_drawn():
         for at in range(real[block].numel()):
             mine = real[block].flatten()[at]
             counts[sum(float(s.flatten()[at]) < float(mine) for s in samples[block])] += 1
-    assert torch.allclose(disperse(samples, real).ranks, counts / counts.sum())
+    assert torch.allclose(dispersion(samples, real).ranks, counts / counts.sum())
     # Black pixels everywhere: no rank is favoured.
-    black = disperse(torch.full((8, 4, 3, 16, 16), -1.0), torch.full((8, 3, 16, 16), -1.0)).ranks
+    black = dispersion(torch.full((8, 4, 3, 16, 16), -1.0), torch.full((8, 3, 16, 16), -1.0)).ranks
     assert black.tolist() == pytest.approx([0.2] * 5, abs=0.03)
 
 
@@ -76,16 +76,16 @@ def test_reliability_is_scikit_learns(seed, answers, count):
     assert sum(point[2] for point in found) == count * answers
 
 
-def test_an_answer_that_nobody_could_give_is_never_right():
+def test_a_class_that_no_sample_can_have_is_never_right():
     assert reliability(torch.tensor([[1.0, 0.0]]), torch.tensor([-1])) == [(0.0, 0.0, 1), (1.0, 0.0, 1)]
 
 
 def test_scenes_and_photographs_are_asked_alike(model, larger, tmp_path):
     model_of_scenes, decoder = larger
-    table = calibration(model_of_scenes, decoder, scenes(100), images=6, samples=4, learn=150)
+    table = calibration(model_of_scenes, decoder, scenes(100), images=6, samples=4, train_scenes=150)
     figure = table.pop("figure")
     bands = [key for key in table if key.endswith("_cycles")]
-    assert set(table) == {*WAYS, *bands}
+    assert set(table) == {*SAMPLING, *bands}
     assert list(figure.axes[1].lines[0].get_ydata()) == [table[key] for key in bands]
     row = table["predicted_tokens"]
     assert row["expected"] == 0.4
@@ -94,7 +94,7 @@ def test_scenes_and_photographs_are_asked_alike(model, larger, tmp_path):
     )
     assert 0.25 <= row["species agree"] <= 1
     assert len(figure.axes) == 3
-    text = _as_text(table)
+    text = as_text(table)
     assert f"{row['spread_over_error']['ratio']:.3f} [{row['spread_over_error']['low']:.3f}" in text
 
     for i in range(100):
@@ -110,4 +110,4 @@ def test_one_picture_has_no_spread(model):
     with pytest.raises(ValueError, match="no spread"):
         calibration(model, ridge, scenes(100))
     with pytest.raises(ValueError, match="at least two samples"):
-        disperse(torch.zeros(3, 1, 3, 8, 8), torch.zeros(3, 3, 8, 8))
+        dispersion(torch.zeros(3, 1, 3, 8, 8), torch.zeros(3, 3, 8, 8))

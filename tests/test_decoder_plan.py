@@ -54,11 +54,11 @@ def test_activations_are_what_autograd_keeps():
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    blocks, mode = 32, torch.zeros(32, dtype=torch.long)
-    places = (torch.arange(4)[:, None] * 8 + torch.arange(4)).flatten().expand(blocks, -1)
+    blocks, null = 32, torch.zeros(32, dtype=torch.long)
+    patch_indices = (torch.arange(4)[:, None] * 8 + torch.arange(4)).flatten().expand(blocks, -1)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        out = network(torch.zeros(blocks, 16, 192), torch.ones(blocks), places,
-                      torch.zeros(blocks, 16, 128), mode, mode)  # fmt: skip
+        out = network(torch.zeros(blocks, 16, 192), torch.ones(blocks), patch_indices,
+                      torch.zeros(blocks, 16, 128), null, null)  # fmt: skip
     planned = plan(config, SMALL, 1, 1)["gb_decoder_activations_bf16"] * 2e9
     assert out.requires_grad
     assert planned == pytest.approx(sum(kept.values()), rel=0.1)

@@ -61,7 +61,7 @@ def test_cached_features_are_those_computed_on_the_fly(model, tmp_path):
     source, cached = BlockSource(live, model, tmp_path), BlockSource(kept, model, tmp_path)
     for step in (0, 2, 5, 5):
         a, b = source.blocks(step % 3), cached.blocks(step)
-        assert torch.equal(a.places, b.places)
+        assert torch.equal(a.patch_indices, b.patch_indices)
         for name in ("clean", "predicted", "target"):
             assert torch.allclose(getattr(a, name), getattr(b, name), atol=2e-3)
     assert len(list(tmp_path.glob("features-*/*.safetensors"))) == 2
@@ -122,7 +122,7 @@ def test_processes_share_a_batch_and_draw_it_alike(config, model, tmp_path):
     settings = DecoderTrainConfig(data=DataConfig("menagerie:count=32"), optimization=OptimizationConfig(batch_size=6))
     whole = BlockSource(settings, model, tmp_path).blocks(3)
     parts = [BlockSource(settings, model, tmp_path, process, 3).blocks(3) for process in range(3)]
-    for name in ("clean", "places", "predicted", "target"):
+    for name in ("clean", "patch_indices", "predicted", "target"):
         together = torch.cat([getattr(part, name) for part in parts])
         torch.testing.assert_close(together, getattr(whole, name), atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="does not divide among 4 processes"):

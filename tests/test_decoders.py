@@ -7,8 +7,8 @@ from conftest import TINY, random_decoder
 
 from decoders import BlockPipeline, BlockViT, Ridge, load_decoder, save_decoder
 from decoders.decoder import Cancelled
-from decoders.networks.network import NETWORKS, PREDICTED, TARGET, TOKENS, build_network
-from decoders.pipeline import SOLVERS
+from decoders.networks.network import NETWORKS, Conditioning, TokenSource, build_network
+from decoders.sampling import SOLVERS
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
@@ -39,16 +39,16 @@ def test_no_context_pixel_reaches_the_samples(any_decoder, prediction):
 
 def test_the_prediction_reaches_the_samples(any_decoder, prediction):
     other = prediction.replaced(prediction.predicted + torch.randn_like(prediction.predicted))
-    for condition in ("tokens", "pooled"):
-        a, b = (any_decoder.sample(p, 2, condition=condition).images for p in (prediction, other))
+    for conditioning in ("tokens", "pooled"):
+        a, b = (any_decoder.sample(p, 2, conditioning=conditioning).images for p in (prediction, other))
         assert not torch.equal(a, b)
-    a, b = (any_decoder.sample(p, 2, condition="null").images for p in (prediction, other))
+    a, b = (any_decoder.sample(p, 2, conditioning="null").images for p in (prediction, other))
     assert torch.equal(a, b)
 
 
 def test_pooled_conditioning_sees_the_average_only(decoder, prediction):
     shuffled = prediction.replaced(prediction.predicted.flip(1))
-    a, b = (decoder.sample(p, 2, condition="pooled").images for p in (prediction, shuffled))
+    a, b = (decoder.sample(p, 2, conditioning="pooled").images for p in (prediction, shuffled))
     assert torch.allclose(a, b, atol=1e-5)
     a, b = (decoder.sample(p, 2).images for p in (prediction, shuffled))
     assert not torch.allclose(a, b, atol=1e-3)
@@ -83,8 +83,8 @@ def test_the_unet_reads_the_average_and_the_place_of_a_hole_of_any_shape(model, 
 
 def test_the_unet_puts_every_patch_back_in_its_place(model):
     network = random_decoder(model, "pooled-unet").network
-    places = torch.tensor([[5, 6, 9, 10], [0, 3, 12, 15]])
-    cells, (rows, cols) = network._box(places)
+    patch_indices = torch.tensor([[5, 6, 9, 10], [0, 3, 12, 15]])
+    cells, (rows, cols) = network._box(patch_indices)
     assert (rows, cols) == (4, 4)
     assert cells.tolist() == [[0, 1, 4, 5], [0, 3, 12, 15]]
 
@@ -95,25 +95,25 @@ def test_ridge_equals_scikit_learn(model):
     generator = torch.Generator().manual_seed(0)
     network = Ridge(model.grid, 8, 32, penalty=0.01)
     tokens = torch.randn(600, 4, 32, generator=generator) + 2
-    places = torch.rand(600, 16, generator=generator).argsort(1)[:, :4]
-    clean = torch.randn(600, 4, 192, generator=generator) + tokens[..., :1] + places[..., None] / 8
-    for kind in (PREDICTED, TARGET):
+    patch_indices = torch.rand(600, 16, generator=generator).argsort(1)[:, :4]
+    clean = torch.randn(600, 4, 192, generator=generator) + tokens[..., :1] + patch_indices[..., None] / 8
+    for source in TokenSource:
         for half in (slice(0, 300), slice(300, None)):
-            network.accumulate(places[half], tokens[half], kind, clean[half])
+            network.accumulate(patch_indices[half], tokens[half], source, clean[half])
     network.solve()
     # The reference has one intercept; centring each place's own pixels and features gives every place one.
-    where = torch.nn.functional.one_hot(places.flatten(), 16).double()
+    where = torch.nn.functional.one_hot(patch_indices.flatten(), 16).double()
     shares = where / where.sum(0)
     project = lambda t: t.double() - where @ (shares.T @ t.double())  # noqa: E731
     x, y = tokens.flatten(0, 1), clean.flatten(0, 1)
     reference = Reference(alpha=0.01 * 2400, fit_intercept=False).fit(project(x), project(y))
-    own = network.weights[PREDICTED, 1].double()
+    own = network.weights[TokenSource.PREDICTED, 1].double()
     assert torch.allclose(own, torch.from_numpy(reference.coef_.T), atol=1e-4)
-    mode = torch.full((600,), TOKENS)
-    drawn = network(clean, torch.ones(600), places, tokens, mode, torch.zeros_like(mode))
+    conditioning = torch.full((600,), Conditioning.TOKENS)
+    drawn = network(clean, torch.ones(600), patch_indices, tokens, conditioning, torch.zeros_like(conditioning))
     assert (drawn - clean).flatten(0, 1).mean(0).abs().max() < 1e-3  # intercepts: no error is left on average
-    null = network(clean, torch.ones(600), places, tokens, mode * 0, torch.zeros_like(mode))
-    first = places.flatten() == 3
+    null = network(clean, torch.ones(600), patch_indices, tokens, conditioning * 0, torch.zeros_like(conditioning))
+    first = patch_indices.flatten() == 3
     assert torch.allclose(null.flatten(0, 1)[first][0], y[first].mean(0), atol=1e-4)
 
 
@@ -133,9 +133,9 @@ def test_sample_i_depends_on_seed_plus_i(decoder, prediction):
 def test_a_patch_keeps_its_noise_when_the_hole_grows(decoder, model, picture):
     small, large = (predict(model, picture, Masks.from_block((4, 4), 1, 1, 2, w)) for w in (2, 3))
     a, b = (decoder.pipeline.noise([torch.Generator().manual_seed(5)], p.masks.targets[0])[0] for p in (small, large))
-    places = small.masks.targets[0, 0].tolist()
+    patch_indices = small.masks.targets[0, 0].tolist()
     larger = large.masks.targets[0, 0].tolist()
-    assert torch.equal(a, b[[larger.index(p) for p in places]])
+    assert torch.equal(a, b[[larger.index(p) for p in patch_indices]])
 
 
 def test_samples_fill_the_hole_and_nothing_else(decoder, prediction):
@@ -175,8 +175,8 @@ class _Oracle(torch.nn.Module):
             clean,
         )
 
-    def forward(self, noisy, sigma, places, condition, mode, kind):
-        return self.clean[places]
+    def forward(self, noisy, sigma, patch_indices, tokens, conditioning, token_source):
+        return self.clean[patch_indices]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -196,7 +196,7 @@ class _Gaussian(_Oracle):
 
     mean, std = 0.2, 0.3
 
-    def forward(self, noisy, sigma, places, condition, mode, kind):
+    def forward(self, noisy, sigma, patch_indices, tokens, conditioning, token_source):
         s = sigma[:, None, None]
         gain = (1 - s) * self.std**2 / ((1 - s) ** 2 * self.std**2 + s**2)
         return self.mean + gain * (noisy - (1 - s) * self.mean)
@@ -246,7 +246,7 @@ def test_previews_and_cancelling(decoder, prediction):
         ({"samples": 0}, "at least 1"),
         ({"steps": 0}, "at least 1"),
         ({"guidance": -1.0}, "at least 0"),
-        ({"condition": "all"}, "tokens, pooled, null"),
+        ({"conditioning": "all"}, "tokens, pooled, null"),
         ({"source": "image"}, "predicted or target"),
     ],
 )
@@ -336,20 +336,21 @@ def test_training_learns_what_the_tokens_say(model):
     torch.manual_seed(0)
     network = BlockViT(model.grid, 8, 32, width=32, depth=2, heads=2)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    places = torch.arange(4).expand(64, 4)
-    mode, kind = torch.full((64,), TOKENS), torch.full((64,), PREDICTED)
+    patch_indices = torch.arange(4).expand(64, 4)
+    conditioning, token_source = torch.full((64,), Conditioning.TOKENS), torch.full((64,), TokenSource.PREDICTED)
 
-    def error(condition, clean):
+    def error(tokens, clean):
         noise, sigma = torch.randn_like(clean), torch.full((64,), 0.9)
-        return (network(0.1 * clean + 0.9 * noise, sigma, places, condition, mode, kind) - clean).square().mean()
+        noisy = 0.1 * clean + 0.9 * noise
+        return (network(noisy, sigma, patch_indices, tokens, conditioning, token_source) - clean).square().mean()
 
     for _ in range(150):
-        condition = torch.randn(64, 4, 32)
-        clean = condition[..., :1].expand(-1, -1, 192).sign()
-        loss = error(condition, clean)
+        tokens = torch.randn(64, 4, 32)
+        clean = tokens[..., :1].expand(-1, -1, 192).sign()
+        loss = error(tokens, clean)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    condition = torch.randn(64, 4, 32)
-    clean = condition[..., :1].expand(-1, -1, 192).sign()
-    assert error(condition, clean) < 0.4 * error(condition.roll(1, 0), clean)
+    tokens = torch.randn(64, 4, 32)
+    clean = tokens[..., :1].expand(-1, -1, 192).sign()
+    assert error(tokens, clean) < 0.4 * error(tokens.roll(1, 0), clean)

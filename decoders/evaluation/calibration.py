@@ -1,8 +1,7 @@
-"""Do samples vary as much as the truth does? What varies between them is read as "not in the prediction", and what they
-share as known; both hold only for samples that are spread as widely as what is really there.
+"""Metric ``calibration``: whether samples are spread as widely as the true pixels.
 
-The checks are those of ensemble weather forecasts: the spread-error ratio, the rank histogram, and the reliability of
-what a share of the samples says.
+Reading the variation between samples as "not in the prediction" is valid only for calibrated samples. The checks are
+those of ensemble weather forecasts: spread-error ratio, rank histogram, and reliability diagram.
 """
 
 from __future__ import annotations
@@ -16,36 +15,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from decoders.decoder import Decoder
-from decoders.evaluation.ground_truth import QUESTIONS, learned_eye
-from decoders.evaluation.metric import INSTRUMENTS, draw
-from decoders.evaluation.recogniser import as_images, read_out
-from decoders.evaluation.variation import band_name, cosine_transform, held_out, in_bands, shares_of
+from decoders.evaluation.classifier import answer_shares, as_images, predict_logits
+from decoders.evaluation.frequency_bands import band_name, cosine_transform, frequency_bands
+from decoders.evaluation.held_out import held_out_blocks
+from decoders.evaluation.metric import DECODER_METRICS, sample_blocks
+from decoders.evaluation.scenes import SCENE_FACTORS, train_block_classifier
 from ijepa_viz.figures import calibration_figure
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.factors import renumbered
+from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
 
-_IMAGES, _SAMPLES, _LEARN, _BINS = 160, 24, 10000, 5
+_IMAGES, _SAMPLES, _TRAIN, _BINS = 160, 24, 10000, 5
 
-# Whose samples are checked; guidance is there to show what it does.
-WAYS: Mapping[str, dict[str, Any]] = {
+# Options of ``BlockPipeline`` for each row; guidance shows how it reduces the spread.
+SAMPLING: Mapping[str, dict[str, Any]] = {
     "predicted_tokens": {},
-    "predicted_pooled": {"condition": "pooled"},
+    "predicted_pooled": {"conditioning": "pooled"},
     "predicted_guidance_2": {"guidance_scale": 2.0},
-    "null": {"condition": "null"},
+    "null": {"conditioning": "null"},
 }
 
 
 @dataclass(frozen=True)
 class Dispersion:
-    """How the samples of many blocks are spread around what is really there.
+    """Spread of the samples of many blocks around the true pixels.
 
     Attributes:
-        ratio: the samples' standard deviation over the error of their mean, 1 where the truth could be one of them:
-            below, they agree more than they should. low, high: its 95 % interval over images.
-        by_band: the same of cosine coefficients, from coarse to fine.
-        ranks: (S + 1,), how often so many of the S samples are darker than the real pixel; flat where the truth could
-            be one of them.
+        ratio: standard deviation of the samples over the root mean square error of their mean; 1 if calibrated, below 1
+            if underdispersed. low, high: its 95 % bootstrap interval over images.
+        by_band: the same ratio of cosine coefficients, from coarse to fine.
+        ranks: (S + 1,), rank histogram: frequency of the number of samples below the true value; uniform if calibrated.
     """
 
     ratio: float
@@ -56,12 +55,12 @@ class Dispersion:
 
     @property
     def outside(self) -> float:
-        """The share of real values beyond all samples; 2 / (S + 1) is right."""
+        """Frequency of true values outside the range of the samples; 2 / (S + 1) if calibrated."""
         return float(self.ranks[0] + self.ranks[-1])
 
 
-def disperse(samples: Tensor, real: Tensor, seed: int = 0) -> Dispersion:
-    """Compare samples (n, S, 3, h, w) of n blocks with what is really there, (n, 3, h, w).
+def dispersion(samples: Tensor, real: Tensor, seed: int = 0) -> Dispersion:
+    """Measure the spread of samples (n, S, 3, h, w) of n blocks around the true pixels (n, 3, h, w).
 
     Raises:
         ValueError: fewer than two samples of a block.
@@ -69,92 +68,103 @@ def disperse(samples: Tensor, real: Tensor, seed: int = 0) -> Dispersion:
     count = samples.shape[1]
     if count < 2:
         raise ValueError(f"Spread needs at least two samples of each block, got {count}.")
-    # The mean of S samples is off by their own scatter too.
-    more = 1 + 1 / count
-    spread, error = more * samples.var(1), (samples.mean(1) - real).square()
+    # The mean of S samples has a sampling error of 1 / S of their variance.
+    correction = 1 + 1 / count
+    spread, error = correction * samples.var(1), (samples.mean(1) - real).square()
     each = torch.stack([t.flatten(1).mean(1) for t in (spread, error)], 1)  # (n, 2)
     generator = torch.Generator().manual_seed(seed)
-    again = torch.randint(len(each), (1000, len(each)), generator=generator)
-    low, high = _ratio(*each[again].sum(1).unbind(1)).quantile(torch.tensor([0.025, 0.975])).tolist()
-    waves, true = cosine_transform(samples), cosine_transform(real)
-    by_wave = more * waves.var(1).mean((0, 1)), (waves.mean(1) - true).square().mean((0, 1))
-    by_band = [float(_ratio(*(t[inside].sum() for t in by_wave))) for _, inside in in_bands(*real.shape[-2:])]
+    bootstrap = torch.randint(len(each), (1000, len(each)), generator=generator)
+    low, high = _ratio(*each[bootstrap].sum(1).unbind(1)).quantile(torch.tensor([0.025, 0.975])).tolist()
+    coefficients, true_coefficients = cosine_transform(samples), cosine_transform(real)
+    by_coefficient = (
+        correction * coefficients.var(1).mean((0, 1)),
+        (coefficients.mean(1) - true_coefficients).square().mean((0, 1)),
+    )
+    by_band = [
+        float(_ratio(*(t[inside].sum() for t in by_coefficient))) for _, inside in frequency_bands(*real.shape[-2:])
+    ]
     below, ties = (compare(samples, real[:, None]).sum(1) for compare in (torch.lt, torch.eq))
-    # Among equals the truth's place is drawn.
-    place = below + (torch.rand(ties.shape, generator=generator) * (ties + 1)).long()
-    ranks = torch.bincount(place.flatten(), minlength=count + 1) / place.numel()
+    # The rank among ties is drawn.
+    rank = below + (torch.rand(ties.shape, generator=generator) * (ties + 1)).long()
+    ranks = torch.bincount(rank.flatten(), minlength=count + 1) / rank.numel()
     return Dispersion(float(_ratio(*each.sum(0))), low, high, by_band, ranks)
 
 
 def _ratio(spread: Tensor, error: Tensor) -> Tensor:
-    """Of two variances, as deviations."""
+    """Ratio of two variances, as standard deviations."""
     return (spread / error.clamp_min(1e-12)).sqrt()
 
 
 def reliability(shares: Tensor, truth: Tensor, bins: int = _BINS) -> list[tuple[float, float, int]]:
-    """How often what a share of the samples says is true, over all blocks and answers.
+    """Reliability diagram: frequency of a class being true against the share of samples in that class.
 
     Args:
-        shares: (n, A), of the samples that give each answer. truth: (n,) int64; -1 for none of them.
-        bins: of equal width.
+        shares: (n, C), share of samples in each class. truth: (n,) int64; -1 for a class that is none of them.
+        bins: number of bins of equal width.
 
     Returns:
-        (mean share, how often it was true, how many) of every bin that is not empty.
+        (mean share, frequency of the true class, count) of every bin that is not empty.
     """
     right = F.one_hot(truth.clamp_min(0), shares.shape[1]) * (truth >= 0)[:, None]
-    number = (shares * bins).long().clamp_max(bins - 1)
+    bin_of = (shares * bins).long().clamp_max(bins - 1)
     found = []
     for i in range(bins):
-        here = number == i
-        if here.any():
-            found.append((float(shares[here].mean()), float(right[here].float().mean()), int(here.sum())))
+        inside = bin_of == i
+        if inside.any():
+            found.append((float(shares[inside].mean()), float(right[inside].float().mean()), int(inside.sum())))
     return found
 
 
-@INSTRUMENTS.register("calibration")
+@DECODER_METRICS.register("calibration")
 def calibration(
     model: IJEPA,
     decoder: Decoder,
     split: Split,
     images: int = _IMAGES,
     samples: int = _SAMPLES,
-    learn: int = _LEARN,
+    train_scenes: int = _TRAIN,
 ) -> dict[str, Any]:
-    """Whether samples are spread as widely as the truth, of predictions token by token and averaged, and of nothing.
+    """Compare the spread of samples with their error, by conditioning.
 
-    ``spread_over_error`` is 1 for samples that the truth could be one of, and smaller where they agree too much;
-    ``tokens_4_to_8_cycles`` is the same of structure of four to eight cycles a block, decoded from predicted tokens.
-    ``beyond_all_samples`` is how often a real value is, and ``expected`` how often it should be. Of drawn scenes,
-    ``species agree`` is the share of samples that give the most frequent answer, ``species right`` how often it is
-    the truth: equal where a vote of the samples can be taken at its word.
+    ``spread_over_error`` is 1 if calibrated, smaller if underdispersed; ``tokens_4_to_8_cycles`` is the same for
+    frequencies of four to eight cycles a block, of samples from predicted tokens. ``beyond_all_samples`` is the
+    frequency of true values outside the range of the samples, ``expected`` that of calibrated samples. Of drawn scenes,
+    ``species agree`` is the share of samples in the most frequent class, ``species right`` that class's accuracy: equal
+    if calibrated.
+
+    Args:
+        model, decoder: a pair. split: of the data set.
+        images: number of blocks. samples: of each. train_scenes: for training a classifier, of drawn scenes only.
 
     Raises:
-        ValueError: a decoder whose samples are all alike.
+        ValueError: a decoder that is not stochastic.
     """
     if not decoder.network.stochastic:
-        raise ValueError("This decoder draws one picture only: there is no spread to compare.")
-    held = held_out(model, decoder, split, images, seed=2004, learn=learn)
+        raise ValueError("This decoder is deterministic: its samples have no spread to compare.")
+    held = held_out_blocks(model, decoder, split, images, seed=2004, train_scenes=train_scenes)
     patch = decoder.network.config.patch_size
-    eye = None if held.learned is None else learned_eye(model, held.learned, patch)
-    real = as_images(held.seen.clean, held.block)
-    tokens, places = (t.repeat_interleave(samples, 0) for t in (held.seen.predicted, held.seen.places))
+    classifier = None if held.train_scenes is None else train_block_classifier(model, held.train_scenes, patch)
+    real = as_images(held.blocks.clean, held.shape)
+    tokens, patch_indices = (
+        t.repeat_interleave(samples, 0) for t in (held.blocks.predicted, held.blocks.patch_indices)
+    )
     table: dict[str, Any] = {}
     found: dict[str, Dispersion] = {}
     votes: dict[str, list[tuple[float, float, int]]] = {}
-    for row, way in WAYS.items():
-        drawn = as_images(draw(decoder, tokens, places, **way), held.block)
-        spread = found[row] = disperse(drawn.unflatten(0, (len(real), samples)), real)
+    for row, options in SAMPLING.items():
+        sampled = as_images(sample_blocks(decoder, tokens, patch_indices, **options), held.shape)
+        spread = found[row] = dispersion(sampled.unflatten(0, (len(real), samples)), real)
         table[row] = {
             "spread_over_error": {"ratio": spread.ratio, "low": spread.low, "high": spread.high},
             "beyond_all_samples": spread.outside,
             "expected": 2 / (samples + 1),
         }
-        if eye is None or held.learned is None or held.asked is None:
+        if classifier is None or held.train_scenes is None or held.scenes is None:
             continue
-        said = read_out(eye, drawn)
-        for name in QUESTIONS:
-            shares = shares_of(said[name].unflatten(0, (len(real), samples)))
-            truth = renumbered(held.asked, held.learned, name)
+        logits = predict_logits(classifier, sampled)
+        for name in SCENE_FACTORS:
+            shares = answer_shares(logits[name].unflatten(0, (len(real), samples)))
+            truth = relabelled(held.scenes, held.train_scenes, name)
             most = shares.max(-1)
             table[row] |= {
                 f"{name} agree": float(most.values.mean()),
@@ -162,7 +172,7 @@ def calibration(
             }
             if row == "predicted_tokens":
                 votes[name] = reliability(shares, truth)
-    bands = [edges for edges, _ in in_bands(*real.shape[-2:])]
+    bands = [edges for edges, _ in frequency_bands(*real.shape[-2:])]
     by_band = found["predicted_tokens"].by_band
     of_tokens = {f"tokens_{low:g}_to_{high:g}_cycles": x for (low, high), x in zip(bands, by_band, strict=True)}
     rows = {row: (spread.ranks.numpy(), spread.by_band) for row, spread in found.items()}

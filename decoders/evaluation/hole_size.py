@@ -1,12 +1,11 @@
-"""Metric ``hole-size``: time against the size of the hole."""
+"""Metric ``hole-size``: sampling time against the size of the hole."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from decoders.decoder import Decoder
-from decoders.evaluation.few_steps import _median_ms
-from decoders.evaluation.metric import INSTRUMENTS, pictures, see
+from decoders.evaluation.metric import DECODER_METRICS, encode_blocks, evaluation_images, median_ms
 from decoders.networks.network import BlockNetwork
 from decoders.pipeline import BlockPipeline
 from ijepa_viz.figures import hole_size_figure
@@ -16,30 +15,32 @@ from ijepa_viz.probes.probe import Split
 
 
 def on_larger_grid(network: BlockNetwork, times: int) -> BlockNetwork:
-    """An untrained network of the same kind and sizes for an image ``times`` as high and wide."""
+    """Build an untrained network of the same class and sizes for an image ``times`` as high and wide."""
     own = {key: value for key, value in network.config.items() if not key.startswith("_")}
     return type(network)(**{**own, "grid": tuple(times * side for side in network.grid)}).to(network.device).eval()
 
 
-@INSTRUMENTS.register("hole-size")
+@DECODER_METRICS.register("hole-size")
 def hole_size(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
-    """Milliseconds of six samples at the default quality, and to the first preview, by the side of a square hole.
+    """Measure milliseconds of six samples with the default steps, and with one step, by the side of a square hole.
 
-    ``ms_wider_image`` is the same hole in an image of twice the height and width, drawn by an untrained network of
-    the same sizes: the cost is the hole's, not the image's.
+    ``ms_wider_image`` is for the same hole in an image of twice the height and width, with an untrained network of the
+    same sizes: the cost depends on the hole, not on the image.
     """
     table: dict[str, Any] = {}
-    image = pictures(split("test"), model.config.image_size, 100)[:1]
+    image = evaluation_images(split("test"), model.config.image_size, 100)[:1]
     wide = BlockPipeline(on_larger_grid(decoder.network, 2), decoder.pipeline.scheduler)
     columns = model.grid[1]
     for side in range(1, min(model.grid)):
-        seen = see(model, image, Masks.from_block(model.grid, 0, 0, side, side))
-        tokens, places = (t.to(decoder.device).repeat(6, 1, *[1] * (t.ndim - 2)) for t in (seen.predicted, seen.places))
-        there = places // columns * 2 * columns + places % columns
+        blocks = encode_blocks(model, image, Masks.from_block(model.grid, 0, 0, side, side))
+        tokens, patch_indices = (
+            t.to(decoder.device).repeat(6, 1, *[1] * (t.ndim - 2)) for t in (blocks.predicted, blocks.patch_indices)
+        )
+        on_wide = patch_indices // columns * 2 * columns + patch_indices % columns
         steps = decoder.config.steps
         table[f"{side}x{side} patches"] = {
-            "ms": _median_ms(decoder.pipeline, tokens, places, steps),
-            "ms_first_preview": _median_ms(decoder.pipeline, tokens, places, 1),
-            "ms_wider_image": _median_ms(wide, tokens, there, steps),
+            "ms": median_ms(decoder.pipeline, tokens, patch_indices, steps),
+            "ms_first_preview": median_ms(decoder.pipeline, tokens, patch_indices, 1),
+            "ms_wider_image": median_ms(wide, tokens, on_wide, steps),
         }
     return {**table, "figure": hole_size_figure(table, model.config.image_size)}

@@ -8,23 +8,23 @@ from typing import Any
 import torch
 
 from decoders.decoder import Decoder
-from decoders.evaluation.metric import INSTRUMENTS, centre_hole, pictures
+from decoders.evaluation.metric import DECODER_METRICS, centre_hole, evaluation_images
 from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.probe import Split
 
 
-@INSTRUMENTS.register("leakage")
+@DECODER_METRICS.register("leakage")
 def leakage(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
-    """How far samples move when every context pixel changes and the prediction does not. It must be 0, to the bit."""
-    images = pictures(split("test"), model.config.image_size, 4)
+    """Largest change of the samples when all context pixels change and the prediction does not; must be exactly 0."""
+    images = evaluation_images(split("test"), model.config.image_size, 4)
     worst = 0.0
-    for image in images:
-        shown = denormalise(image).clamp(0, 1)
-        prediction = predict(model, shown, centre_hole(model))
+    for normalised in images:
+        image = denormalise(normalised).clamp(0, 1)
+        prediction = predict(model, image, centre_hole(model))
         reference = decoder.sample(prediction, 2).images
-        for other in (1 - shown, torch.rand_like(shown), torch.full_like(shown, float("nan"))):
-            moved = (decoder.sample(replace(prediction, image=other), 2).images - reference).abs().max()
-            worst = max(worst, float(moved))
+        for other in (1 - image, torch.rand_like(image), torch.full_like(image, float("nan"))):
+            change = (decoder.sample(replace(prediction, image=other), 2).images - reference).abs().max()
+            worst = max(worst, float(change))
     return {"images": len(images), "largest_difference": worst}

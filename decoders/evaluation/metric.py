@@ -1,8 +1,10 @@
-"""Metrics of how faithfully samples reflect the predicted tokens: their registry and what they share."""
+"""Metrics of how faithfully samples reflect the predicted tokens: the registry, and functions common to the metrics."""
 
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +13,9 @@ from torch import Tensor
 
 from decoders.blocks import Blocks, blocks_of
 from decoders.decoder import Decoder, DecoderConfig
-from decoders.networks.network import PREDICTED, TARGET
+from decoders.networks.network import TokenSource
 from decoders.networks.ridge import Ridge
+from decoders.pipeline import BlockPipeline
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
@@ -21,77 +24,96 @@ from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.probe import Split
 from ijepa_viz.registry import Registry
 
-Instrument = Callable[[IJEPA, Decoder, Split], dict[str, Any]]
+DecoderMetric = Callable[[IJEPA, Decoder, Split], dict[str, Any]]
+DECODER_METRICS: Registry[DecoderMetric] = Registry("decoder metric")
 
-# Images from which the right one is picked: no metric takes fewer.
+# Images among which the right one is ranked; the least number that a metric accepts.
 CANDIDATES = 100
-INSTRUMENTS: Registry[Instrument] = Registry("instrument")
 
 
 def centre_hole(model: IJEPA) -> Masks:
-    """The hole that photographs are asked about: half the grid's height and width, in the middle."""
+    """Hole for photographs: a block of half the grid's height and width, in the middle."""
     rows, cols = model.grid
     return Masks.from_block(model.grid, rows // 4, cols // 4, rows // 2, cols // 2)
 
 
 def box_of(hole: Masks) -> tuple[int, int]:
-    """(rows, cols) of patches of a rectangular hole."""
+    """Size (rows, cols) of a rectangular hole, in patches."""
     hidden = hole.hidden[0]
     return int(hidden.any(1).sum()), int(hidden.any(0).sum())
 
 
-def pictures(source: Source, size: int, limit: int, seed: int = 0) -> Tensor:
-    """(n, 3, size, size) normalised, ``limit`` of the source's pictures or all, drawn without labels.
+def evaluation_images(source: Source, size: int, limit: int, seed: int = 0) -> Tensor:
+    """Draw up to ``limit`` of the source's images, normalised, (n, 3, size, size), without labels.
 
     Raises:
-        ValueError: fewer than one set of candidates.
+        ValueError: fewer than :data:`CANDIDATES` images.
     """
     images = arrays(source, size)
     if len(images) < CANDIDATES:
-        raise ValueError(f"This instrument needs at least {CANDIDATES} pictures, {source.name} has {len(images)}.")
+        raise ValueError(f"A decoder metric needs at least {CANDIDATES} images, {source.name} has {len(images)}.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
     return normalise(torch.from_numpy(images[order.numpy()]).permute(0, 3, 1, 2) / 255)
 
 
-def see(model: IJEPA, images: Tensor, masks: Masks, batch: int = 100, patch_size: int | None = None) -> Blocks:
-    """Every image's hidden block: pixels, prediction and target, on the CPU. ``masks`` are for all, or one for each."""
+def encode_blocks(
+    model: IJEPA, images: Tensor, masks: Masks, batch: int = 100, patch_size: int | None = None
+) -> Blocks:
+    """Extract the hidden block of every image, with its predicted and target tokens, on the CPU.
+
+    Args:
+        model: computes the tokens. images: (n, 3, H, W), normalised.
+        masks: one for all images, or one for each.
+        batch: images at a time. patch_size: of the pixels; None is the model's.
+    """
     parts = []
     for start in range(0, len(images), batch):
-        some = images[start : start + batch]
-        theirs = masks.repeat(len(some)) if len(masks) == 1 else masks[start : start + batch]
-        parts.append(blocks_of(model, some, theirs, patch_size).to("cpu"))
-    names = ("clean", "places", "predicted", "target")
+        chunk = images[start : start + batch]
+        chunk_masks = masks.repeat(len(chunk)) if len(masks) == 1 else masks[start : start + batch]
+        parts.append(blocks_of(model, chunk, chunk_masks, patch_size).to("cpu"))
+    names = ("clean", "patch_indices", "predicted", "target")
     return Blocks(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def draw(decoder: Decoder, tokens: Tensor, places: Tensor, seed: int = 0, batch: int = 64, **options: Any) -> Tensor:
-    """One sample of every block, (n, T, 3 p p) in [-1, 1].
+def sample_blocks(
+    decoder: Decoder, tokens: Tensor, patch_indices: Tensor, seed: int = 0, batch: int = 64, **options: Any
+) -> Tensor:
+    """Sample every block once, (n, T, 3 p p) in [-1, 1], on the CPU.
 
     Args:
-        decoder: of the family.
-        tokens: (n, T, D). places: (n, T).
-        seed: block i's noise is seed + i's. batch: blocks at a time.
-        options: of ``BlockPipeline``, such as ``condition``; the number of steps is the decoder's own.
+        decoder: its default number of steps is used.
+        tokens: (n, T, D). patch_indices: (n, T).
+        seed: block i uses seed + i. batch: blocks at a time.
+        options: of ``BlockPipeline.__call__``, such as ``conditioning``.
     """
     options = {"num_inference_steps": decoder.config.steps, **options}
-    drawn = []
+    parts = []
     for start in range(0, len(tokens), batch):
-        some = slice(start, start + batch)
-        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(tokens[some]))]
-        result = decoder.pipeline(
-            tokens[some].to(decoder.device), places[some].to(decoder.device), generator=generators, **options
-        )
-        drawn.append(result.pixels.float().cpu().clamp(-1, 1))
-    return torch.cat(drawn)
+        chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
+        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))]
+        result = decoder.pipeline(chunk, indices, generator=generators, **options)
+        parts.append(result.pixels.float().cpu().clamp(-1, 1))
+    return torch.cat(parts)
 
 
-def closed_form(model: IJEPA, blocks: Blocks) -> Decoder:
-    """A ridge decoder fitted on ``blocks``: seconds, for any model, so that models can be compared."""
+def fit_ridge(model: IJEPA, blocks: Blocks) -> Decoder:
+    """Fit a ridge decoder on ``blocks``; it takes seconds, so an untrained model can have one for comparison."""
     sizes = model.config
     network = Ridge(sizes.grid, math.isqrt(blocks.clean.shape[-1] // 3), sizes.width)
-    for kind, tokens in ((PREDICTED, blocks.predicted), (TARGET, blocks.target)):
-        network.feature_mean[kind] = tokens.flatten(0, 1).mean(0)
-        network.feature_std[kind] = tokens.flatten(0, 1).std(0).clamp_min(1e-4)
-        network.accumulate(blocks.places, tokens, kind, blocks.clean)
+    for source, tokens in ((TokenSource.PREDICTED, blocks.predicted), (TokenSource.TARGET, blocks.target)):
+        network.feature_mean[source] = tokens.flatten(0, 1).mean(0)
+        network.feature_std[source] = tokens.flatten(0, 1).std(0).clamp_min(1e-4)
+        network.accumulate(blocks.patch_indices, tokens, source, blocks.clean)
     network.solve()
     return Decoder(network, DecoderConfig(steps=1))
+
+
+def median_ms(pipeline: BlockPipeline, tokens: Tensor, patch_indices: Tensor, steps: int, repeats: int = 5) -> float:
+    """Median milliseconds of sampling all blocks with ``steps`` evaluations, after one call as warm-up."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        latents = torch.randn(*patch_indices.shape, 3 * pipeline.network.config.patch_size**2)
+        pipeline(tokens, patch_indices, latents=latents.to(tokens), num_inference_steps=steps)
+        times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times[1:])

@@ -1,4 +1,4 @@
-"""Metric ``rank``: how often the right image ranks first among 100 by its decoded block alone."""
+"""Metric ``rank``: rank of the right image among 100 by its decoded block alone (as RCDM, Bordes et al. 2022)."""
 
 from __future__ import annotations
 
@@ -10,44 +10,53 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from decoders.decoder import Decoder
-from decoders.evaluation.metric import CANDIDATES, INSTRUMENTS, centre_hole, closed_form, draw, pictures, see
+from decoders.evaluation.metric import (
+    CANDIDATES,
+    DECODER_METRICS,
+    centre_hole,
+    encode_blocks,
+    evaluation_images,
+    fit_ridge,
+    sample_blocks,
+)
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA, unpatchify
-from ijepa_viz.probes.factors import share_of
+from ijepa_viz.probes.intervals import accuracy_with_interval
 from ijepa_viz.probes.probe import Split
 
-# The holes that closed-form decoders are fitted on.
+# Number of holes that ridge decoders are fitted on.
 _FIT = 4000
 
 
 @torch.no_grad()
-def embed(model: IJEPA, pixels: Tensor, places: Tensor, batch: int = 100) -> Tensor:
-    """The target encoder on the block's own patches alone, (n, T, 3 p p) in [-1, 1] -> (n, T, D).
+def embed(model: IJEPA, pixels: Tensor, patch_indices: Tensor, batch: int = 100) -> Tensor:
+    """Encode the block's own patches alone with the target encoder, (n, T, 3 p p) in [-1, 1] -> (n, T, D).
 
-    The rest of the image is not computed on: re-encoding a completed image would let the context answer.
+    No other patch enters: in a completed image the context would identify the image.
     """
     parts = []
     for start in range(0, len(pixels), batch):
-        own, where = (t[start : start + batch].to(model.device) for t in (pixels, places))
+        own, indices = (t[start : start + batch].to(model.device) for t in (pixels, patch_indices))
         canvas = own.new_zeros(len(own), model.grid[0] * model.grid[1], own.shape[-1])
-        canvas = canvas.scatter(1, where[..., None].expand_as(own), own)
+        canvas = canvas.scatter(1, indices[..., None].expand_as(own), own)
         patch = math.isqrt(own.shape[-1] // 3)
         drawn = unpatchify(canvas, model.grid, patch) / 2 + 0.5
         if patch != model.config.patch_size:
-            # Patch by patch, so that no resampling mixes a patch with what is not drawn.
+            # Patch by patch: resampling the canvas would mix a patch with the blank around it.
             drawn = drawn.repeat_interleave(model.config.patch_size, 2).repeat_interleave(model.config.patch_size, 3)
             drawn = F.avg_pool2d(drawn, patch)
         images = normalise(drawn)
-        parts.append(model.target_encoder(images, where).float().cpu())
+        parts.append(model.target_encoder(images, indices).float().cpu())
     return torch.cat(parts)
 
 
 def ranks(guesses: Tensor, truths: Tensor, candidates: int = CANDIDATES) -> Tensor:
-    """Where each guess's own truth ranks among ``candidates`` truths of the same set, (n,), 1 is first.
+    """Rank of each guess's own truth among ``candidates`` truths, (n,), from 1; ties count as half a rank.
 
     Args:
-        guesses, truths: (n, F); the order in which they are similar is by cosine, each feature standardised
-            by the truths. n is a multiple of ``candidates``; ties count as half a rank.
+        guesses, truths: (n, F), n a multiple of ``candidates``. Similarity is the cosine of features standardised by
+            the truths.
+        candidates: the set is split into groups of this size.
     """
     mean, std = truths.mean(0), truths.std(0).clamp_min(1e-6)
     guesses, truths = (F.normalize((t - mean) / std, dim=1) for t in (guesses, truths))
@@ -61,44 +70,45 @@ def ranks(guesses: Tensor, truths: Tensor, candidates: int = CANDIDATES) -> Tens
 
 
 def rank_summary(found: Tensor) -> dict[str, Any]:
-    """Mean reciprocal rank, and how often the right one is first with Wilson's 95 % interval."""
+    """Mean reciprocal rank, and the share of rank 1 with its 95 % Wilson interval."""
     return {
         "mean_reciprocal_rank": float((1 / found).mean()),
-        "first_of_100": share_of(int((found == 1).sum()), len(found)),
+        "first_of_100": accuracy_with_interval(int((found == 1).sum()), len(found)),
     }
 
 
-@INSTRUMENTS.register("rank")
+@DECODER_METRICS.register("rank")
 def rank(model: IJEPA, decoder: Decoder, split: Split, count: int = 400) -> dict[str, Any]:
-    """Where the right image ranks among 100, by the decoded block alone, for the target encoder (as RCDM asks).
+    """Rank of the right image among 100 by the target encoder's features of the decoded block alone (as in RCDM).
 
-    One sample an image, all in the same hole. Closed-form decoders stand beside the decoder, because one can be
-    fitted to a model that never trained.
+    One sample an image, all in the same hole. Rows of ridge decoders are the baseline, since one can be fitted to an
+    untrained model as well.
     """
     size, hole = model.config.image_size, centre_hole(model)
-    test = pictures(split("test"), size, count)
+    test = evaluation_images(split("test"), size, count)
     test = test[: len(test) // CANDIDATES * CANDIDATES]
-    train = pictures(split("train"), size, _FIT, seed=1)
+    train = evaluation_images(split("train"), size, _FIT, seed=1)
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
     patch = decoder.network.config.patch_size
-    seen, blind = (see(m, test, hole, patch_size=patch) for m in (model, untrained))
-    ridge, random_ridge = (closed_form(m, see(m, train, hole, patch_size=patch)) for m in (model, untrained))
-    tokens, places = seen.predicted, seen.places
+    blocks, untrained_blocks = (encode_blocks(m, test, hole, patch_size=patch) for m in (model, untrained))
+    ridge, random_ridge = (fit_ridge(m, encode_blocks(m, train, hole, patch_size=patch)) for m in (model, untrained))
+    tokens, patch_indices = blocks.predicted, blocks.patch_indices
     decoded = {
-        "real_pixels": seen.clean,
-        "target_tokens": draw(decoder, seen.target, places, source="target"),
-        "predicted_tokens": draw(decoder, tokens, places),
-        "predicted_pooled": draw(decoder, tokens, places, condition="pooled"),
-        "blur_of_predicted": draw(decoder, tokens, places, num_inference_steps=1),
-        "ridge_predicted": draw(ridge, tokens, places),
-        "ridge_random_init": draw(random_ridge, blind.predicted, places),
-        "another_image": draw(decoder, tokens.roll(1, 0), places),
-        "null": draw(decoder, tokens, places, condition="null"),
+        "real_pixels": blocks.clean,
+        "target_tokens": sample_blocks(decoder, blocks.target, patch_indices, source="target"),
+        "predicted_tokens": sample_blocks(decoder, tokens, patch_indices),
+        "predicted_pooled": sample_blocks(decoder, tokens, patch_indices, conditioning="pooled"),
+        "blur_of_predicted": sample_blocks(decoder, tokens, patch_indices, num_inference_steps=1),
+        "ridge_predicted": sample_blocks(ridge, tokens, patch_indices),
+        "ridge_random_init": sample_blocks(random_ridge, untrained_blocks.predicted, patch_indices),
+        "another_image": sample_blocks(decoder, tokens.roll(1, 0), patch_indices),
+        "null": sample_blocks(decoder, tokens, patch_indices, conditioning="null"),
     }
-    truths = embed(model, seen.clean, places).flatten(1)
+    truths = embed(model, blocks.clean, patch_indices).flatten(1)
     table: dict[str, Any] = {
-        name: rank_summary(ranks(embed(model, pixels, places).flatten(1), truths)) for name, pixels in decoded.items()
+        name: rank_summary(ranks(embed(model, pixels, patch_indices).flatten(1), truths))
+        for name, pixels in decoded.items()
     }
     chance = {"accuracy": 1 / CANDIDATES, "low": 1 / CANDIDATES, "high": 1 / CANDIDATES}
     harmonic = sum(1 / k for k in range(1, CANDIDATES + 1)) / CANDIDATES

@@ -1,7 +1,7 @@
-"""Do decoded blocks look like real ones? A kernel distance and a two-sample test, in an independent network's eyes.
+"""Metric ``realism``: kernel distance and two-sample test between decoded and real blocks.
 
-The features are a small recogniser's, trained here on the same data's real blocks. The distance is of the same form
-as the kernel inception distance, and is not comparable with it.
+The features are of a small classifier, trained on real blocks of the same data. The distance has the form of the kernel
+inception distance (arXiv 1801.01401), but is not comparable with it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ import torch
 from torch import Tensor
 
 from decoders.decoder import Decoder
-from decoders.evaluation.metric import INSTRUMENTS, box_of, centre_hole, draw, pictures, see
-from decoders.evaluation.recogniser import as_images, features_of, train_recogniser
+from decoders.evaluation.classifier import as_images, classifier_features, train_classifier
+from decoders.evaluation.metric import (
+    DECODER_METRICS,
+    box_of,
+    centre_hole,
+    encode_blocks,
+    evaluation_images,
+    sample_blocks,
+)
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import labelled
@@ -21,15 +28,16 @@ from ijepa_viz.probes.probe import Split
 
 
 def kernel_matrix(x: Tensor, y: Tensor) -> Tensor:
-    """(n, F), (m, F) -> (n, m): the cubic polynomial kernel (x y / F + 1)^3."""
+    """Cubic polynomial kernel (x y / F + 1)^3 of (n, F) and (m, F): (n, m)."""
     return (x.double() @ y.double().T / x.shape[1] + 1) ** 3
 
 
 def kernel_distance(gram: Tensor, count: int) -> Tensor:
-    """The unbiased squared maximum mean discrepancy of the first ``count`` against the rest.
+    """Unbiased squared maximum mean discrepancy of the first ``count`` against the rest, (...).
 
     Args:
-        gram: (..., n + m, n + m), the kernel of both sets, side by side.
+        gram: (..., n + m, n + m), kernel of both sets concatenated.
+        count: n.
     """
     rest = gram.shape[-1] - count
     a, b, across = gram[..., :count, :count], gram[..., count:, count:], gram[..., :count, count:]
@@ -41,11 +49,12 @@ def kernel_distance(gram: Tensor, count: int) -> Tensor:
 
 
 def two_sample_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
-    """The kernel distance of two sets of features, and how often shuffled sets are as far apart: the p-value.
+    """Kernel distance of two sets of features, and its p-value by permutation (Gretton et al. 2012).
 
     Args:
         x, y: (n, F) and (m, F).
         permutations: the p-value is never below 1 / (permutations + 1).
+        seed: of the permutations.
     """
     both = torch.cat([x, y])
     gram = kernel_matrix(both, both)
@@ -58,33 +67,33 @@ def two_sample_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0
     return distance, (further + 1) / (permutations + 1)
 
 
-@INSTRUMENTS.register("realism")
+@DECODER_METRICS.register("realism")
 def realism(model: IJEPA, decoder: Decoder, split: Split, train: int = 12000, count: int = 400) -> dict[str, Any]:
-    """Kernel distance (x 1000) of decoded and real blocks in the centre hole; the data must be labelled.
+    """Kernel distance (x 1000) between decoded and real blocks in the centre hole; the data must be labelled.
 
-    ``real_pixels`` is the floor: other real blocks. Real and decoded blocks are never of the same images.
+    ``real_pixels``, other real blocks, is the lower bound. Real and decoded blocks are never of the same images.
     """
     size, hole = model.config.image_size, centre_hole(model)
     block, patch = box_of(hole), decoder.network.config.patch_size
     images, labels = labelled(split("train"), size, train)
-    real = as_images(see(model, normalise(images / 255), hole, patch_size=patch).clean, block)
-    eye = train_recogniser(real, {"label": labels}, {"label": int(labels.max()) + 1}, epochs=6)
-    test = pictures(split("test"), size, 3 * count)
-    seen = see(model, test, hole, patch_size=patch)
+    real = as_images(encode_blocks(model, normalise(images / 255), hole, patch_size=patch).clean, block)
+    classifier = train_classifier(real, {"label": labels}, {"label": int(labels.max()) + 1}, epochs=6)
+    test = evaluation_images(split("test"), size, 3 * count)
+    blocks = encode_blocks(model, test, hole, patch_size=patch)
     third = len(test) // 3
-    reference = features_of(eye, as_images(seen.clean[:third], block))
-    tokens, places = seen.predicted[third:], seen.places[third:]
+    reference = classifier_features(classifier, as_images(blocks.clean[:third], block))
+    tokens, patch_indices = blocks.predicted[third:], blocks.patch_indices[third:]
     own, other = slice(0, third), slice(third, 2 * third)
     decoded = {
-        "real_pixels": seen.clean[third:][other],
-        "predicted_tokens": draw(decoder, tokens[own], places[own]),
-        "predicted_pooled": draw(decoder, tokens[own], places[own], condition="pooled"),
-        "blur_of_predicted": draw(decoder, tokens[own], places[own], num_inference_steps=1),
-        "target_tokens": draw(decoder, seen.target[third:][own], places[own], source="target"),
-        "null": draw(decoder, tokens[own], places[own], condition="null"),
+        "real_pixels": blocks.clean[third:][other],
+        "predicted_tokens": sample_blocks(decoder, tokens[own], patch_indices[own]),
+        "predicted_pooled": sample_blocks(decoder, tokens[own], patch_indices[own], conditioning="pooled"),
+        "blur_of_predicted": sample_blocks(decoder, tokens[own], patch_indices[own], num_inference_steps=1),
+        "target_tokens": sample_blocks(decoder, blocks.target[third:][own], patch_indices[own], source="target"),
+        "null": sample_blocks(decoder, tokens[own], patch_indices[own], conditioning="null"),
     }
     table: dict[str, Any] = {}
     for name, pixels in decoded.items():
-        distance, p = two_sample_test(reference, features_of(eye, as_images(pixels, block)))
+        distance, p = two_sample_test(reference, classifier_features(classifier, as_images(pixels, block)))
         table[name] = {"distance_x_1000": 1000 * distance, "p_value": p}
     return table

@@ -1,4 +1,4 @@
-"""Metric ``retrained-classifier``: what a classifier trained on decoded blocks reads from them."""
+"""Metric ``retrained-classifier``: accuracy of classifiers trained on decoded blocks themselves."""
 
 from __future__ import annotations
 
@@ -7,44 +7,59 @@ from typing import Any
 from tqdm import tqdm
 
 from decoders.decoder import Decoder
-from decoders.evaluation.ground_truth import _MANY, QUESTIONS, SHAPE, _eye, _scenes, _share
-from decoders.evaluation.metric import INSTRUMENTS, draw, see
-from decoders.evaluation.recogniser import as_images, read_out
+from decoders.evaluation.classifier import as_images, predict_logits
+from decoders.evaluation.metric import DECODER_METRICS, encode_blocks, sample_blocks
+from decoders.evaluation.scenes import (
+    BLOCK_SHAPE,
+    MANY_SCENES,
+    SCENE_FACTORS,
+    accuracy,
+    train_and_test_scenes,
+    train_on_pixels,
+)
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.factors import renumbered
+from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
 
 
-@INSTRUMENTS.register("own-eye")
-def own_eye(
+@DECODER_METRICS.register("retrained-classifier")
+def retrained_classifier_accuracy(
     model: IJEPA, decoder: Decoder, split: Split, train: int = 10000, test: int = 1200, epochs: int = 12
 ) -> dict[str, dict[str, Any]]:
-    """What decoded blocks of held-out scenes hold, however unlike real ones they look.
+    """Accuracy of classifiers trained on decoded blocks, one a row, on decoded blocks of held-out scenes.
 
-    ``ground-truth`` asks a recogniser that has seen real blocks only, so it counts poor drawing as a loss. Here each
-    row has a recogniser of its own, trained on blocks decoded in the same way.
+    It measures the information in the samples even where they do not look real. The classifier of ``ground-truth`` is
+    trained on real blocks only, so there poor image quality counts as a loss too.
+
+    Args:
+        model, decoder: a pair. split: of ``menagerie``.
+        train, test: number of scenes. epochs: of each classifier.
 
     Raises:
-        ValueError: pictures without known truth.
+        ValueError: a data set other than ``menagerie``.
     """
-    learned, asked = _scenes(model, split, train, test)
+    train_scenes, scenes = train_and_test_scenes(model, split, train, test)
     patch = decoder.network.config.patch_size
-    known, seen = (see(model, normalise(q.images / 255), q.masks, patch_size=patch) for q in (learned, asked))
-    ways: dict[str, dict[str, Any] | None] = {
+    train_blocks, blocks = (
+        encode_blocks(model, normalise(s.images / 255), s.masks, patch_size=patch) for s in (train_scenes, scenes)
+    )
+    rows: dict[str, dict[str, Any] | None] = {
         "real_pixels": None,
         "predicted_tokens": {},
-        "predicted_pooled": {"condition": "pooled"},
+        "predicted_pooled": {"conditioning": "pooled"},
         "blur_of_predicted": {"num_inference_steps": 1},
     }
-    truth = {name: renumbered(asked, learned, name) for name in QUESTIONS}
+    truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
     table: dict[str, dict[str, Any]] = {}
-    for row, way in tqdm(ways.items(), desc="eyes", unit="eye", disable=train < _MANY):
-        first, second = known.clean, seen.clean
-        if way is not None:
-            # Other noise than the test's, or the eye could learn it.
-            first = draw(decoder, known.predicted, known.places, seed=test, **way)
-            second = draw(decoder, seen.predicted, seen.places, **way)
-        said = read_out(_eye(first, learned, epochs), as_images(second, SHAPE))
-        table[row] = {name: _share(said[name].argmax(1) == truth[name]) for name in QUESTIONS}
+    for row, options in tqdm(rows.items(), desc="classifiers", unit="classifier", disable=train < MANY_SCENES):
+        train_pixels, pixels = train_blocks.clean, blocks.clean
+        if options is not None:
+            # Other noise than the test's, or the classifier could learn it.
+            tokens, indices = train_blocks.predicted, train_blocks.patch_indices
+            train_pixels = sample_blocks(decoder, tokens, indices, seed=test, **options)
+            pixels = sample_blocks(decoder, blocks.predicted, blocks.patch_indices, **options)
+        classifier = train_on_pixels(train_pixels, train_scenes, epochs)
+        logits = predict_logits(classifier, as_images(pixels, BLOCK_SHAPE))
+        table[row] = {name: accuracy(logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS}
     return table

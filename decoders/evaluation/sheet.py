@@ -1,4 +1,4 @@
-"""Held-out completions that nobody picked: the first pictures by index, every control beside them."""
+"""Metric ``sheet``: completions of the first held-out images by index, not selected, with every control."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from decoders.decoder import Decoder
-from decoders.evaluation.metric import INSTRUMENTS, centre_hole
+from decoders.evaluation.metric import DECODER_METRICS, centre_hole
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.source import Source
 from ijepa_viz.figures import sheet_figure
@@ -19,28 +19,28 @@ from ijepa_viz.probes.probe import Split
 ROWS, SAMPLES = 24, 3
 
 
-def first_pictures(source: Source, size: int, count: int) -> Tensor:
-    """(n, 3, size, size) in [0, 1]: the source's first pictures."""
+def first_images(source: Source, size: int, count: int) -> Tensor:
+    """First ``count`` images of the source, (n, 3, size, size) in [0, 1]."""
     return torch.from_numpy(arrays(source, size)[:count].copy()).permute(0, 3, 1, 2) / 255
 
 
 def columns(decoder: Decoder, own: Prediction, other: Prediction) -> dict[str, tuple[str, Tensor]]:
-    """What a row of the sheet shows: title -> (kind, picture)."""
+    """Columns of one row: title -> (kind of :data:`ijepa_viz.figures.completion.BOX`, picture (3, H, W))."""
     samples = decoder.sample(own, SAMPLES).on(own.image)
     drawn = {f"sample {i + 1}": ("predicted", picture) for i, picture in enumerate(samples)}
-    drawn["its average"] = ("predicted", decoder.sample(own, 1, condition="pooled").on(own.image)[0])
+    drawn["its average"] = ("predicted", decoder.sample(own, 1, conditioning="pooled").on(own.image)[0])
     drawn["one step"] = ("predicted", decoder.sample(own, 1, steps=1).on(own.image)[0])
     swapped = own.replaced(other.predicted)
     drawn["next image's"] = ("control", decoder.sample(swapped, 1).on(own.image)[0])
-    drawn["nothing"] = ("control", decoder.sample(own, 1, condition="null").on(own.image)[0])
+    drawn["nothing"] = ("control", decoder.sample(own, 1, conditioning="null").on(own.image)[0])
     drawn["target"] = ("target", decoder.sample(own, 1, source="target").on(own.image)[0])
     return drawn
 
 
-@INSTRUMENTS.register("sheet")
+@DECODER_METRICS.register("sheet")
 def sheet(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
-    """The first 24 pictures of the test split, the hole in their middle: ``--figure FILE`` writes the sheet."""
-    images = first_pictures(split("test"), model.config.image_size, ROWS)
+    """Complete the centre of the first 24 test images; ``--figure FILE`` writes the sheet."""
+    images = first_images(split("test"), model.config.image_size, ROWS)
     hole = centre_hole(model)
     predictions = [predict(model, image, hole) for image in images]
     following = [*predictions[1:], predictions[0]]

@@ -1,4 +1,4 @@
-"""The decoder networks, one file each."""
+"""Decoder networks, one file each."""
 
 from decoders.networks.network import NETWORKS, BlockNetwork, build_network, name_of, read_network
 from ijepa_viz.registry import import_files

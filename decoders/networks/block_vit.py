@@ -1,5 +1,5 @@
-"""Plain ViTs over the patches of one hole: a denoiser (in the spirit of DiT, arXiv 2212.09748), and its
-deterministic twin, which shows what a squared error cannot.
+"""Plain ViTs over the patches of one hole: a denoiser in the manner of DiT (arXiv 2212.09748), and the same network
+trained by squared error, the deterministic baseline.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from decoders.networks.network import NETWORKS, NULL, TOKENS, BlockNetwork
+from decoders.networks.network import NETWORKS, BlockNetwork, Conditioning
 from ijepa_viz.masks import Grid
 from ijepa_viz.models import patchify, sincos_positions, unpatchify
 from ijepa_viz.models.attention import attend
 
 
 class _Layer(nn.Module):
-    """Attention and MLP, modulated by a vector that all layers share plus one of their own."""
+    """Attention and MLP, modulated by a vector common to all layers plus a learned offset of its own (adaLN-single)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _Layer(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(6, width))
 
     def forward(self, x: Tensor, shared: Tensor) -> Tensor:
-        """X (B, T, W), shared (B, 6, W) -> (B, T, W)."""
+        """Tokens ``x`` (B, T, W), shared modulation (B, 6, W) -> (B, T, W)."""
         batch, length, width = x.shape
         shift1, scale1, gate1, shift2, scale2, gate2 = (shared + self.modulation)[:, :, None].unbind(1)
         h = self.norm1(x) * (1 + scale1) + shift1
@@ -43,32 +43,36 @@ class _Layer(nn.Module):
         return x + gate2 * self.fc2(F.gelu(self.fc1(h), approximate="tanh"))
 
 
-class _Refine(nn.Module):
-    """Convolutions over the hole as one picture, so that patches agree across their borders.
+class SeamRefiner(nn.Module):
+    """Convolutions over the hole as one picture, which remove seams between patches.
 
-    The picture is the hole's bounding box, and its cost grows with the hole. Outside the hole every layer is zero, so
-    a hole is drawn alike whatever its shape and whatever else is in the batch.
+    The picture is the hole's bounding box, so the cost grows with the hole. Every layer is zero outside the hole, so
+    the result depends neither on the box nor on the other holes of the batch.
+
+    Args:
+        columns: of the grid. patch_size: in pixels. width: W, of the conditioning vector.
+        channels: of the convolutions.
     """
 
     def __init__(self, columns: int, patch_size: int, width: int, channels: int) -> None:
         super().__init__()
         self.columns, self.patch_size = columns, patch_size
-        self.first = nn.Conv2d(7, channels, 3, padding=1)  # guess, noisy pixels, and which are in the hole
+        self.first = nn.Conv2d(7, channels, 3, padding=1)  # estimate, noisy pixels, and the hole's mask
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.last = nn.Conv2d(channels, 3, 3, padding=1)
         self.modulate = nn.Linear(width, 2 * channels)
-        for parameter in (*self.last.parameters(), *self.modulate.parameters()):  # it begins by changing nothing
+        for parameter in (*self.last.parameters(), *self.modulate.parameters()):  # zero output at initialisation
             nn.init.zeros_(parameter)
 
-    def forward(self, guess: Tensor, noisy: Tensor, places: Tensor, vector: Tensor) -> Tensor:
-        """What to add to ``guess``: (B, T, 3 p p) twice, (B, T), (B, W) -> (B, T, 3 p p)."""
-        row, col = places // self.columns, places % self.columns
+    def forward(self, estimate: Tensor, noisy: Tensor, patch_indices: Tensor, vector: Tensor) -> Tensor:
+        """Residual of ``estimate``: (B, T, 3 p p), (B, T, 3 p p), (B, T), (B, W) -> (B, T, 3 p p)."""
+        row, col = patch_indices // self.columns, patch_indices % self.columns
         row, col = row - row.amin(1, keepdim=True), col - col.amin(1, keepdim=True)
-        # With shapes alone (decoders.training.plan), a strip of T patches costs what a rectangle of them does.
-        box = (1, places.shape[1]) if places.is_meta else (int(row.max()) + 1, int(col.max()) + 1)
+        # On the meta device (decoders.training.plan) the extent is unknown; a strip of T patches costs the same.
+        box = (1, patch_indices.shape[1]) if patch_indices.is_meta else (int(row.max()) + 1, int(col.max()) + 1)
         index = row * box[1] + col
         inside = torch.ones_like(noisy[..., : self.patch_size**2])
-        parts = torch.cat([guess.to(noisy), noisy, inside], dim=-1)  # (B, T, 7 p p)
+        parts = torch.cat([estimate.to(noisy), noisy, inside], dim=-1)  # (B, T, 7 p p)
         canvas = parts.new_zeros(len(parts), box[0] * box[1], parts.shape[-1])
         canvas = canvas.scatter(1, index[..., None].expand_as(parts), parts)
         image = unpatchify(canvas, box, self.patch_size).contiguous(memory_format=torch.channels_last)
@@ -82,12 +86,12 @@ class _Refine(nn.Module):
 
 @NETWORKS.register("block-vit")
 class BlockViT(BlockNetwork):
-    """The primary decoder: predicts the clean pixels of hidden patches from noisy ones, holes of any shape.
+    """Denoising ViT, the primary decoder: clean pixels of hidden patches from noisy ones, holes of any shape.
 
     Args:
-        grid: (rows, cols), patch_size: in pixels, feature_width: D, of the I-JEPA it reads.
-        width, depth, heads: the denoiser's ViT.
-        refine: channels of the convolutions that smooth the borders between patches; 0 leaves them out.
+        grid: (rows, cols), patch_size: in pixels, feature_width: D, of the I-JEPA.
+        width, depth, heads: of the ViT.
+        refine: channels of the :class:`SeamRefiner`; 0 omits it.
     """
 
     @register_to_config
@@ -108,6 +112,7 @@ class BlockViT(BlockNetwork):
         self.pixels_in = nn.Linear(pixels, width)
         self.tokens_in = nn.Linear(feature_width, width)
         self.pooled_in = nn.Linear(feature_width, width)
+        # Named as in the weights saved so far: of conditioning, and of the tokens' source.
         self.mode = nn.Embedding(3, width)
         self.kind = nn.Embedding(2, width)
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
@@ -119,45 +124,57 @@ class BlockViT(BlockNetwork):
         for module in (self.modulate, self.last, self.pixels_out):  # AdaLN-Zero
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
-        self.smooth = _Refine(grid[1], patch_size, width, refine) if refine else None
+        self.smooth = SeamRefiner(grid[1], patch_size, width, refine) if refine else None
         nn.init.normal_(self.mode.weight, std=0.02)
         nn.init.normal_(self.kind.weight, std=0.02)
 
     def forward(
-        self, noisy: Tensor, sigma: Tensor, places: Tensor, condition: Tensor, mode: Tensor, kind: Tensor
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        patch_indices: Tensor,
+        tokens: Tensor,
+        conditioning: Tensor,
+        token_source: Tensor,
     ) -> Tensor:
-        """One denoising step: as :meth:`BlockNetwork.forward`."""
-        features = self.standardise(condition, kind)
-        by_token = self.tokens_in(features) * (mode == TOKENS)[:, None, None]
-        pooled = self.pooled_in(features.mean(1)) * (mode != NULL)[:, None]
-        vector = self.time(_time_features(sigma)) + pooled + self.mode(mode)
-        vector = vector + self.kind(kind) * (mode != NULL)[:, None]
+        """Implement :meth:`BlockNetwork.forward`."""
+        features = self.standardise(tokens, token_source)
+        by_token = self.tokens_in(features) * (conditioning == Conditioning.TOKENS)[:, None, None]
+        pooled = self.pooled_in(features.mean(1)) * (conditioning != Conditioning.NULL)[:, None]
+        vector = self.time(_time_features(sigma)) + pooled + self.mode(conditioning)
+        vector = vector + self.kind(token_source) * (conditioning != Conditioning.NULL)[:, None]
         vector = F.silu(vector)
-        x = self.pixels_in(noisy) + self.positions[places] + by_token
+        x = self.pixels_in(noisy) + self.positions[patch_indices] + by_token
         shared = self.modulate(vector).view(len(x), 6, -1)
         for layer in self.layers:
             x = layer(x, shared)
         shift, scale = self.last(vector)[:, None].chunk(2, dim=-1)
-        guess = self.pixels_out(self.norm(x) * (1 + scale) + shift)
-        return guess if self.smooth is None else guess + self.smooth(guess, noisy, places, vector)
+        estimate = self.pixels_out(self.norm(x) * (1 + scale) + shift)
+        return estimate if self.smooth is None else estimate + self.smooth(estimate, noisy, patch_indices, vector)
 
 
 @NETWORKS.register("squared-error")
 class SquaredErrorViT(BlockViT):
-    """The same network without noise, trained by squared error: the mean of all that fits, which is a blur."""
+    """The same network without noise, trained by squared error: the conditional mean, which is blurred."""
 
     stochastic = False
 
     def forward(
-        self, noisy: Tensor, sigma: Tensor, places: Tensor, condition: Tensor, mode: Tensor, kind: Tensor
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        patch_indices: Tensor,
+        tokens: Tensor,
+        conditioning: Tensor,
+        token_source: Tensor,
     ) -> Tensor:
-        """As :meth:`BlockNetwork.forward`; ``noisy`` and ``sigma`` are not read."""
-        blank, most = torch.zeros_like(noisy), torch.ones_like(sigma)
-        return super().forward(blank, most, places, condition, mode, kind)
+        """Implement :meth:`BlockNetwork.forward`; ``noisy`` and ``sigma`` are not read."""
+        zeros, ones = torch.zeros_like(noisy), torch.ones_like(sigma)
+        return super().forward(zeros, ones, patch_indices, tokens, conditioning, token_source)
 
 
 def _time_features(sigma: Tensor) -> Tensor:
-    """(B,) -> (B, 128) sines and cosines of the noise level."""
+    """Sines and cosines of the noise level, (B,) -> (B, 128)."""
     frequency = torch.exp(torch.linspace(0, math.log(1000.0), 64, device=sigma.device))
     angle = sigma[:, None] * frequency * 2 * math.pi / 10
     return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -1,7 +1,7 @@
-"""The decoder family: what every network that draws a hidden block has in common, and their registry.
+"""Common interface of the decoder networks, and their registry.
 
-A network never sees an image. It gets noisy pixels of hidden patches, their places, and the representation
-to decode; it returns the clean pixels it expects. A new decoder is one file with one registered class.
+A network is given noisy pixels of hidden patches, their patch indices and the tokens to decode, and returns its
+estimate of the clean pixels. No image is among its inputs. A new decoder is one file with one registered class.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -22,24 +23,46 @@ from ijepa_viz.registry import Registry
 from ijepa_viz.runtime.files import read_json
 from ijepa_viz.runtime.tensors import read_into
 
-# How the condition enters: not at all, as its average (the paper's setting), or token by token.
-NULL, POOLED, TOKENS = 0, 1, 2
 
-MODES = {"null": NULL, "pooled": POOLED, "tokens": TOKENS}
+class _Named(IntEnum):
+    """Integers, as tensors hold them, with lower-case names for users."""
 
-# Whose representation it is.
-PREDICTED, TARGET = 0, 1
+    @classmethod
+    def from_name(cls, name: str) -> Self:
+        """Member of a lower-case name: ``Conditioning.from_name("pooled")``.
 
-KINDS = {"predicted": PREDICTED, "target": TARGET}
+        Raises:
+            ValueError: an unknown name; the message lists the known ones.
+        """
+        names = {member.name.lower(): member for member in cls}
+        if name not in names:
+            raise ValueError(f"The {cls.__name__} {name!r} is unknown; there are {', '.join(names)}.")
+        return names[name]
+
+
+class Conditioning(_Named):
+    """How tokens condition a network: not at all, as the block's average (the paper's setting), or token by token."""
+
+    NULL = 0
+    POOLED = 1
+    TOKENS = 2
+
+
+class TokenSource(_Named):
+    """Network that the tokens come from: the predictor or the target encoder."""
+
+    PREDICTED = 0
+    TARGET = 1
 
 
 @dataclass(frozen=True)
-class Conditioning:
-    """What a decoder's training blocks were conditioned on, as shares of all blocks.
+class ConditioningShares:
+    """Conditioning of the training blocks, as shares of all blocks.
 
     Attributes:
-        pooled: on the average of the block's tokens. null: on nothing. The rest: token by token.
-        targets: on the target encoder's tokens. The rest: on the predictor's.
+        pooled: share with :attr:`Conditioning.POOLED`. null: with :attr:`Conditioning.NULL`. The rest has
+            :attr:`Conditioning.TOKENS`.
+        targets: share with tokens of the target encoder. The rest has predicted ones.
     """
 
     pooled: float = 0.2
@@ -48,11 +71,14 @@ class Conditioning:
 
 
 class BlockNetwork(ModelMixin, ConfigMixin):
-    """Base of the networks: stores the statistics that its conditions are standardised with.
+    """Base class of the networks; holds the mean and standard deviation that tokens are standardised with.
+
+    Args:
+        feature_width: D, of the I-JEPA.
 
     Attributes:
-        stochastic: False where neither noise nor its level is read: one forward pass is the picture,
-            and all samples are alike.
+        stochastic: False where neither noise nor its level is read: one forward pass is the result, and all samples
+            are identical.
     """
 
     stochastic = True
@@ -61,33 +87,39 @@ class BlockNetwork(ModelMixin, ConfigMixin):
         super().__init__()
         self.feature_mean: Tensor
         self.feature_std: Tensor
-        # Feature by feature, never LayerNormed: a condition's norm carries the predictor's confidence.
-        # Row 0 is for predictions, row 1 for targets.
+        # Feature by feature, never LayerNormed: a predicted token's norm carries the predictor's confidence.
+        # Row 0 is for predicted tokens, row 1 for target tokens.
         self.register_buffer("feature_mean", torch.zeros(2, feature_width))
         self.register_buffer("feature_std", torch.ones(2, feature_width))
 
     @property
     def grid(self) -> Grid:
-        """(rows, cols) of the I-JEPA it reads."""
+        """(rows, cols) of patches of the I-JEPA."""
         rows, cols = self.config.grid
         return rows, cols
 
-    def standardise(self, condition: Tensor, kind: Tensor) -> Tensor:
-        """(B, T, D) tokens of ``kind`` (B,) on the scale the network was trained with."""
-        return (condition - self.feature_mean[kind][:, None]) / self.feature_std[kind][:, None]
+    def standardise(self, tokens: Tensor, token_source: Tensor) -> Tensor:
+        """Tokens (B, T, D) of ``token_source`` (B,), standardised by the statistics of that source."""
+        return (tokens - self.feature_mean[token_source][:, None]) / self.feature_std[token_source][:, None]
 
     def forward(
-        self, noisy: Tensor, sigma: Tensor, places: Tensor, condition: Tensor, mode: Tensor, kind: Tensor
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        patch_indices: Tensor,
+        tokens: Tensor,
+        conditioning: Tensor,
+        token_source: Tensor,
     ) -> Tensor:
-        """What the clean pixels are expected to be.
+        """Estimate the clean pixels.
 
         Args:
             noisy: (B, T, 3 p p), (1 - sigma) clean + sigma noise, clean in [-1, 1].
-            sigma: (B,) in (0, 1].
-            places: (B, T) int64, patch indices on the grid.
-            condition: (B, T, D), predicted or target tokens.
-            mode: (B,) int64, NULL, POOLED or TOKENS.
-            kind: (B,) int64, PREDICTED or TARGET.
+            sigma: (B,) in (0, 1], noise levels.
+            patch_indices: (B, T) int64, on the grid.
+            tokens: (B, T, D), predicted or target tokens.
+            conditioning: (B,) int64, of :class:`Conditioning`.
+            token_source: (B,) int64, of :class:`TokenSource`.
 
         Returns:
             (B, T, 3 p p).
@@ -96,16 +128,16 @@ class BlockNetwork(ModelMixin, ConfigMixin):
 
 
 class ClosedForm(BlockNetwork):
-    """A network that is solved for instead of trained step by step."""
+    """Base class of networks that are solved in closed form instead of trained by gradient steps."""
 
     stochastic = False
 
-    def accumulate(self, places: Tensor, condition: Tensor, kind: int, clean: Tensor) -> None:
-        """Take in one batch: (B, T), (B, T, D), PREDICTED or TARGET, and pixels (B, T, 3 p p)."""
+    def accumulate(self, patch_indices: Tensor, tokens: Tensor, token_source: TokenSource, clean: Tensor) -> None:
+        """Add one batch: patch indices (B, T), tokens (B, T, D) of one source, and pixels (B, T, 3 p p)."""
         raise NotImplementedError
 
     def solve(self) -> None:
-        """Set the weights from all that was taken in."""
+        """Set the weights from all accumulated batches."""
         raise NotImplementedError
 
 
@@ -116,12 +148,12 @@ NETWORKS: Registry[Any] = Registry("decoder")
 def build_network(
     name: str, grid: Grid, patch_size: int, feature_width: int, options: Mapping[str, Any]
 ) -> BlockNetwork:
-    """A new network of the family.
+    """Build a registered network, with initial weights.
 
     Args:
         name: in :data:`NETWORKS`.
-        grid, patch_size, feature_width: of the I-JEPA it is to read.
-        options: its own sizes; the arguments of its class.
+        grid, patch_size, feature_width: of the I-JEPA whose tokens are decoded.
+        options: further arguments of its class.
 
     Raises:
         ValueError: an unknown name or option; the message names the nearest.
@@ -137,7 +169,7 @@ def build_network(
 
 
 def name_of(network: BlockNetwork) -> str:
-    """The registered name of a network's class."""
+    """Registered name of a network's class."""
     return next(name for name, kind in NETWORKS.items() if kind is type(network))
 
 
@@ -145,11 +177,11 @@ NETWORK_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def read_network(folder: Path, digest: str | None = None) -> BlockNetwork:
-    """A network from the folder that diffusers' ``save_pretrained`` writes, every name and shape checked.
+    """Read a network from the folder that diffusers' ``save_pretrained`` writes; every name and shape is checked.
 
     Args:
         folder: with ``config.json`` and the weights.
-        digest: the weights' sha256, where it is known.
+        digest: sha256 of the weights; None is not checked.
 
     Raises:
         FileNotFoundError: a file is missing. ValueError: a damaged file, or one that fits no network.

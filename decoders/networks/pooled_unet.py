@@ -1,7 +1,7 @@
-"""The decoder of the paper's figure 6, small: an RCDM-like U-Net that gets one vector for the whole block.
+"""Small version of the decoder of the paper's figure 6: an RCDM-like U-Net conditioned on one vector for the block.
 
-As RCDM (Bordes et al. 2022, section 3), a linear map of the representation joins the time embedding of a
-convolutional U-Net. Unlike RCDM it draws the block only, not the whole image, and is told where the block is.
+As in RCDM (Bordes et al. 2022, section 3), a linear map of the representation is added to the time embedding of a
+convolutional U-Net. Unlike RCDM it generates the block only, not the whole image, and is given the block's position.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from diffusers import UNet2DModel
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from decoders.networks.network import NETWORKS, NULL, BlockNetwork
+from decoders.networks.network import NETWORKS, BlockNetwork, Conditioning
 from ijepa_viz.masks import Grid
 from ijepa_viz.models import sincos_positions
 
 
 @NETWORKS.register("pooled-unet")
 class PooledUNet(BlockNetwork):
-    """A U-Net over the hole's bounding box; token-wise conditions are averaged, so both modes are one.
+    """U-Net over the hole's bounding box; tokens are averaged, so ``TOKENS`` and ``POOLED`` are the same.
 
     Args:
-        grid: (rows, cols), patch_size: in pixels, feature_width: D, of the I-JEPA it reads.
-        channels: of each resolution; every one halves the last, and the box is padded to divide.
+        grid: (rows, cols), patch_size: in pixels, feature_width: D, of the I-JEPA.
+        channels: of each resolution, each half the one before; the box is padded to be divisible.
         layers: residual blocks a resolution.
     """
 
@@ -41,7 +41,7 @@ class PooledUNet(BlockNetwork):
         self.register_buffer("positions", sincos_positions(vector, grid)[0], persistent=False)
         self.pooled_in = nn.Linear(feature_width, vector)
         self.null = nn.Parameter(torch.zeros(vector))
-        self.kind = nn.Embedding(2, vector)
+        self.kind = nn.Embedding(2, vector)  # of the tokens' source; named as in the weights saved so far
         down = ["DownBlock2D"] * (len(channels) - 1) + ["AttnDownBlock2D"]
         self.unet = UNet2DModel(
             in_channels=3,
@@ -58,14 +58,20 @@ class PooledUNet(BlockNetwork):
         )
 
     def forward(
-        self, noisy: Tensor, sigma: Tensor, places: Tensor, condition: Tensor, mode: Tensor, kind: Tensor
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        patch_indices: Tensor,
+        tokens: Tensor,
+        conditioning: Tensor,
+        token_source: Tensor,
     ) -> Tensor:
-        """As :meth:`BlockNetwork.forward`."""
-        known = (mode != NULL)[:, None]
-        pooled = self.standardise(condition, kind).mean(1)
-        vector = torch.where(known, self.pooled_in(pooled) + self.kind(kind), self.null)
-        vector = vector + self.positions[places].mean(1)
-        cells, shape = self._box(places)
+        """Implement :meth:`BlockNetwork.forward`."""
+        conditional = (conditioning != Conditioning.NULL)[:, None]
+        pooled = self.standardise(tokens, token_source).mean(1)
+        vector = torch.where(conditional, self.pooled_in(pooled) + self.kind(token_source), self.null)
+        vector = vector + self.positions[patch_indices].mean(1)
+        cells, shape = self._box(patch_indices)
         patch = self.config.patch_size
         canvas = noisy.new_zeros(len(noisy), shape[0] * shape[1], noisy.shape[-1])
         canvas = canvas.scatter(1, cells[..., None].expand_as(noisy), noisy)
@@ -75,11 +81,11 @@ class PooledUNet(BlockNetwork):
         drawn = drawn.view(-1, 3, shape[0], patch, shape[1], patch).permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(2)
         return drawn.gather(1, cells[..., None].expand_as(noisy))
 
-    def _box(self, places: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Each patch's index in a box of (rows, cols) patches that holds any of these holes."""
-        rows, cols = places // self.grid[1], places % self.grid[1]
+    def _box(self, patch_indices: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Index of each patch in the smallest box that holds every hole of the batch, (B, T), and its (rows, cols)."""
+        rows, cols = patch_indices // self.grid[1], patch_indices % self.grid[1]
         rows, cols = rows - rows.amin(1, keepdim=True), cols - cols.amin(1, keepdim=True)
-        # Its sides in pixels must divide by the U-Net's strides.
+        # The U-Net's strides must divide the box's sides in pixels.
         divisor = 2 ** (len(self.config.channels) - 1)
         step = next(k for k in range(1, divisor + 1) if k * self.config.patch_size % divisor == 0)
         shape = [-(-(int(side.max()) + 1) // step) * step for side in (rows, cols)]

@@ -1,1 +1,1 @@
-"""The training of decoders: batches, trainer, and the plan of what it will take."""
+"""Training of decoders: batches, trainer, and the computed plan of memory and GPU-hours."""

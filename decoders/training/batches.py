@@ -1,4 +1,4 @@
-"""A decoder's training batches: functions of (seed, step), divided among processes, cached where wanted."""
+"""Training batches of a decoder: functions of (seed, step), divided among processes, optionally cached on disk."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from decoders.blocks import Blocks, blocks_of
 from decoders.config import DecoderTrainConfig
-from decoders.networks.network import PREDICTED, TARGET, BlockNetwork
+from decoders.networks.network import BlockNetwork, TokenSource
 from ijepa_viz import masks as mask_samplers
-from ijepa_viz.data.batches import ReadAhead, open_pictures
+from ijepa_viz.data.batches import Prefetcher, open_images
 from ijepa_viz.data.transforms import Crops, normalise
 from ijepa_viz.data.unreadable import open_readable
 from ijepa_viz.masks import Masks
@@ -24,17 +24,18 @@ from ijepa_viz.runtime.tensors import fingerprint, read_tensors, write_tensors
 
 
 class BlockSource:
-    """Where a decoder's batches come from.
+    """Batches of hidden blocks for training.
 
     Args:
         config: of the training.
-        ijepa: frozen; its device does the work.
-        folder: of the run; cached features live there.
-        process, processes: which of how many the batch is divided among. Crops and holes are drawn for the whole.
+        ijepa: frozen; computes the tokens, on its device.
+        folder: of the run, for cached features.
+        process, processes: rank and number of the processes that the batch is divided among. Crops and holes are
+            drawn for the whole batch.
 
     Raises:
-        ValueError: an encoder without a predictor, a batch that does not divide among the processes, or (in
-            ``pictures``) fewer pictures than a batch.
+        ValueError: an encoder without a predictor, a batch size that is not divisible by the processes, or (in
+            ``pictures``) fewer images than a batch.
     """
 
     def __init__(
@@ -49,20 +50,20 @@ class BlockSource:
         self._mine = slice(process * size // processes, (process + 1) * size // processes)
         source = open_readable(config.data.source)
         self.count = len(source)
-        self._images = open_pictures(source, ijepa.config.image_size, config.data.keep, config.data.workers)
-        self._pictures = ReadAhead(self.pictures, ijepa.device)
-        # Features of another model, data set, crop or hole never pass for these.
+        self._images = open_images(source, ijepa.config.image_size, config.data.keep, config.data.workers)
+        self._pictures = Prefetcher(self.pictures, ijepa.device)
+        # The key is of everything that features depend on: model, data set, crops, holes, and the share of the batch.
         data = asdict(replace(config.data, workers=None))
-        told = [fingerprint(ijepa), data, asdict(config.hole), config.run.seed, size, process, processes]
-        key = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+        identity = [fingerprint(ijepa), data, asdict(config.hole), config.run.seed, size, process, processes]
+        key = hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
         self.cache = folder / f"features-{key}" if config.data.cached_batches else None
 
     def generator(self, step: int) -> torch.Generator:
-        """The source of randomness of one step."""
+        """Random generator of one step."""
         return torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + step)
 
     def pictures(self, step: int) -> tuple[Tensor, Masks]:
-        """This process's share of step ``step``: normalised crops (b, 3, H, W) and their holes."""
+        """Normalised crops (b, 3, H, W) and masks of step ``step``, this process's share."""
         config = self.config
         count = config.optimization.batch_size
         generator = self.generator(step)
@@ -82,32 +83,35 @@ class BlockSource:
         return normalise(pixels), masks[self._mine]
 
     def mine(self, drawn: Tensor) -> Tensor:
-        """This process's share of what was drawn for every block of a batch: (B, ...) -> (b, ...)."""
+        """Select this process's share of values of all blocks of a batch, (B, ...) -> (b, ...)."""
         targets = self.config.hole.targets
         return drawn[self._mine.start * targets : self._mine.stop * targets].to(self.ijepa.device)
 
     def blocks(self, step: int) -> Blocks:
-        """This process's blocks of step ``step``, from the cache where there is one."""
+        """Blocks of step ``step``, this process's share, from the cache if there is one."""
         if self.cache is None:
             return self._compute(step)
         number = step % self.config.data.cached_batches
         path = self.cache / f"batch-{number:06d}.safetensors"
         if not path.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
-            made = self._compute(number)
-            half = {f.name: getattr(made, f.name) for f in fields(made)}
-            write_tensors(path, {n: t.half() if t.is_floating_point() else t for n, t in half.items()})
-        return Blocks(**read_tensors(path)).to(self.ijepa.device)
+            blocks = self._compute(number)
+            tensors = {f.name: getattr(blocks, f.name) for f in fields(blocks)}
+            write_tensors(path, {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()})
+        tensors = read_tensors(path)
+        if "places" in tensors:  # as 0.1.0 wrote it
+            tensors["patch_indices"] = tensors.pop("places")
+        return Blocks(**tensors).to(self.ijepa.device)
 
     def _compute(self, step: int) -> Blocks:
         return blocks_of(self.ijepa, *self._pictures(step), self.config.data.patch_size)
 
     def measure(self, network: BlockNetwork, accelerator: Accelerator, batches: int = 8) -> None:
-        """Fill the network's standardisation, from all processes' blocks of the first batches."""
-        seen = [self.blocks(i) for i in range(batches)]
-        for kind, name in ((PREDICTED, "predicted"), (TARGET, "target")):
-            tokens = torch.cat([getattr(blocks, name).flatten(0, 1) for blocks in seen])
+        """Set the network's mean and standard deviation of tokens, from all processes' blocks of the first batches."""
+        measured = [self.blocks(i) for i in range(batches)]
+        for source in TokenSource:
+            tokens = torch.cat([getattr(blocks, source.name.lower()).flatten(0, 1) for blocks in measured])
             mean = accelerator.reduce(tokens.mean(0), "mean")
-            network.feature_mean[kind] = mean
+            network.feature_mean[source] = mean
             variance = accelerator.reduce((tokens - mean).square().mean(0), "mean")
-            network.feature_std[kind] = variance.sqrt().clamp_min(1e-4)
+            network.feature_std[source] = variance.sqrt().clamp_min(1e-4)

@@ -1,7 +1,7 @@
-"""What a decoder's training will need before it starts: memory, arithmetic, GPU-hours.
+"""Plan of a decoder's training: memory, FLOPs and GPU-hours, computed before it starts.
 
 ``python -m decoders.training.plan --fname CONFIG.yaml --gpus 8 --tflops 400 [KEY=VALUE ...]``. Everything is computed
-on torch's meta device: nothing is downloaded and no weight is ever allocated.
+on torch's meta device: nothing is downloaded and no weights are allocated.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.runtime import config_files
 
-# Weights, gradients, two moments and the average, in float32.
+# Weights, gradients, two moments of AdamW and the EMA, in float32.
 _BYTES_TRAINED, _BYTES_FROZEN = 5 * 4, 4
 
 
 def sizes_of(name: str) -> ModelConfig:
-    """The sizes of an I-JEPA; those of a published one without fetching it.
+    """Config of an I-JEPA; that of a published one without downloading it.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_model``.
@@ -43,7 +43,7 @@ def sizes_of(name: str) -> ModelConfig:
 
 
 def _holes(config: DecoderTrainConfig, sizes: ModelConfig) -> Masks:
-    """One batch's holes, of average size."""
+    """Masks of one batch, with blocks of average size."""
     scale = sum(config.hole.scale) / 2
     return mask_samplers.sample(
         "multiblock",
@@ -58,16 +58,15 @@ def _holes(config: DecoderTrainConfig, sizes: ModelConfig) -> Masks:
 
 
 def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: float) -> dict[str, Any]:
-    """The needs of a run.
+    """Compute the memory, FLOPs and GPU-hours of a run.
 
     Args:
         config: of the training. sizes: of the I-JEPA.
-        gpus: among which the batch is divided.
-        tflops: what one of them reaches in practice, in 10^12 operations a second; a bf16 rate of
-            990 (H100) at 40 % is 400.
+        gpus: number of GPUs that the batch is divided among.
+        tflops: sustained rate of one GPU, in 10^12 operations a second; 40 % of an H100's 990 in bf16 is 400.
 
     Returns:
-        Numbers by name: parameters, operations an image, hours, and gigabytes a GPU.
+        Numbers by name: parameters, FLOPs an image, hours, and gigabytes a GPU.
     """
     masks = _holes(config, sizes)
     with torch.device("meta"):
@@ -82,8 +81,11 @@ def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: floa
             ijepa.target_encoder(images)
         batch = config.optimization.batch_size // gpus
         blocks, length = batch * config.hole.targets, masks.targets.shape[2]
-        kept = _Kept(network)
-        with FlopCounterMode(display=False) as drawn, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda t: t):
+        activations = _SavedActivations(network)
+        with (
+            FlopCounterMode(display=False) as trained,
+            torch.autograd.graph.saved_tensors_hooks(activations.pack, lambda t: t),
+        ):
             network(
                 torch.zeros(blocks, length, 3 * patch**2),
                 torch.zeros(blocks),
@@ -93,7 +95,7 @@ def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: floa
                 torch.zeros(blocks, dtype=torch.long),
             )
     steps, size = config.optimization.steps, config.optimization.batch_size
-    decoder_flops = 3 * drawn.get_total_flops() / batch
+    decoder_flops = 3 * trained.get_total_flops() / batch
     encoded = min(steps, config.data.cached_batches or steps) * size
     total = frozen.get_total_flops() * encoded + decoder_flops * steps * size
     counts = [sum(p.numel() for p in module.parameters()) for module in (ijepa, network)]
@@ -110,18 +112,18 @@ def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: floa
         "days": total / (tflops * 1e12) / gpus / 86400,
         "gb_ijepa": counts[0] * _BYTES_FROZEN / 1e9 + passing / 1e9,
         "gb_decoder_and_optimizer": counts[1] * _BYTES_TRAINED / 1e9,
-        "gb_decoder_activations_bf16": kept.total / 2 / 1e9,
+        "gb_decoder_activations_bf16": activations.total / 2 / 1e9,
         "gb_cached_features": _cache_bytes(config, sizes, length, patch) / 1e9,
     }
 
 
-class _Kept:
-    """Counts what autograd keeps for the backward pass, each storage once; the weights are counted elsewhere."""
+class _SavedActivations:
+    """Count of the bytes that autograd saves for the backward pass: each storage once, weights left out."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         self.total = 0
         self.seen = {p.untyped_storage()._cdata for p in network.parameters()}
-        self.alive: list[Tensor] = []  # a storage's address is only its own while it lives
+        self.alive: list[Tensor] = []  # an address is unique only while its storage is alive
 
     def pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -140,11 +142,13 @@ def _cache_bytes(config: DecoderTrainConfig, sizes: ModelConfig, length: int, pa
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m decoders.training.plan", description="What a decoder's training needs."
+        prog="python -m decoders.training.plan", description="Compute the memory and GPU-hours of a decoder's training."
     )
     parser.add_argument("--fname", required=True, type=Path)
     parser.add_argument("--gpus", type=int, default=1)
-    parser.add_argument("--tflops", type=float, required=True, help="what one GPU reaches, 400 for an H100 at 40 %%")
+    parser.add_argument(
+        "--tflops", type=float, required=True, help="sustained rate of one GPU: 400 for an H100 at 40 %%"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_intermixed_args(arguments)
     try:

@@ -14,7 +14,7 @@ from decoders.blocks import Blocks
 from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
-from decoders.networks.network import NULL, POOLED, PREDICTED, TARGET, TOKENS, ClosedForm, build_network
+from decoders.networks.network import ClosedForm, Conditioning, TokenSource, build_network
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.transforms import denormalise
@@ -64,8 +64,8 @@ class DecoderTrainer(TrainingLoop):
             sizes.width,
             config.network.options,
         ).to(self.accelerator.device)
-        self.told = DecoderConfig(
-            ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.condition
+        self.metadata = DecoderConfig(
+            ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )
         found = self.folder.resume_from
         if isinstance(self.bare, ClosedForm):
@@ -118,12 +118,13 @@ class DecoderTrainer(TrainingLoop):
             blocks = self.source.blocks(step)
         # Another stream than the one that drew the crops and holes.
         generator = self.source.generator(step + 500_000_000)
-        mode, kind = (self.source.mine(drawn) for drawn in self._conditions(generator))
-        condition = torch.where((kind == TARGET)[:, None, None], blocks.target, blocks.predicted)
+        conditioning, token_source = (self.source.mine(drawn) for drawn in self._draw_conditioning(generator))
+        from_target = (token_source == TokenSource.TARGET)[:, None, None]
+        tokens = torch.where(from_target, blocks.target, blocks.predicted)
         with self.accelerator.autocast():
-            per_block = self._error(blocks, condition, mode, kind, generator)
+            per_block = self._error(blocks, tokens, conditioning, token_source, generator)
         loss = per_block.mean()
-        whole = self._averages(per_block.detach(), mode, kind)
+        whole = self._averages(per_block.detach(), conditioning, token_source)
         self.folder.check(whole["loss"], step)
         rate = self._rate(step)
         for group in self.optimizer.param_groups:
@@ -135,43 +136,52 @@ class DecoderTrainer(TrainingLoop):
         self.ema.step(self.bare.parameters())
         return {**{name: float(value) for name, value in whole.items()}, "grad_norm": float(norm), "lr": rate}
 
-    def _averages(self, per_block: Tensor, mode: Tensor, kind: Tensor) -> dict[str, Tensor]:
-        """Mean errors over the blocks of all processes: of all, of predictions token by token, and of no condition."""
-        groups = torch.stack([mode >= 0, (mode == TOKENS) & (kind == PREDICTED), mode == NULL])
+    def _averages(self, per_block: Tensor, conditioning: Tensor, token_source: Tensor) -> dict[str, Tensor]:
+        """Mean error over all processes: of all blocks, of those with predicted tokens, and of unconditional ones."""
+        by_token = (conditioning == Conditioning.TOKENS) & (token_source == TokenSource.PREDICTED)
+        groups = torch.stack([conditioning >= 0, by_token, conditioning == Conditioning.NULL])
         sums = self.accelerator.reduce(torch.stack([(groups * per_block).sum(1), groups.sum(1).to(per_block)]), "sum")
         return dict(zip(("loss", "loss_tokens", "loss_null"), sums[0] / sums[1], strict=True))
 
-    def _conditions(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mode and kind of each block of all processes, (B,) int64, drawn by the shares of the config."""
-        shares = self.config.condition
+    def _draw_conditioning(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw the conditioning and the token source of each block of all processes, (B,) int64 each."""
+        shares = self.config.conditioning
         draws = torch.rand(2, self.examples_per_step, generator=generator)
-        kind = torch.where(draws[0] < shares.targets, TARGET, PREDICTED)
-        mode = torch.where(draws[1] < shares.null + shares.pooled, POOLED, TOKENS)
-        return torch.where(draws[1] < shares.null, NULL, mode), kind
+        token_source = torch.where(draws[0] < shares.targets, TokenSource.TARGET, TokenSource.PREDICTED)
+        pooled = draws[1] < shares.null + shares.pooled
+        conditioning = torch.where(pooled, Conditioning.POOLED, Conditioning.TOKENS)
+        return torch.where(draws[1] < shares.null, Conditioning.NULL, conditioning), token_source
 
     def _error(
-        self, blocks: Blocks, condition: Tensor, mode: Tensor, kind: Tensor, generator: torch.Generator
+        self,
+        blocks: Blocks,
+        tokens: Tensor,
+        conditioning: Tensor,
+        token_source: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
         """(b,): the squared error of the velocity, written on clean pixels; without noise, of the pixels."""
         clean = blocks.clean
         if not self.bare.stochastic:
-            guess = self.network(clean, clean.new_ones(len(clean)), blocks.places, condition, mode, kind)
+            guess = self.network(
+                clean, clean.new_ones(len(clean)), blocks.patch_indices, tokens, conditioning, token_source
+            )
             return (guess.float() - clean).square().mean((1, 2))
         noise = self.source.mine(torch.randn(self.examples_per_step, *clean.shape[1:], generator=generator))
         sigma = self.source.mine(self._noise_levels(self.examples_per_step, generator))
         blend = sigma[:, None, None]
         noisy = (1 - blend) * clean + blend * noise
-        guess = self.network(noisy, sigma, blocks.places, condition, mode, kind)
+        guess = self.network(noisy, sigma, blocks.patch_indices, tokens, conditioning, token_source)
         weight = sigma.clamp_min(self.config.optimization.min_sigma) ** -2
         return weight * (guess.float() - clean).square().mean((1, 2))
 
     def _noise_levels(self, count: int, generator: torch.Generator) -> Tensor:
         """(count,) in (0, 1], drawn by the shares of the config."""
         o = self.config.optimization
-        sigma = torch.sigmoid(torch.randn(count, generator=generator) + o.level)
+        sigma = torch.sigmoid(torch.randn(count, generator=generator) + o.logit_mean)
         even, which = torch.rand(2, count, generator=generator)
-        sigma = torch.where(which < o.uniform + o.pure, even.clamp_min(1e-3), sigma)
-        return torch.where(which < o.pure, 1.0, sigma)
+        sigma = torch.where(which < o.uniform_fraction + o.pure_noise_fraction, even.clamp_min(1e-3), sigma)
+        return torch.where(which < o.pure_noise_fraction, 1.0, sigma)
 
     def _rate(self, step: int) -> float:
         o = self.config.optimization
@@ -196,8 +206,8 @@ class DecoderTrainer(TrainingLoop):
         self.start()
         for step in tqdm(range(self.steps), unit="step", mininterval=1.0):
             blocks = self.source.blocks(step)
-            for kind, condition in ((PREDICTED, blocks.predicted), (TARGET, blocks.target)):
-                network.accumulate(blocks.places, condition, kind, blocks.clean)
+            for source, tokens in ((TokenSource.PREDICTED, blocks.predicted), (TokenSource.TARGET, blocks.target)):
+                network.accumulate(blocks.patch_indices, tokens, source, blocks.clean)
         network.solve()
         return self.folder.save(self.config.optimization.steps, self._write_decoder)
 
@@ -219,7 +229,7 @@ class DecoderTrainer(TrainingLoop):
 
     def _write_decoder(self, folder: Path) -> None:
         """A decoder's folder, and a sheet of its samples in the run's ``sheets/``, one a checkpoint."""
-        decoder = Decoder(self.bare, self.told)
+        decoder = Decoder(self.bare, self.metadata)
         save_decoder(decoder, folder)
         sheets = self.folder.path / "sheets"
         sheets.mkdir(exist_ok=True)

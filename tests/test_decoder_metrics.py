@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -10,15 +11,17 @@ import torch.nn.functional as F
 from conftest import random_decoder
 
 from decoders import Decoder, DecoderConfig, save_decoder
-from decoders.evaluation.ground_truth import _without_pictures, blocks_asked, ground_truth
+from decoders.evaluation.classifier import BlockClassifier, as_images, predict_logits, train_classifier
+from decoders.evaluation.frequency_bands import band_edges, cosine_transform
+from decoders.evaluation.ground_truth import _linear_probe_answers, ground_truth
 from decoders.evaluation.hole_size import hole_size, on_larger_grid
 from decoders.evaluation.leakage import leakage
-from decoders.evaluation.metric import INSTRUMENTS, centre_hole, closed_form, draw, see
+from decoders.evaluation.metric import DECODER_METRICS, centre_hole, encode_blocks, fit_ridge, sample_blocks
 from decoders.evaluation.rank import embed, rank, ranks
 from decoders.evaluation.realism import kernel_distance, kernel_matrix, realism, two_sample_test
-from decoders.evaluation.recogniser import Recogniser, as_images, read_out, train_recogniser
-from decoders.evaluation.retrained_classifier import own_eye
-from decoders.evaluation.variation import agreement, band_edges, cosine_transform, measure, vary
+from decoders.evaluation.retrained_classifier import retrained_classifier_accuracy
+from decoders.evaluation.scenes import draw_scenes
+from decoders.evaluation.variation import agreement, explained_variance, measure_variation
 from decoders.networks.network import build_network
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.cli import main
@@ -56,23 +59,23 @@ def test_a_guess_that_says_nothing_ranks_in_the_middle():
 
 def test_embedding_sees_the_blocks_own_patches_only(model):
     images, hole = torch.randn(3, 3, 32, 32), centre_hole(model)
-    blocks = see(model, images, hole)
-    alone = embed(model, blocks.clean, blocks.places)
-    assert torch.allclose(alone, model.target_encoder(images, blocks.places), atol=1e-4)
+    blocks = encode_blocks(model, images, hole)
+    alone = embed(model, blocks.clean, blocks.patch_indices)
+    assert torch.allclose(alone, model.target_encoder(images, blocks.patch_indices), atol=1e-4)
     outside = torch.where(
         hole.hidden[0].repeat_interleave(8, 0).repeat_interleave(8, 1), images, torch.randn(3, 3, 32, 32)
     )
-    assert torch.allclose(alone, model.target_encoder(outside, blocks.places), atol=1e-4)
+    assert torch.allclose(alone, model.target_encoder(outside, blocks.patch_indices), atol=1e-4)
 
 
-def test_see_and_draw_batch_without_a_trace(model, decoder):
+def test_encoding_and_sampling_do_not_depend_on_the_batch_size(model, decoder):
     images, hole = torch.randn(7, 3, 32, 32), centre_hole(model)
-    whole, parts = see(model, images, hole), see(model, images, hole.repeat(7), batch=2)
+    whole, parts = encode_blocks(model, images, hole), encode_blocks(model, images, hole.repeat(7), batch=2)
     assert torch.allclose(whole.predicted, parts.predicted, atol=1e-5)
     pixels = patchify(denormalise(images) * 2 - 1, 8)[:, [5, 6, 9, 10]]
     assert torch.allclose(whole.clean, pixels, atol=1e-5)
-    a = draw(decoder, whole.predicted, whole.places, seed=3)
-    b = draw(decoder, whole.predicted, whole.places, seed=3, batch=2)
+    a = sample_blocks(decoder, whole.predicted, whole.patch_indices, seed=3)
+    b = sample_blocks(decoder, whole.predicted, whole.patch_indices, seed=3, batch=2)
     assert torch.allclose(a, b, atol=1e-5)
     assert a.abs().max() <= 1
 
@@ -85,12 +88,12 @@ def test_real_pixels_come_first_and_a_decoder_that_knows_nothing_does_not(model,
     # Target tokens are nearly invertible, for random models most of all, even linearly.
     hole = centre_hole(model)
     pixels = torch.from_numpy(arrays(open_source("menagerie:count=400"), 32).copy()).permute(0, 3, 1, 2)
-    blocks = see(model, normalise(pixels / 255), hole)
-    ridge = closed_form(model, blocks)
-    drawn = draw(ridge, blocks.target[:100], blocks.places[:100], source="target")
+    blocks = encode_blocks(model, normalise(pixels / 255), hole)
+    ridge = fit_ridge(model, blocks)
+    drawn = sample_blocks(ridge, blocks.target[:100], blocks.patch_indices[:100], source="target")
     found = ranks(
-        embed(model, drawn, blocks.places[:100]).flatten(1),
-        embed(model, blocks.clean[:100], blocks.places[:100]).flatten(1),
+        embed(model, drawn, blocks.patch_indices[:100]).flatten(1),
+        embed(model, blocks.clean[:100], blocks.patch_indices[:100]).flatten(1),
     )
     assert (1 / found).mean() > 0.5
 
@@ -99,14 +102,14 @@ def test_a_decoder_may_draw_at_another_resolution(model, picture):
     """Patches of 4 px for a model that sees 8: half the size everywhere, and re-encoded at the model's."""
     images, hole = torch.rand(100, 3, 32, 32), centre_hole(model)
     smooth = torch.nn.functional.interpolate(images[..., ::8, ::8], 32, mode="nearest")  # flat patches
-    full, half = (see(model, normalise(smooth), hole, patch_size=p) for p in (8, 4))
+    full, half = (encode_blocks(model, normalise(smooth), hole, patch_size=p) for p in (8, 4))
     assert half.clean.shape == (100, 4, 48)
     # In the patches' middles, where no neighbour is mixed in, the two agree.
     whole, small = (as_images(b.clean, (2, 2)) for b in (full, half))
     assert torch.allclose(small[:, :, 1:3, 1:3], whole[:, :, 2:6:2, 2:6:2], atol=1e-4)
     flat = half.clean.unflatten(-1, (3, -1)).mean(-1, keepdim=True).expand(-1, -1, -1, 16).flatten(2)
     same = flat.unflatten(-1, (3, 16)).repeat_interleave(4, -1).flatten(2)
-    assert torch.allclose(embed(model, flat, half.places), embed(model, same, half.places), atol=1e-4)
+    assert torch.allclose(embed(model, flat, half.patch_indices), embed(model, same, half.patch_indices), atol=1e-4)
     network = build_network("block-vit", model.grid, 4, 32, {"width": 32, "depth": 1, "heads": 2})
     drawn = Decoder(network, DecoderConfig(steps=2)).sample(predict(model, picture, hole), 2)
     assert drawn.images.shape == (2, 3, 16, 16)
@@ -154,12 +157,18 @@ def test_the_two_sample_test_finds_a_difference_and_invents_none():
     assert two_sample_test(draws[0], draws[1] * 1.6, 99)[1] <= 0.02
 
 
-def test_the_cosine_transform_equals_scipys():
-    from scipy.fft import dctn
-
+def test_the_cosine_transform_equals_its_formula():
     images = torch.randn(2, 3, 6, 9, dtype=torch.float64)
-    expected = dctn(images.numpy(), axes=(-2, -1), norm="ortho")
-    assert np.allclose(cosine_transform(images.float()).numpy(), expected, atol=1e-4)
+    expected = images
+    for axis in (-1, -2):
+        size = images.shape[axis]
+        k, n = torch.arange(size)[:, None], torch.arange(size)[None]
+        basis = torch.cos(math.pi * (2 * n + 1) * k / (2 * size)).double() * math.sqrt(2 / size)
+        basis[0] /= math.sqrt(2)
+        expected = (expected.movedim(axis, -1) @ basis.T).movedim(-1, axis)
+    found = cosine_transform(images.float())
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), expected, atol=1e-5)
 
 
 def test_kept_variance_finds_what_was_planted():
@@ -168,12 +177,12 @@ def test_kept_variance_finds_what_was_planted():
     free = torch.randn(6, 400, 3, 8, 8, generator=generator)
     told = torch.randn(6, 400, 3, 8, 8, generator=generator)
     told[..., :4] *= 0.5
-    by_pixel = measure(told, free)[0]
+    by_pixel = explained_variance(told, free)[0]
     assert by_pixel[:, :4].mean() == pytest.approx(0.75, abs=0.02)
     assert by_pixel[:, 4:].mean() == pytest.approx(0, abs=0.04)
     level = torch.randn(6, 400, 1, 1, 1, generator=generator)
     same = torch.randn(6, 400, 3, 8, 8, generator=generator)
-    _, by_band, bands = measure(same - same.mean((-1, -2), keepdim=True), same + 3 * level)
+    _, by_band, bands = explained_variance(same - same.mean((-1, -2), keepdim=True), same + 3 * level)
     assert by_band[0] == pytest.approx(1, abs=1e-4)
     assert bands[0] == (0.0, 0.25)
     assert np.abs(by_band[1:]).max() < 0.06
@@ -196,16 +205,16 @@ def test_the_recogniser_learns_and_is_kept(monkeypatch):
     images = torch.randn(384, 3, 16, 16) * 0.3
     images[torch.arange(384), labels] += 0.7
     asked = {"colour": labels}
-    eye = train_recogniser(images, asked, {"colour": 3}, epochs=12)
-    answers = read_out(eye, images)["colour"].argmax(1)
+    eye = train_classifier(images, asked, {"colour": 3}, epochs=12)
+    answers = predict_logits(eye, images)["colour"].argmax(1)
     assert (answers == labels).float().mean() > 0.9
-    monkeypatch.setattr("decoders.evaluation.recogniser._fit", lambda *_: pytest.fail("it was in the cache"))
-    again = train_recogniser(images, asked, {"colour": 3}, epochs=12)
-    assert torch.equal(read_out(again, images)["colour"], read_out(eye, images)["colour"])
+    monkeypatch.setattr("decoders.evaluation.classifier._fit", lambda *_: pytest.fail("it was in the cache"))
+    again = train_classifier(images, asked, {"colour": 3}, epochs=12)
+    assert torch.equal(predict_logits(again, images)["colour"], predict_logits(eye, images)["colour"])
 
 
 def test_features_keep_where_things_are():
-    eye = Recogniser({"a": 2}).eval()
+    eye = BlockClassifier({"a": 2}).eval()
     left = torch.zeros(1, 3, 24, 24)
     left[..., :8] = 1
     assert not torch.allclose(eye.features(left), eye.features(left.flip(-1)), atol=1e-3)
@@ -233,15 +242,20 @@ def test_ground_truth_reads_real_pixels_and_its_controls(larger):
         ground_truth(model, decoder, lambda split: type("S", (), {"name": "folder"})())
 
 
-def test_an_eye_of_its_own_reads_what_looks_like_nothing_real(larger, monkeypatch):
+def test_a_retrained_classifier_reads_blocks_that_do_not_look_real(larger, monkeypatch):
     model, decoder = larger
-    learned, asked = blocks_asked(model, 500, seed=2001), blocks_asked(model, 100, seed=2002)
-    clean = {len(q.images): see(model, normalise(q.images / 255), q.masks).clean for q in (learned, asked)}
+    learned, asked = draw_scenes(model, 500, seed=2001), draw_scenes(model, 100, seed=2002)
+    clean = {len(q.images): encode_blocks(model, normalise(q.images / 255), q.masks).clean for q in (learned, asked)}
     # A decoder that draws negatives of the truth: all is there, nothing looks real.
-    monkeypatch.setattr(
-        "decoders.evaluation.ground_truth.draw", lambda decoder, tokens, places, **way: -clean[len(tokens)]
+    for metric in ("ground_truth", "retrained_classifier"):
+        monkeypatch.setattr(
+            f"decoders.evaluation.{metric}.sample_blocks",
+            lambda decoder, tokens, patch_indices, **options: -clean[len(tokens)],
+        )
+    own, other = (
+        f(model, decoder, scenes(100), train=500, test=100, epochs=6)
+        for f in (retrained_classifier_accuracy, ground_truth)
     )
-    own, other = (f(model, decoder, scenes(100), train=500, test=100, epochs=6) for f in (own_eye, ground_truth))
     assert own["real_pixels"] == {name: other["real_pixels"][name] for name in own["real_pixels"]}
     real, negative = own["real_pixels"]["colour"]["accuracy"], own["predicted_tokens"]["colour"]["accuracy"]
     assert negative > real - 0.15
@@ -253,9 +267,9 @@ def test_answers_without_a_picture_are_the_probes_and_draws_by_its_doubt():
     certain = torch.arange(3000) % 4
     # Species and part show in the tokens; facing is a coin that does not, three times out of four the same side.
     labels = {"species": certain // 2, "part": certain % 2, "facing": (torch.rand(3000) < 0.25).long()}
-    labels |= {"together": 2 * certain + labels["facing"], "colour": certain}
+    labels |= {"joint": 2 * certain + labels["facing"], "colour": certain}
     tokens = F.one_hot(certain, 4) * 10.0 + torch.randn(3000, 4)
-    rows = _without_pictures(tokens[:2000], {k: v[:2000] for k, v in labels.items()}, tokens[2000:])
+    rows = _linear_probe_answers(tokens[:2000], {k: v[:2000] for k, v in labels.items()}, tokens[2000:])
     truth = {name: label[2000:] for name, label in labels.items()}
     shares = {row: {n: float((said[n] == truth[n]).float().mean()) for n in said} for row, said in rows.items()}
     # The penalty leaves a probe of so few scenes a little in doubt of what it could be sure of.
@@ -270,7 +284,7 @@ def test_realism_and_variation_run_on_scenes(larger):
     table = realism(model, decoder, scenes(300), train=256, count=100)
     assert table["predicted_tokens"]["p_value"] <= 0.02  # an untrained decoder fools nobody
     assert table["real_pixels"]["p_value"] > 0.005
-    found = vary(model, decoder, scenes(100), images=2, samples=4, learn=150)
+    found = measure_variation(model, decoder, scenes(100), images=2, samples=4, train_scenes=150)
     assert found.by_pixel.shape == (24, 24)
     assert set(found.by_factor) == {"species", "part", "facing", "colour"}
     assert len(found.by_band) == len(found.bands)
@@ -298,5 +312,5 @@ def test_evaluate_a_decoder_from_the_shell(model, tmp_path, capsys):
     assert "largest_difference" in capsys.readouterr().out
     assert main([*command, "--probe", "rang"]) == 1
     assert "'rank'" in capsys.readouterr().err
-    named = "leakage rank ground-truth own-eye realism variation calibration few-steps hole-size sheet"
-    assert set(named.split()) <= set(INSTRUMENTS)
+    named = "leakage rank ground-truth retrained-classifier realism variation calibration few-steps hole-size sheet"
+    assert set(named.split()) <= set(DECODER_METRICS)

@@ -1,0 +1,49 @@
+"""Held-out blocks whose samples are compared with each other: of drawn scenes, or of photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from decoders.blocks import Blocks
+from decoders.decoder import Decoder
+from decoders.evaluation.metric import box_of, centre_hole, encode_blocks, evaluation_images
+from decoders.evaluation.scenes import BLOCK_SHAPE, draw_scenes
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.models import IJEPA
+from ijepa_viz.probes.factors import FactorScenes
+from ijepa_viz.probes.probe import Split
+
+
+@dataclass(frozen=True)
+class HeldOutBlocks:
+    """Blocks of held-out images.
+
+    Attributes:
+        blocks: pixels and tokens. shape: (rows, cols) of patches of a block.
+        train_scenes, scenes: of drawn scenes only: those for training a classifier, and those of the blocks.
+    """
+
+    blocks: Blocks
+    shape: tuple[int, int]
+    train_scenes: FactorScenes | None = None
+    scenes: FactorScenes | None = None
+
+
+def held_out_blocks(
+    model: IJEPA, decoder: Decoder, split: Split, images: int, seed: int, train_scenes: int
+) -> HeldOutBlocks:
+    """Hide one part in each of ``images`` drawn scenes, or the centre of each of ``images`` photographs.
+
+    Args:
+        model, decoder: a pair. split: of the data set.
+        images: number of blocks. seed: of the scenes of the blocks.
+        train_scenes: number of scenes for training a classifier.
+    """
+    patch = decoder.network.config.patch_size
+    if split("test").name.startswith("menagerie"):
+        training, scenes = draw_scenes(model, train_scenes, seed=2001), draw_scenes(model, images, seed=seed)
+        blocks = encode_blocks(model, normalise(scenes.images / 255), scenes.masks, patch_size=patch)
+        return HeldOutBlocks(blocks, BLOCK_SHAPE, training, scenes)
+    hole = centre_hole(model)
+    photographs = evaluation_images(split("test"), model.config.image_size, max(images, 100))[:images]
+    return HeldOutBlocks(encode_blocks(model, photographs, hole, patch_size=patch), box_of(hole))

@@ -1,0 +1,55 @@
+"""Hidden blocks of drawn scenes with known factors, and classifiers trained on their real pixels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from decoders.evaluation.classifier import BlockClassifier, as_images, train_classifier
+from decoders.evaluation.metric import encode_blocks
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.models import IJEPA
+from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes
+from ijepa_viz.probes.intervals import accuracy_with_interval
+from ijepa_viz.probes.probe import Split
+
+SCENE_FACTORS = ("species", "part", "facing", "colour")
+
+# (rows, cols) of patches of the hidden block.
+BLOCK_SHAPE = (3, 3)
+
+# Least number of scenes that gets a progress bar: from here on it takes minutes.
+MANY_SCENES = 2000
+
+
+def draw_scenes(model: IJEPA, count: int, seed: int) -> FactorScenes:
+    """Draw scenes of the model's image size, each with a hidden block over one part of the nearest thing."""
+    return draw_factor_scenes(count, model.config.image_size, model.grid, BLOCK_SHAPE[0], seed)
+
+
+def train_and_test_scenes(model: IJEPA, split: Split, train: int, test: int) -> tuple[FactorScenes, FactorScenes]:
+    """Draw scenes for training and for testing a classifier, of seeds that no pretraining draws from.
+
+    Raises:
+        ValueError: a data set other than ``menagerie``.
+    """
+    if not split("test").name.startswith("menagerie"):
+        raise ValueError("Only drawn scenes have a known truth: use --data menagerie.")
+    return draw_scenes(model, train, seed=2001), draw_scenes(model, test, seed=2002)
+
+
+def train_block_classifier(model: IJEPA, scenes: FactorScenes, patch_size: int, epochs: int = 12) -> BlockClassifier:
+    """Train a classifier of the scenes' factors on the real pixels of their hidden blocks, at ``patch_size``."""
+    blocks = encode_blocks(model, normalise(scenes.images / 255), scenes.masks, patch_size=patch_size)
+    return train_on_pixels(blocks.clean, scenes, epochs)
+
+
+def train_on_pixels(pixels: Tensor, scenes: FactorScenes, epochs: int) -> BlockClassifier:
+    """Train a classifier of the scenes' factors on ``pixels`` (n, T, 3 p p) of their hidden blocks, real or decoded."""
+    labels = {name: scenes.labels[name] for name in SCENE_FACTORS}
+    classes = {name: len(scenes.classes[name]) for name in SCENE_FACTORS}
+    return train_classifier(as_images(pixels, BLOCK_SHAPE), labels, classes, epochs)
+
+
+def accuracy(right: Tensor) -> dict[str, float]:
+    """Accuracy with its 95 % interval, of ``right`` (n,) bool."""
+    return accuracy_with_interval(int(right.sum()), len(right))
