@@ -14,11 +14,11 @@ from ijepa_viz.cli import main as export
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import patchify
-from ijepa_viz.probes.factors import ask
+from ijepa_viz.probes.factors import draw_factor_scenes
 from train.config import ObjectiveConfig, RegularizerConfig, TrainConfig
-from train.objectives.invariance import _turn_hue
-from train.objectives.objective import OBJECTIVES, build, open_trained
-from train.reports.energies import KINDS, corners, distractors, energies, main, told_apart
+from train.objectives.invariance import rotate_hue
+from train.objectives.objective import OBJECTIVES, build, load_objective
+from train.reports.energies import DISTRACTORS, corners, distractors, energies, main, paired_auroc
 
 HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
 
@@ -89,12 +89,12 @@ def test_views_are_repeatable_crops_with_other_colours():
 def test_turning_the_hue_keeps_grey_and_length():
     colour = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     colour -= colour.mean(1, keepdim=True)
-    turned = _turn_hue(colour, torch.tensor([0.3, -1.2])[:, None, None, None])
+    turned = rotate_hue(colour, torch.tensor([0.3, -1.2])[:, None, None, None])
     assert torch.allclose(turned.mean(1), torch.zeros(2, 4, 4), atol=1e-6)
     assert torch.allclose(turned.norm(dim=1), colour.norm(dim=1), atol=1e-5)
     angle = F.cosine_similarity(turned, colour, dim=1)
     assert torch.allclose(angle, torch.tensor([0.3, 1.2]).cos()[:, None, None].expand(2, 4, 4), atol=1e-5)
-    third = _turn_hue(torch.tensor([1.0, 0, -1])[None, :, None, None], torch.full((1, 1, 1, 1), 2 * np.pi / 3))
+    third = rotate_hue(torch.tensor([1.0, 0, -1])[None, :, None, None], torch.full((1, 1, 1, 1), 2 * np.pi / 3))
     assert torch.allclose(third.flatten(), torch.tensor([-1.0, 1, 0]), atol=1e-5)  # a third of a turn permutes
 
 
@@ -133,9 +133,9 @@ def test_energies_of_prediction_and_pixels_by_hand(pair):
     by_hand = torch.where(gap < 1, 0.5 * gap**2, gap - 0.5).mean((1, 2, 3))
     assert torch.allclose(net.energy(images, masks, candidates), by_hand, atol=1e-6)
     mae = objective("mae", normalise_pixels=False)
-    drawn = mae.draw(images, masks)
+    predicted = mae.reconstruct(images, masks)
     hidden = patchify(candidates, 8)[:, masks.targets[0, 0]]
-    assert torch.allclose(mae.energy(images, masks, candidates), (drawn[:, 0] - hidden).square().mean((1, 2)))
+    assert torch.allclose(mae.energy(images, masks, candidates), (predicted[:, 0] - hidden).square().mean((1, 2)))
 
 
 def test_the_invariant_energy_does_not_know_where(pair):
@@ -156,14 +156,14 @@ def test_the_invariant_energy_does_not_know_where(pair):
     )
 
 
-def test_mae_draws_patterns_at_the_patch_s_own_mean_and_contrast(pair):
+def test_mae_reconstructions_have_the_patch_s_own_mean_and_contrast(pair):
     images, _ = pair
     net = objective("mae")
-    drawn = net.draw(images, many(3))
+    predicted = net.reconstruct(images, many(3))
     real = patchify(images, 8)[:, HOLE.targets[0, 0]]
     raw = net.decoder(net.model.encode_context(images, many(3)), many(3))[:, 0]
     expected = raw * (real.var(-1, keepdim=True) + 1e-6).sqrt() + real.mean(-1, keepdim=True)
-    assert torch.allclose(drawn[:, 0], expected, atol=1e-5)
+    assert torch.allclose(predicted[:, 0], expected, atol=1e-5)
 
 
 # --------------------------------------------------------------------------- the comparison
@@ -171,18 +171,18 @@ def test_mae_draws_patterns_at_the_patch_s_own_mean_and_contrast(pair):
 
 @pytest.fixture(scope="module")
 def questions():
-    return ask(40, 64, (8, 8), 3, seed=3)
+    return draw_factor_scenes(40, 64, (8, 8), 3, seed=3)
 
 
 def test_distractors_differ_in_the_hole_only(questions):
     found = distractors(questions)
-    assert list(found) == ["true", *KINDS]
+    assert list(found) == ["true", *DISTRACTORS]
     assert torch.equal(found["true"], questions.images)
     for i in range(40):
         hidden = torch.zeros(64, dtype=torch.bool)
         hidden[questions.masks.targets[i, 0]] = True
         pixels = hidden.view(8, 8).repeat_interleave(8, 0).repeat_interleave(8, 1)
-        for kind in KINDS:
+        for kind in DISTRACTORS:
             same = (found[kind][i] == questions.images[i]).all(0)
             assert same[~pixels].all(), kind
     row, col = (int(v) * 8 for v in corners(questions.masks)[0])
@@ -192,19 +192,19 @@ def test_distractors_differ_in_the_hole_only(questions):
     assert sum(torch.equal(found["recoloured"][i], questions.images[i]) for i in range(40)) == 0
 
 
-def test_told_apart_against_scikit_learn():
+def test_paired_auroc_against_scikit_learn():
     from sklearn.metrics import roc_auc_score
 
     generator = torch.Generator().manual_seed(0)
     truth = torch.randint(0, 6, (200,), generator=generator).float()
     other = torch.randint(1, 8, (200,), generator=generator).float()
     each = [roc_auc_score([0, 1], [float(a), float(b)]) for a, b in zip(truth, other, strict=True)]
-    found = told_apart(truth, other)
+    found = paired_auroc(truth, other)
     assert found["accuracy"] == pytest.approx(np.mean(each))
     assert found["low"] < found["accuracy"] < found["high"]
 
 
-def test_an_energy_that_knows_the_truth_tells_everything_apart(questions):
+def test_an_oracle_s_energy_has_an_auroc_of_one(questions):
     class Oracle:
         """Squared error against the true pixels of the hole."""
 
@@ -212,9 +212,9 @@ def test_an_energy_that_knows_the_truth_tells_everything_apart(questions):
             return (images - candidates).square().mean((1, 2, 3))
 
     values = energies(Oracle(), questions, distractors(questions), batch=16)
-    assert values.shape == (1 + len(KINDS), 40)
-    for i in range(1, 1 + len(KINDS)):
-        assert told_apart(values[0], values[i])["accuracy"] == 1.0
+    assert values.shape == (1 + len(DISTRACTORS), 40)
+    for i in range(1, 1 + len(DISTRACTORS)):
+        assert paired_auroc(values[0], values[i])["accuracy"] == 1.0
 
 
 def test_the_command_compares_trained_runs(tmp_path, capsys):
@@ -228,7 +228,7 @@ def test_the_command_compares_trained_runs(tmp_path, capsys):
         folders.append(str(tmp_path / name))
         (tmp_path / name).mkdir()
         net.save(tmp_path / name)
-        again = open_trained(tmp_path / name)
+        again = load_objective(tmp_path / name)
         assert type(again) is type(net)
         assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
     table, figure = tmp_path / "table.json", tmp_path / "figure.png"
@@ -250,7 +250,7 @@ def test_an_exported_objective_is_all_there_and_written_once(tmp_path, name):
     (tmp_path / "run").mkdir()
     net.save(tmp_path / "run")
     assert export(["export", str(tmp_path / "run"), str(tmp_path / "half"), "--half"]) == 0
-    again = open_trained(tmp_path / "half")
+    again = load_objective(tmp_path / "half")
     assert type(again) is type(net)
     kept = zip(net.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(a.half().float(), b) for a, b in kept)
@@ -262,5 +262,5 @@ def test_an_exported_objective_is_all_there_and_written_once(tmp_path, name):
         weights = tmp_path / "half" / "objective.safetensors"
         weights.write_bytes(weights.read_bytes()[:-2] + b"zz")
         with pytest.raises(ValueError, match="tampered"):
-            open_trained(tmp_path / "half")
+            load_objective(tmp_path / "half")
         assert export(["export", str(tmp_path / "half"), str(tmp_path / "twice")]) == 1

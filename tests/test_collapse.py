@@ -1,4 +1,4 @@
-"""Collapse on purpose: each switch breaks what it says, and the command draws what happened."""
+"""Ablations against collapse: each removes what its name says, and the command writes table and figure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from ijepa_viz.runtime import config_files
 from train.config import TrainConfig
-from train.reports.collapse import _CONFIG, SWITCHES, main
+from train.reports.collapse import ABLATIONS, CONFIG, main
 
 SMALL = [
     "model.image_size=32", "model.width=32", "model.depth=2", "model.predictor_width=16", "mask.options={}",
@@ -17,32 +17,32 @@ SMALL = [
 ]  # fmt: skip
 
 
-def test_every_switch_is_a_valid_config_that_differs_from_the_whole_one():
-    whole = config_files.load(TrainConfig, _CONFIG)
-    for name, overrides in SWITCHES.items():
-        broken = config_files.load(TrainConfig, _CONFIG, overrides)
-        assert (broken == whole) == (name == "nothing broken")
+def test_every_ablation_is_a_valid_config_that_differs_from_the_baseline():
+    baseline = config_files.load(TrainConfig, CONFIG)
+    for name, overrides in ABLATIONS.items():
+        ablated = config_files.load(TrainConfig, CONFIG, overrides)
+        assert (ablated == baseline) == (name == "baseline")
 
 
-def test_broken_runs_collapse_and_are_drawn(tmp_path, capsys):
+def test_ablated_runs_collapse_and_are_plotted(tmp_path, capsys):
     out = tmp_path / "collapse"
-    names = ["no safeguard at all", "teacher never moves", "nothing broken"]
+    names = ["all removed", "frozen teacher", "baseline"]
     assert main(["--out", str(out), "--only", *names, *SMALL]) == 0  # settings may follow the names
     table = json.loads((out / "collapse.json").read_text())
     assert list(table) == names
-    assert table["no safeguard at all"]["verdict"] == "complete collapse"
-    assert table["no safeguard at all"]["spread_images_left"] < 0.2
-    assert table["teacher never moves"]["verdict"] == "teacher frozen"
-    assert table["nothing broken"]["verdict"] in ("healthy", "rising loss but learning")
+    assert table["all removed"]["verdict"] == "complete collapse"
+    assert table["all removed"]["spread_images_left"] < 0.2
+    assert table["frozen teacher"]["verdict"] == "teacher frozen"
+    assert table["baseline"]["verdict"] in ("healthy", "rising loss but learning")
     assert (out / "collapse.png").stat().st_size > 10000
     assert main([*SMALL, "--out", str(out), "--only", names[0]]) == 1  # nothing is overwritten
     assert main(["--out", str(out), "--only", "no sleep"]) == 1
-    assert "No switch 'no sleep'" in capsys.readouterr().err
+    assert "No ablation 'no sleep'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_the_shipped_run_is_healthy_and_its_opposite_is_not(tmp_path):
-    assert main(["--out", str(tmp_path / "c"), "--only", "nothing broken", "no safeguard at all"]) == 0
+    assert main(["--out", str(tmp_path / "c"), "--only", "baseline", "all removed"]) == 0
     table = json.loads((tmp_path / "c" / "collapse.json").read_text())
-    assert table["nothing broken"]["verdict"] in ("healthy", "rising loss but learning")
-    assert table["no safeguard at all"]["verdict"] == "complete collapse"
+    assert table["baseline"]["verdict"] in ("healthy", "rising loss but learning")
+    assert table["all removed"]["verdict"] == "complete collapse"

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from ijepa_viz.checkpoints import bundled_names
-from ijepa_viz.checkpoints.training_cost import Training, training_of
+from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of
 from ijepa_viz.figures import cost_figure
 from ijepa_viz.runtime import config_files
 from train.__main__ import main as train
 from train.config import TrainConfig
-from train.planning.cost import flops_an_image, main
+from train.planning.cost import flops_per_image, main
 
 CONFIG = """
 model: {image_size: 32, patch_size: 8, width: 32, depth: 2, heads: 2, predictor_width: 16, predictor_depth: 3,
@@ -38,7 +38,7 @@ def test_operations_are_those_one_counts_by_hand(tmp_path):
     predictor = vit(all_patches, 16, 2) + last + context * 32 * 16 + target * 16 * 32
     # Backward costs twice forward, save that no gradient of the pixels is computed.
     expected = 2 * (3 * (encoder + predictor) - context * pixels * 32 + teacher)
-    assert flops_an_image(config) == pytest.approx(expected, rel=0.02)
+    assert flops_per_image(config) == pytest.approx(expected, rel=0.02)
 
 
 def test_a_run_writes_down_what_it_cost(tmp_path, capsys):
@@ -47,7 +47,7 @@ def test_a_run_writes_down_what_it_cost(tmp_path, capsys):
     assert train(["--fname", str(path), f"run.folder={tmp_path / 'run'}"]) == 0
     cost = training_of(tmp_path / "run" / "step-00000002")
     assert (cost.objective, cost.images) == ("ijepa", 16)
-    assert cost.flops == pytest.approx(16 * flops_an_image(config_files.load(TrainConfig, path)))
+    assert cost.flops == pytest.approx(16 * flops_per_image(config_files.load(TrainConfig, path)))
     assert 0 < cost.hours < 0.1
     assert cost.hardware
     assert main(["--fname", str(path)]) == 0
@@ -70,8 +70,8 @@ def test_the_cost_figure_draws_every_question_of_every_model():
     better = {**row, "target_encoder": 0.7, "target_encoder_last_4": 0.65}
     few = {name: {"accuracy": value, "low": 0.0, "high": 1.0} for name, value in row.items()}
     costs = {
-        "a": Training("ijepa", 1000, 0.5, 1e12, "a test"),
-        "b": Training("mae", 1000, 2.0, 3e12, "a test"),
+        "a": TrainingCost("ijepa", 1000, 0.5, 1e12, "a test"),
+        "b": TrainingCost("mae", 1000, 2.0, 3e12, "a test"),
         "c": None,
     }
     tables = {

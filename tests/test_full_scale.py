@@ -24,10 +24,10 @@ from decoders.config import DataConfig, DecoderTrainConfig
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.cli import main as cli_main
-from ijepa_viz.data.batches import Kept, ReadAhead, Streamed, open_pictures
+from ijepa_viz.data.batches import InMemoryImages, Prefetcher, StreamedImages, open_images
 from ijepa_viz.data.opening import open_source
-from ijepa_viz.data.transforms import Crops, cut, cut_picture
-from ijepa_viz.data.unreadable import damaged, sound
+from ijepa_viz.data.transforms import Crops, crop_and_resize, crop_and_resize_image
+from ijepa_viz.data.unreadable import drop_unreadable, find_unreadable
 from ijepa_viz.models import IJEPA
 from train.__main__ import main
 from train.config import MaskConfig, ObjectiveConfig, TrainConfig
@@ -211,10 +211,10 @@ def test_an_image_keeps_the_same_in_any_batch(precision):
     assert activation_bytes(config, 2) == pytest.approx(activation_bytes(config, 7), rel=1e-6)
 
 
-def test_recomputing_keeps_less():
+def test_activation_checkpointing_saves_less():
     config = TrainConfig(model=replace(TINY, depth=6))
     config = replace(config, run=replace(config.run, precision="fp32"))
-    again = replace(config, optimization=replace(config.optimization, recompute=True))
+    again = replace(config, optimization=replace(config.optimization, activation_checkpointing=True))
     kept = activation_bytes(again, 4)
     assert kept < 0.6 * activation_bytes(config, 4)
     assert kept == pytest.approx(activation_bytes(again, 4, fake=False), rel=0.02)
@@ -276,8 +276,8 @@ def test_evaluations_and_decoders_skip_damaged_pictures_too(folder, tmp_path, ca
 def test_what_is_left_keeps_its_labels(folder):
     (folder / "train" / "n0" / "(first).jpg").write_bytes(b"")  # the first of all
     source = open_source(str(folder / "train"))
-    assert list(damaged(source)) == [0]
-    left, bad = sound(source)
+    assert list(find_unreadable(source)) == [0]
+    left, bad = drop_unreadable(source)
     assert len(left) == len(source) - 1
     assert (left.labels == source.labels[1:]).all()
     assert np.array_equal(np.asarray(left.read(0)), np.asarray(source.read(1)))
@@ -288,13 +288,13 @@ def test_a_folder_with_no_picture_left_is_an_error(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.jpg").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="none is left"):
-        sound(open_source(str(tmp_path)))
+        drop_unreadable(open_source(str(tmp_path)))
 
 
 def test_crops_of_full_pictures_are_torchvisions_for_the_same_box(folder):
     source = open_source(str(folder / "train"))
     crops = Crops.draw(10, torch.Generator().manual_seed(0), scale=(0.3, 1.0), flip=True)
-    found = Streamed(source, 32, workers=2).crops(np.arange(10), crops, torch.device("cpu"))
+    found = StreamedImages(source, 32, workers=2).crops(np.arange(10), crops, torch.device("cpu"))
     assert found.shape == (10, 3, 32, 32)
     for i in range(10):
         image = source.read(i)
@@ -326,18 +326,18 @@ def test_a_picture_that_is_square_is_cropped_alike_either_way():
     image = Image.linear_gradient("L").convert("RGB").resize((64, 64))
     crops = Crops.draw(1, torch.Generator().manual_seed(3), scale=(0.9, 0.9), ratio=(1.0, 1.0))
     whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-    one = torch.from_numpy(cut_picture(image, 64, crops).copy()).permute(2, 0, 1) / 255
-    assert (cut(whole, 64, crops)[0] - one).abs().max() < 0.02
+    one = torch.from_numpy(crop_and_resize_image(image, 64, crops).copy()).permute(2, 0, 1) / 255
+    assert (crop_and_resize(whole, 64, crops)[0] - one).abs().max() < 0.02
 
 
 def test_large_sets_are_decoded_as_needed_and_small_ones_kept(folder, monkeypatch):
     source = open_source(str(folder / "train"))
-    assert isinstance(open_pictures(source, 32), Kept)
-    assert isinstance(open_pictures(source, 32, keep=False), Streamed)
-    assert torch.equal(open_pictures(source, 32, keep=False).squares(4), open_pictures(source, 32).squares(4))
+    assert isinstance(open_images(source, 32), InMemoryImages)
+    assert isinstance(open_images(source, 32, keep=False), StreamedImages)
+    assert torch.equal(open_images(source, 32, keep=False).squares(4), open_images(source, 32).squares(4))
     monkeypatch.setattr("ijepa_viz.data.batches.ARRAY_LIMIT", 1000)
-    assert isinstance(open_pictures(source, 32), Streamed)
-    assert isinstance(open_pictures(open_source("menagerie:count=8"), 32), Kept)
+    assert isinstance(open_images(source, 32), StreamedImages)
+    assert isinstance(open_images(open_source("menagerie:count=8"), 32), InMemoryImages)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -352,7 +352,7 @@ def test_the_next_batch_is_read_while_a_gpu_computes(device):
             raise OSError("the disk of step 3")
         return 10 * step
 
-    take = ReadAhead(make, torch.device(device))
+    take = Prefetcher(make, torch.device(device))
     assert [take(step) for step in (0, 1, 2)] == [0, 10, 20]
     with pytest.raises(OSError, match="the disk of step 3"):
         take(3)

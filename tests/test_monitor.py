@@ -13,8 +13,9 @@ from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.run_folder import read_log
 from train.__main__ import main
 from train.config import TrainConfig
-from train.monitor import MEANINGS, Monitor, rankme, spreads, verdict
+from train.monitor import Monitor, rankme, spreads
 from train.reports.report import main as report
+from train.reports.verdict import MEANINGS, verdict
 from train.trainer import Trainer
 
 

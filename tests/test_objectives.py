@@ -70,7 +70,7 @@ def test_no_gradient_reaches_the_teacher_unless_asked_for(batch):
     assert named["blocks.0.attn.qkv.weight"].grad.abs().sum() > 0
     assert named["pos_embed"].grad is None
     before = named["blocks.0.attn.qkv.weight"].clone()
-    net.after_step(0.0)  # a teacher that is trained does not also follow
+    net.after_step(0.0)  # a teacher trained by the loss has no EMA
     assert torch.equal(before, named["blocks.0.attn.qkv.weight"])
 
 

@@ -23,7 +23,7 @@ from ijepa_viz.runtime.launcher import environment, launch
 from train.__main__ import main
 from train.config import TrainConfig
 from train.objectives.objective import build
-from train.sharding import local, shard
+from train.sharding import local_shard, shard
 
 SETTINGS = ["optimization.steps=50", "data.eval_source=null", "run.monitor_every=1000"]
 
@@ -107,7 +107,7 @@ def test_a_process_keeps_its_share_only():
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=4)
     try:
         shard(net, torch.device("cpu"), 4)
-        share = sum(local(p).numel() for p in net.parameters())
+        share = sum(local_shard(p).numel() for p in net.parameters())
     finally:
         torch.distributed.destroy_process_group()
     assert everything / 4 <= share < 1.02 * everything / 4

@@ -52,5 +52,5 @@ def test_a_job_is_requeued_at_its_limit_and_finishes(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(2)
     said = "".join(p.read_text() for p in (tmp_path / "logs" / job).glob("*_log.out"))
-    assert f"job {job} goes back into the queue" in said
+    assert f"job {job} is requeued" in said
     assert [int(row["step"]) for row in rows(folder)] == list(range(1, steps + 1))

@@ -18,7 +18,7 @@ from ijepa_viz.runtime import config_files
 from train import schedules
 from train.__main__ import main
 from train.config import OptimizationConfig, TrainConfig
-from train.ema import follow
+from train.ema import ema_update
 from train.objectives.objective import build
 from train.trainer import Trainer
 
@@ -121,15 +121,23 @@ def test_training_lowers_the_loss(tmp_path):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_teacher_follows_by_its_momentum(model):
+def test_an_ema_update_is_the_paper_s_formula(model):
     for parameter in model.encoder.parameters():
         parameter.data += 1
     before = [p.clone() for p in model.target_encoder.parameters()]
-    follow(model, 0.9)
+    ema_update(model, 0.9)
     for old, student, teacher in zip(
         before, model.encoder.parameters(), model.target_encoder.parameters(), strict=True
     ):
         assert torch.allclose(teacher, 0.9 * old + 0.1 * student, atol=1e-6)
+    ema_update(model, 1.0)  # a momentum of 1 changes nothing, one of 0 copies the student
+    for old, student, teacher in zip(
+        before, model.encoder.parameters(), model.target_encoder.parameters(), strict=True
+    ):
+        assert torch.allclose(teacher, 0.9 * old + 0.1 * student, atol=1e-6)
+    ema_update(model, 0.0)
+    for student, teacher in zip(model.encoder.parameters(), model.target_encoder.parameters(), strict=True):
+        assert torch.equal(teacher, student)
 
 
 def test_schedules_have_the_papers_ends():
@@ -314,3 +322,15 @@ def test_batches_differ_between_steps_and_epochs(tmp_path):
     epoch = [batch_indices(50, 10, s, 0) for s in range(5)]
     assert sorted(i for b in epoch for i in b) == list(range(50))
     assert any((a != b).any() for a, b in zip(epoch, [batch_indices(50, 10, s, 0) for s in range(5, 10)], strict=True))
+
+
+def test_the_old_name_of_a_renamed_setting_is_read_and_both_names_are_refused(tmp_path):
+    old = config_file(tmp_path, CONFIG.replace("steps: 12", "steps: 12, recompute: true"))
+    assert config_files.load(TrainConfig, old).optimization.activation_checkpointing
+    # An override wins over the file, whichever name either has.
+    off = config_files.load(TrainConfig, old, ["optimization.activation_checkpointing=false"])
+    assert not off.optimization.activation_checkpointing
+    assert config_files.override(off, ["optimization.recompute=true"]).optimization.activation_checkpointing
+    both = CONFIG.replace("steps: 12", "steps: 12, recompute: true, activation_checkpointing: true")
+    with pytest.raises(ValueError, match="'recompute' is the old name of 'activation_checkpointing'"):
+        config_files.load(TrainConfig, config_file(tmp_path, both))

@@ -12,13 +12,13 @@ from conftest import TINY
 from scipy import stats
 
 from ijepa_viz.checkpoints import save_folder
-from ijepa_viz.checkpoints.training_cost import Training, write_training
+from ijepa_viz.checkpoints.training_cost import TrainingCost, write_training
 from ijepa_viz.models import IJEPA
 from train.reports import versus
 
 
 def cost(objective, flops=1e12):
-    return Training(objective, 10, 1.0, flops, "a test")
+    return TrainingCost(objective, 10, 1.0, flops, "a test")
 
 
 def test_intervals_over_seeds_are_those_of_an_analysis_of_variance():
@@ -69,7 +69,7 @@ def test_a_winner_is_named_only_where_the_seeds_set_it_apart():
     assert close["facing"]["winner"] == ""
     once = versus.compare(*planted(a=[0.9], b=[0.1]))
     assert once["facing"]["winner"] == ""  # one seed sets nothing apart
-    assert "none is apart" in versus.as_text(once)
+    assert "no significant difference" in versus.as_text(once)
 
 
 def test_unequal_arithmetic_is_said():

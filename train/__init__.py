@@ -1,1 +1,1 @@
-"""Pretraining I-JEPA: ``python -m train --fname train/configs/menagerie-tiny.yaml``."""
+"""Pretraining of I-JEPA and of its baselines: ``python -m train --fname train/configs/menagerie-tiny.yaml``."""

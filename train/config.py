@@ -1,8 +1,9 @@
-"""What a training run is made of, one dataclass a concern; YAML only fills them."""
+"""Config of a pretraining run, one dataclass for each concern; YAML fills them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -13,13 +14,19 @@ from ijepa_viz.runtime.run_folder import RunConfig
 
 @dataclass(frozen=True)
 class DataConfig:
-    """source: any string ``open_source`` takes. eval_source: pictures never trained on, for kNN.
+    """Data sets and random crops.
 
-    crop_scale and crop_ratio: share of the area and width / height of random crops; [1, 1] for both is the whole
-    picture.
-    keep: true for one array of all centred squares at the model's size, false to decode and crop pictures as they are
-    needed, as in the paper; null keeps what is below 24 GiB. workers: threads that decode, null is one a core.
-    strict: refuse a data set with damaged pictures instead of skipping them.
+    Attributes:
+        source: any string that ``open_source`` takes.
+        eval_source: held-out images for kNN, as ``source``; None skips kNN.
+        eval_train, eval_test: number of images in kNN's bank and test set.
+        crop_scale: area of random crops, as a share of the image's.
+        crop_ratio: width / height of random crops. [1, 1] here and in ``crop_scale`` is the whole image.
+        horizontal_flip: flip half of the crops.
+        keep: True holds all images as centred squares at the model's size in one array; False decodes and crops the
+            full images of every batch, as in the paper; None is True below 24 GiB.
+        workers: decoding threads; None is one for each core.
+        strict: raise on unreadable images instead of skipping them.
     """
 
     source: str = "menagerie"
@@ -36,7 +43,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """strategy: a name of ``masks.STRATEGIES``; options: that strategy's own."""
+    """Mask strategy.
+
+    Attributes:
+        strategy: a name in ``masks.STRATEGIES``.
+        options: the strategy's own options.
+    """
 
     strategy: str = "multiblock"
     options: dict = field(default_factory=dict)
@@ -44,7 +56,12 @@ class MaskConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """name: what the run minimises, a name of ``train.objectives.OBJECTIVES``; options: its own."""
+    """Training objective.
+
+    Attributes:
+        name: a name in ``train.objectives.OBJECTIVES``.
+        options: the objective's own options.
+    """
 
     name: str = "ijepa"
     options: dict = field(default_factory=dict)
@@ -52,26 +69,36 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """The paper's schedules over ``steps`` optimizer steps (appendix A.1).
+    """Batch size, optimizer, and the schedules of learning rate, weight decay and EMA momentum (appendix A.1).
 
-    ``max_minutes`` of the command line ends a run; the schedules always span ``steps``.
+    ``--max-minutes`` ends a run early; the schedules still span ``steps``.
 
-    batch_size: of one optimizer step, over all processes. accumulate: its share of a process is computed in so many
-    parts, for less memory; the regularizers' statistics are then of one part (over all processes).
-    recompute: keep only what goes into each layer and compute the rest again for the gradient: a third more arithmetic
-    for a fraction of the activations' memory.
-    schedule_steps: what the schedules span where that is not ``steps`` (the reference's ipe_scale).
-
-    schedule: "cosine" (the paper) after the warm-up, or "stable": the full rate until the last ``cooldown``
-    steps, then linearly down. A stable run can be made longer later, by --resume with more steps.
+    Attributes:
+        steps: optimizer steps.
+        schedule: learning rate after the warm-up: "cosine" (the paper), or "stable", which is ``lr`` until the last
+            ``cooldown`` steps, then linear decay. A stable run can be extended by ``--resume`` with more steps.
+        cooldown: steps of linear decay at the end of a "stable" schedule.
+        batch_size: images of one optimizer step, over all processes.
+        accumulate: gradient accumulation: each process computes its part of the batch in this many forward and
+            backward passes, for less memory. Regularizer statistics are then those of one pass (over all processes).
+        activation_checkpointing: store layer inputs only and recompute activations in the backward pass: a third more
+            arithmetic for a fraction of the activation memory.
+        schedule_steps: number of steps that the schedules span; None is ``steps`` (the reference's ``ipe_scale``).
+        lr, start_lr, final_lr: learning rate at its peak, at the start of the warm-up, and at the end.
+        warmup: steps of linear warm-up.
+        weight_decay, final_weight_decay: first and last value of a cosine.
+        ema: first and last momentum of the teacher, linear in between.
+        clip_grad: maximum norm of the gradient; None does not clip.
     """
+
+    RENAMED: ClassVar[dict[str, str]] = {"recompute": "activation_checkpointing"}
 
     steps: int = 2000
     schedule: str = "cosine"
     cooldown: int = 0
     batch_size: int = 128
     accumulate: int = 1
-    recompute: bool = False
+    activation_checkpointing: bool = False
     schedule_steps: int | None = None
     lr: float = 1e-3
     start_lr: float = 2e-4
@@ -85,9 +112,12 @@ class OptimizationConfig:
 
 @dataclass(frozen=True)
 class RegularizerConfig:
-    """name: of ``train.regularizers.REGULARIZERS``; "none" is the paper.
+    """Regularizer on the context encoder's output.
 
-    level: "tokens" takes every visible token as an example, "pooled" each image's average.
+    Attributes:
+        name: a name in ``train.regularizers.REGULARIZERS``; "none" is the paper.
+        level: examples of its statistics: "tokens", every context token, or "pooled", each image's mean token.
+        weight: factor of the regularizer in the loss.
     """
 
     name: str = "none"
@@ -97,13 +127,15 @@ class RegularizerConfig:
 
 @dataclass(frozen=True)
 class PretrainRunConfig(RunConfig):
-    """A run that also looks at its features, every so often.
+    """Run settings, and the monitoring of features during training.
 
-    monitor_every: steps between two looks at the spread and rank of the features of monitor_images pictures.
-    eval_every_minutes: between two kNN evaluations, where ``data.eval_source`` is set.
-    compile: let torch.compile make kernels of the networks: a minute or more at the start, then about a tenth faster.
-    fsdp: spread weights, gradients, optimizer state and teacher over the processes, for models of which a device
-    cannot hold a copy. Checkpoints stay whole: a run can go on with or without it.
+    Attributes:
+        monitor_every: steps between two measurements of the features' spread and effective rank.
+        monitor_images: number of images that these are measured on.
+        eval_every_minutes: minutes between two kNN evaluations, where ``data.eval_source`` is set.
+        compile: compile the networks with torch.compile: a minute or more at the start, then about 10 % faster.
+        fsdp: shard weights, gradients, optimizer state and teacher over the processes (FSDP), for models of which a
+            device cannot hold a copy. Checkpoints are not sharded: a run can resume with or without it.
     """
 
     monitor_every: int = 50
@@ -115,10 +147,11 @@ class PretrainRunConfig(RunConfig):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run.
+    """Config of one pretraining run.
 
-    start_from: any string ``load_model`` takes: the weights to go on from, with new schedules and a new optimizer.
-        None starts at random. (A run that was interrupted is continued with ``--resume`` instead.)
+    Attributes:
+        start_from: initial weights, any string that ``load_model`` takes, with new schedules and a new optimizer.
+            None is random initialisation. (An interrupted run is continued by ``--resume`` instead.)
     """
 
     start_from: str | None = None
@@ -132,7 +165,7 @@ class TrainConfig:
 
 
 def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator) -> Masks:
-    """The masks of ``batch`` images, as ``config.mask`` says.
+    """Sample masks for ``batch`` images by the strategy of ``config.mask``.
 
     Raises:
         ValueError: as :func:`ijepa_viz.masks.sample`.

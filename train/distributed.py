@@ -1,7 +1,7 @@
 """``python -m train.distributed --fname CONFIG --folder LOGS --partition P --nodes 2 --tasks-per-node 8 --time 1000``.
 
-One SLURM job through submitit, one task a GPU. Before its time limit, or when it is preempted, SLURM sends a signal:
-the run saves, puts its job back into the queue, and goes on from its checkpoint when it is started again.
+Submits one SLURM job through submitit, one task for each GPU. SLURM signals the job before its time limit and on
+preemption: the run then saves a checkpoint, requeues its job, and resumes from the checkpoint when restarted.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from pathlib import Path
 
 from ijepa_viz.runtime.command_line import attempt, leave_process_group
 
-_PATIENCE = 120.0  # seconds until SLURM has ended a requeued job
+_REQUEUE_SECONDS = 120.0  # SLURM ends the tasks of a requeued job within this time
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every task of the job does: train, and put the job back where it was interrupted.
+    """Callable of every task of the job: train, and requeue the job when interrupted.
 
     Attributes:
-        fname: the config. overrides: ``KEY=VALUE`` each. cpu: train on CPUs.
+        fname: path of the YAML config.
+        overrides: ``KEY=VALUE`` settings.
+        cpu: train on CPUs.
     """
 
     fname: str
@@ -32,69 +34,81 @@ class Task:
     cpu: bool = False
 
     def __call__(self) -> str:
-        """Returns the last checkpoint; raises RuntimeError where the queue takes the job back no more."""
+        """Train; returns the path of the last checkpoint.
+
+        Raises:
+            RuntimeError: SLURM does not requeue the interrupted job, or does not end it after requeueing.
+        """
         import submitit
 
-        place = submitit.JobEnvironment()
+        job = submitit.JobEnvironment()
         os.environ.update(
-            RANK=str(place.global_rank),
-            LOCAL_RANK=str(place.local_rank),
-            WORLD_SIZE=str(place.num_tasks),
-            LOCAL_WORLD_SIZE=str(max(1, place.num_tasks // place.num_nodes)),
-            MASTER_ADDR=place.hostnames[0],
-            # The same for all tasks of a job, and another for another job on the same machine.
-            MASTER_PORT=str(20000 + int(place.job_id.split("_")[0]) % 20000),
+            RANK=str(job.global_rank),
+            LOCAL_RANK=str(job.local_rank),
+            WORLD_SIZE=str(job.num_tasks),
+            LOCAL_WORLD_SIZE=str(max(1, job.num_tasks // job.num_nodes)),
+            MASTER_ADDR=job.hostnames[0],
+            # Equal for all tasks of a job, different for other jobs on the same machine.
+            MASTER_PORT=str(20000 + int(job.job_id.split("_")[0]) % 20000),
         )
         if self.cpu:
             os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
         from train.reference_yaml import load_config
         from train.trainer import Trainer
 
-        config, resume, notes = load_config(self.fname, self.overrides, place.num_tasks)
-        if place.global_rank == 0:
+        config, resume, notes = load_config(self.fname, self.overrides, job.num_tasks)
+        if job.global_rank == 0:
             print("\n".join(notes), flush=True)
-        begun = any(p.name[5:].isdigit() for p in Path(config.run.folder).glob("step-*"))
-        trainer = Trainer(config, resume or begun)
+        has_checkpoint = any(p.name[5:].isdigit() for p in Path(config.run.folder).glob("step-*"))
+        trainer = Trainer(config, resume or has_checkpoint)
         path = trainer.run()
         if trainer.interrupted:
-            if place.global_rank == 0:
-                self._requeue(place.raw_job_id, trainer.step)
-            time.sleep(_PATIENCE)  # SLURM ends the tasks; to return would call the job finished
-            raise RuntimeError(f"The job was requeued after step {trainer.step}, but is not ended. {path} is complete.")
+            if job.global_rank == 0:
+                self._requeue(job.raw_job_id, trainer.step)
+            time.sleep(_REQUEUE_SECONDS)  # until SLURM ends the task; returning would mark the job as completed
+            raise RuntimeError(
+                f"SLURM requeued the job after step {trainer.step} but did not end it. {path} is complete."
+            )
         leave_process_group()
         return str(path)
 
     def checkpoint(self) -> object:
-        """What submitit puts back into the queue when the signal comes before the training has begun."""
+        """Resubmission for submitit, when the signal comes before training has started."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
     @staticmethod
     def _requeue(job: str, step: int) -> None:
-        print(f"Interrupted after step {step}: job {job} goes back into the queue.", flush=True)
+        print(f"Interrupted after step {step}: job {job} is requeued.", flush=True)
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
         if done.returncode:
             why = done.stderr.strip()
-            raise RuntimeError(f"SLURM does not requeue job {job} ({why}). Nothing is lost: submit the same again.")
+            raise RuntimeError(
+                f"SLURM does not requeue job {job} ({why}). The checkpoint is saved: submit again to resume."
+            )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m train.distributed", description="Pretrain on a SLURM cluster.")
-    parser.add_argument("--fname", required=True, help="a YAML file of ours or of the reference code's")
-    parser.add_argument("--folder", type=Path, required=True, help="for the job's own logs, one a job and task")
+    parser.add_argument("--fname", required=True, help="YAML config, ours or the reference code's")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for SLURM logs, one for each job and task")
     parser.add_argument("--partition", required=True)
     parser.add_argument("--nodes", type=int, default=1)
-    parser.add_argument("--tasks-per-node", type=int, default=8, help="one a GPU")
-    parser.add_argument("--time", type=int, default=4300, help="limit in minutes; then it saves, requeues and goes on")
+    parser.add_argument("--tasks-per-node", type=int, default=8, help="one task for each GPU")
+    parser.add_argument(
+        "--time", type=int, default=4300, help="limit in minutes; the run then saves, requeues and resumes"
+    )
     parser.add_argument("--cpus-per-task", type=int, default=10)
-    parser.add_argument("--cpu", action="store_true", help="train on CPUs: ask for no GPUs")
-    parser.add_argument("--notice", type=int, default=120, help="seconds between SLURM's signal and the limit")
-    parser.add_argument("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="as sbatch: account=..., qos=...")
+    parser.add_argument("--cpu", action="store_true", help="train on CPUs, without requesting GPUs")
+    parser.add_argument("--notice", type=int, default=120, help="seconds from SLURM's signal to the time limit")
+    parser.add_argument(
+        "--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="further sbatch options: account=..., qos=..."
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimization.lr=1e-3")
     options = parser.parse_intermixed_args(arguments)
-    # Settings of ours have a dot; --slurm takes all that follows.
+    # argparse gives --slurm all words that follow it; config overrides have a dot in their key.
     own = [word for word in options.slurm if "." in word.partition("=")[0]]
     overrides = [*options.overrides, *own]
 
@@ -107,12 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
             import submitit
         except ImportError as error:
             raise ValueError("Jobs are submitted with submitit, which is missing: pip install submitit") from error
-        # By its own name and not as part of __main__, which tasks do not have.
+        # Imported by its name, because tasks cannot unpickle a class of __main__.
         from train.distributed import Task
         from train.reference_yaml import load_config
 
         processes = options.nodes * options.tasks_per_node
-        load_config(options.fname, overrides, processes)  # a typo should not wait in a queue
+        load_config(options.fname, overrides, processes)  # reports config errors before the job is queued
         executor = submitit.AutoExecutor(folder=options.folder / "%j", cluster="slurm", slurm_max_num_timeout=10**6)
         executor.update_parameters(
             name="ijepa_viz",

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 
-def groups(net: nn.Module) -> list[dict[str, Any]]:
-    """The trained parameters as two groups; ``decays`` says which takes weight decay."""
+def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: ``decays`` is True for matrices, which take weight decay."""
     trained = [p for p in net.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trained if p.ndim > 1], "decays": True},
@@ -18,5 +18,5 @@ def groups(net: nn.Module) -> list[dict[str, Any]]:
 
 
 def adamw(net: nn.Module, lr: float, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over :func:`groups`, in torch's fused kernel."""
-    return torch.optim.AdamW(groups(net), lr=lr, fused=device.type in ("cpu", "cuda"))
+    """Fused AdamW over :func:`parameter_groups`."""
+    return torch.optim.AdamW(parameter_groups(net), lr=lr, fused=device.type in ("cpu", "cuda"))

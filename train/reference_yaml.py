@@ -1,7 +1,7 @@
-"""The reference code's YAML, which its users have: read as it is, every key honoured or refused by name.
+"""Reader of the reference code's YAML configs: every key is translated, reported as without effect, or refused.
 
-Sections data, logging, mask, meta and optimization. Epochs become steps, which takes the number of pictures; a batch
-there is one GPU's, here all processes' together.
+Sections data, logging, mask, meta and optimization. Epochs become steps, which requires the number of images; the
+reference's batch size is that of one GPU, ours that of all processes together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from train.config import (
     TrainConfig,
 )
 
-# section -> its keys; all of them must be there, as in every file of theirs.
+# section -> its keys; all are required, as in every config of the reference code.
 KEYS: dict[str, tuple[str, ...]] = {
     "data": (
         "batch_size", "color_jitter_strength", "crop_scale", "crop_size", "image_folder", "num_workers", "pin_mem",
@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _PLACEHOLDER = "$"
-# (section, key) -> the only value that is accepted, and why no other.
+# (section, key) -> the only supported value, and the reason.
 _REFUSED: dict[tuple[str, str], tuple[Any, str]] = {
     ("data", "use_color_distortion"): (False, "I-JEPA is trained without hand-made augmentations (section 3)"),
     ("data", "use_gaussian_blur"): (False, "I-JEPA is trained without hand-made augmentations (section 3)"),
@@ -54,16 +54,18 @@ _REFUSED: dict[tuple[str, str], tuple[Any, str]] = {
 
 
 def load_config(
-    path: str | Path, overrides: Sequence[str] = (), processes: int = 1, rehearsal: bool = False
+    path: str | Path, overrides: Sequence[str] = (), processes: int = 1, dry_run: bool = False
 ) -> tuple[TrainConfig, bool, list[str]]:
-    """A training's config from a YAML file of ours or of the reference code's.
+    """Load a training config from a YAML file in our schema or in the reference code's.
 
     Args:
-        path: the file. overrides: ``section.key=value`` in our names; they win.
-        processes: how many train together: a reference batch is one process's. rehearsal: as :func:`translate`.
+        path: the file.
+        overrides: ``section.key=value`` in our schema; they take precedence over the file.
+        processes: number of training processes: the reference's batch size is that of one.
+        dry_run: as :func:`translate`.
 
     Returns:
-        The config; whether the file itself asks to resume; and what its user should know.
+        The config; whether the file asks to resume; and notes on the translation, for the user.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`ijepa_viz.runtime.config_files.load` and :func:`translate`.
@@ -75,22 +77,24 @@ def load_config(
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not valid YAML: {error}") from error
         if isinstance(data, dict) and {"meta", "logging"} & set(data):
-            config, resume, notes = translate(data, str(path), processes, rehearsal)
+            config, resume, notes = translate(data, str(path), processes, dry_run)
             return config_files.override(config, overrides), resume, notes
     return config_files.load(TrainConfig, path, overrides), False, []
 
 
 def translate(
-    data: dict[str, Any], where: str, processes: int = 1, rehearsal: bool = False
+    data: dict[str, Any], where: str, processes: int = 1, dry_run: bool = False
 ) -> tuple[TrainConfig, bool, list[str]]:
-    """The reference schema as ours; as :func:`load_config`.
+    """Translate a config of the reference schema into ours; returns as :func:`load_config`.
 
     Args:
-        data: the parsed YAML. where: its name, for errors.
-        rehearsal: let a data set be smaller than one batch: for a dry run on a few pictures.
+        data: the parsed YAML.
+        where: its name in error messages.
+        processes: number of training processes.
+        dry_run: accept a data set smaller than one batch, for a dry run.
 
     Raises:
-        ValueError: a missing or unknown key, a placeholder, or a value that is refused, each with its reason.
+        ValueError: a missing or unknown key, a placeholder, or an unsupported value, with the reason.
     """
     _check_keys(data, where)
     _check_placeholders(data, where)
@@ -101,12 +105,12 @@ def translate(
             )
     pictures, masks, meta, plan = data["data"], data["mask"], data["meta"], data["optimization"]
     source = os.path.join(str(pictures["root_path"]), str(pictures["image_folder"]))
-    if Path(source, "train").is_dir():  # where an ImageNet folder keeps its splits
+    if Path(source, "train").is_dir():  # the training split of an ImageNet folder
         source = os.path.join(source, "train")
     total = len(open_source(source))
     batch = int(pictures["batch_size"]) * processes
     epoch = total // batch
-    if not epoch and not rehearsal:
+    if not epoch and not dry_run:
         raise ValueError(f"{where}: {source} has {total} pictures, fewer than one batch of {batch}.")
     epoch = max(1, epoch)
     name = str(meta["model_name"])
@@ -159,7 +163,7 @@ def translate(
     notes = [
         f"{where} has the reference's schema: {total} pictures, {epoch} steps an epoch of batch {batch} "
         f"({pictures['batch_size']} on each of {processes} processes).",
-        "data.pin_mem changes nothing here: batches are made in threads of the training's own process.",
+        "data.pin_mem changes nothing: batches are assembled in threads of the training process.",
         "data.color_jitter_strength changes nothing without use_color_distortion.",
         f"logging.write_tag {data['logging']['write_tag']!r} changes nothing: the log is {folder}/log.csv.",
     ]
@@ -167,7 +171,7 @@ def translate(
 
 
 def _start(meta: dict[str, Any], folder: str) -> tuple[bool, str | None]:
-    """Whether to go on with what lies in ``folder``, and otherwise the checkpoint to start from, where one is named."""
+    """(Whether to resume the run in ``folder``, the named checkpoint to start from or None)."""
     if not meta["load_checkpoint"]:
         return False, None
     if meta["read_checkpoint"]:

@@ -1,4 +1,4 @@
-"""What keeps a joint-embedding model from collapsing besides its teacher: terms on a batch of features."""
+"""Anti-collapse regularizers on a batch of features: variance-covariance (VICReg) and SIGReg (LeJEPA)."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from torch import Tensor
 from ijepa_viz.registry import Registry
 from train.config import RegularizerConfig
 
-# (n, D) features and a source of randomness on the CPU -> the terms; their sum is the regularizer.
+# (n, D) features and a CPU generator -> named terms; their sum is the regularizer.
 Regularizer = Callable[[Tensor, torch.Generator | None], dict[str, Tensor]]
 REGULARIZERS: Registry[Regularizer] = Registry("regularizer")
 
 
-class _Total(torch.autograd.Function):
-    """A sum over processes; every process's loss depends on it, so their gradients add up as well."""
+class _AllReduceSum(torch.autograd.Function):
+    """All-reduce sum whose backward all-reduces the gradients, because every process's loss depends on it."""
 
     @staticmethod
     def forward(context: Any, sums: Tensor) -> Tensor:
-        found = sums.clone()
-        dist.all_reduce(found)
-        return found
+        summed = sums.clone()
+        dist.all_reduce(summed)
+        return summed
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        found = gradient.clone()
-        dist.all_reduce(found)
-        return found
+        summed = gradient.clone()
+        dist.all_reduce(summed)
+        return summed
 
 
-def total(sums: Tensor) -> Tensor:
-    """The sum over all processes, with its gradient: a statistic of the whole batch and not of one process's share.
+def all_reduce_sum(sums: Tensor) -> Tensor:
+    """Differentiable sum over all processes: a statistic of the whole batch, not of one process's part.
 
-    Wrappers that average the gradients of the processes, as DDP does, then give exactly the whole batch's.
+    Averaging gradients over processes, as DDP does, then gives exactly the gradient of the whole batch.
     """
     several = dist.is_initialized() and dist.get_world_size() > 1
-    return _Total.apply(sums) if several else sums  # type: ignore[no-untyped-call]
+    return _AllReduceSum.apply(sums) if several else sums  # type: ignore[no-untyped-call]
 
 
 @REGULARIZERS.register("none")
 def none(features: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-    """No term: the paper."""
+    """No regularizer, as in the paper."""
     return {}
 
 
@@ -54,16 +54,16 @@ def none(features: Tensor, generator: torch.Generator | None = None) -> dict[str
 def variance_covariance(
     features: Tensor, generator: torch.Generator | None = None, epsilon: float = 1e-4
 ) -> dict[str, Tensor]:
-    """VICReg's two terms (Bardes et al. 2022, eq. 1 to 3) on (n, D) features.
+    """Variance and covariance terms of VICReg (Bardes et al. 2022, arXiv 2105.04906, eq. 1 to 3) on (n, D) features.
 
     Returns:
         variance: mean over features of max(0, 1 - std); covariance: squared off-diagonal
         covariances, summed and divided by D.
     """
     width = features.shape[1]
-    count = total(features.new_tensor(float(len(features))))
-    centred = features - total(features.sum(0)) / count
-    covariance = total(centred.T @ centred) / (count - 1)
+    count = all_reduce_sum(features.new_tensor(float(len(features))))
+    centred = features - all_reduce_sum(features.sum(0)) / count
+    covariance = all_reduce_sum(centred.T @ centred) / (count - 1)
     std = (covariance.diagonal() + epsilon).sqrt()
     off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
     return {"variance": F.relu(1 - std).mean(), "covariance": off_diagonal / width}
@@ -73,37 +73,37 @@ def variance_covariance(
 def sigreg(
     features: Tensor, generator: torch.Generator | None = None, slices: int = 128, knots: int = 17, reach: float = 5.0
 ) -> dict[str, Tensor]:
-    """How far random one-dimensional projections of (n, D) features are from a standard normal.
+    """SIGReg: distance of random one-dimensional projections of (n, D) features from a standard normal.
 
-    The Epps-Pulley statistic, divided by n and averaged over projections, as LeJEPA (Balestriero & LeCun
-    2025, arXiv 2511.08544, section 4) regularises with: the squared distance of characteristic functions,
-    integrated with the standard normal density as its weight. Unlike variance and covariance it also sees
-    the shape of the distribution, and it costs O(n slices) instead of O(n D^2).
+    The regularizer of LeJEPA (Balestriero & LeCun 2025, arXiv 2511.08544, section 4): the Epps-Pulley statistic,
+    divided by n and averaged over projections, which is the squared distance of characteristic functions integrated
+    with the standard normal density as weight. Unlike variance and covariance it depends on the shape of the
+    distribution, and it costs O(n slices) instead of O(n D^2).
 
     Args:
-        generator: draws the projections, new ones every step.
+        generator: draws the projections, new in every step.
         slices: number of projections.
-        knots: of the trapezoidal rule on [0, reach]; the integrand is even.
+        knots: nodes of the trapezoidal rule on [0, reach]; the integrand is even.
     """
     width = features.shape[1]
     directions = F.normalize(torch.randn(width, slices, generator=generator), dim=0).to(features)
     t = torch.linspace(0, reach, knots, device=features.device)
-    normal = torch.exp(-0.5 * t.square())  # its characteristic function; also, up to a factor, the weight
+    normal = torch.exp(-0.5 * t.square())  # characteristic function of N(0, 1); up to a factor, also the weight
     weight = normal * (2 * reach / (knots - 1) / math.sqrt(2 * math.pi))
     weight[[0, -1]] /= 2
     angles = (features @ directions)[..., None] * t  # (n, slices, knots)
-    count = total(features.new_tensor(float(len(features))))
-    real, imaginary = (total(part.sum(0)) / count for part in (angles.cos(), angles.sin()))
+    count = all_reduce_sum(features.new_tensor(float(len(features))))
+    real, imaginary = (all_reduce_sum(part.sum(0)) / count for part in (angles.cos(), angles.sin()))
     distance = (real - normal).square() + imaginary.square()
     return {"sigreg": (distance @ weight).mean()}
 
 
 def regularize(config: RegularizerConfig, tokens: Tensor, valid: Tensor, generator: torch.Generator | None) -> dict:
-    """The terms of ``config`` on the context encoder's output.
+    """Named terms of the regularizer in ``config``, on the context encoder's output.
 
     Args:
-        tokens: (B, K, D), padded where ``valid`` (B, K) is False; padding never counts.
-        generator: for regularizers that draw.
+        tokens: (B, K, D), padded where ``valid`` (B, K) is False; padding is left out.
+        generator: for regularizers with random projections.
 
     Raises:
         ValueError: an unknown ``level``.

@@ -8,12 +8,12 @@ from train.config import OptimizationConfig
 
 
 def span(config: OptimizationConfig) -> int:
-    """The step at which every schedule has come to its end."""
+    """Number of steps that the schedules span."""
     return config.schedule_steps or config.steps
 
 
 def learning_rate(step: int, config: OptimizationConfig) -> float:
-    """Linear warm-up from start_lr to lr; then a cosine, or a plateau and a straight line, to final_lr.
+    """Linear warm-up from start_lr to lr, then cosine decay, or a plateau and linear decay, to final_lr.
 
     Raises:
         ValueError: an unknown schedule.
@@ -31,13 +31,13 @@ def learning_rate(step: int, config: OptimizationConfig) -> float:
 
 
 def weight_decay(step: int, config: OptimizationConfig) -> float:
-    """A cosine from weight_decay to final_weight_decay."""
+    """Cosine from weight_decay to final_weight_decay."""
     share = min(1.0, step / max(1, span(config)))
     gap = config.weight_decay - config.final_weight_decay
     return config.final_weight_decay + gap * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def momentum(step: int, config: OptimizationConfig) -> float:
-    """The teacher's, linear from the first to the second value of ``ema``."""
+    """EMA momentum of the teacher, linear from the first to the second value of ``ema``."""
     start, end = config.ema
     return start + (end - start) * min(1.0, step / max(1, span(config)))

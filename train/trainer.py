@@ -23,9 +23,9 @@ from ijepa_viz import masks as mask_samplers
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.checkpoints.training_cost import TrainingCost, write_training
 from ijepa_viz.data import transforms
-from ijepa_viz.data.batches import ReadAhead, open_pictures
+from ijepa_viz.data.batches import Prefetcher, open_images
 from ijepa_viz.data.opening import open_source
-from ijepa_viz.data.unreadable import sound
+from ijepa_viz.data.unreadable import drop_unreadable
 from ijepa_viz.models import Encoder, set_activation_checkpointing
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
@@ -87,13 +87,13 @@ class Trainer(TrainingLoop):
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         # One process a machine reads, checks and caches; the others then find it done.
         with self.accelerator.local_main_process_first():
-            self.source, self.skipped = sound(open_source(config.data.source), config.data.strict)
-            self.pictures = open_pictures(self.source, config.model.image_size, config.data.keep, config.data.workers)
+            self.source, self.skipped = drop_unreadable(open_source(config.data.source), config.data.strict)
+            self.pictures = open_images(self.source, config.model.image_size, config.data.keep, config.data.workers)
         if self.skipped and self.accelerator.is_main_process:
             where = self.folder.path / "skipped.csv"
             print(f"Skipped {len(self.skipped)} pictures that cannot be read; {where} lists them.", file=sys.stderr)
         self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
-        self._take = ReadAhead(self.batch, self.accelerator.device)
+        self._take = Prefetcher(self.batch, self.accelerator.device)
 
     def _check_parts(self) -> None:
         """Raise ValueError unless the batch divides among processes and accumulated parts."""
@@ -179,7 +179,9 @@ class Trainer(TrainingLoop):
         values = self.accelerator.reduce(torch.stack(reports).mean(0), "mean").tolist()
         numbers = dict(zip(report, values, strict=True))
         if weights is not None:
-            squares = torch.stack([(monitor.flat_weights(self.model.encoder) - weights).square().sum(), weights.square().sum()])
+            squares = torch.stack(
+                [(monitor.flat_weights(self.model.encoder) - weights).square().sum(), weights.square().sum()]
+            )
             if self.config.run.fsdp:  # each process has its share of them
                 squares = self.accelerator.reduce(squares.to(self.accelerator.device), "sum")
             numbers["update_ratio"] = float((squares[0] / squares[1]).sqrt())
@@ -234,7 +236,9 @@ class Trainer(TrainingLoop):
         size = self.config.model.image_size
         if not self.baselines:
             self.train_set = labelled(self.source, size, data.eval_train)
-            self.test_set = labelled(sound(open_source(data.eval_source, "test"), data.strict)[0], size, data.eval_test)
+            self.test_set = labelled(
+                drop_unreadable(open_source(data.eval_source, "test"), data.strict)[0], size, data.eval_test
+            )
             self.baselines = {
                 "knn_random_init": self._knn(lambda x: pooled_features(self.random_init, x)),
                 "knn_thumbnail": self._knn(thumbnail_features),

@@ -1,8 +1,8 @@
-"""What a run minimises: the interface of an objective, and the registry of them."""
+"""Training objectives: their interface, their registry, and one file for each objective."""
 
 from ijepa_viz.registry import import_files
-from train.objectives.objective import OBJECTIVES, Objective, build, open_trained
+from train.objectives.objective import OBJECTIVES, Objective, build, load_objective
 
 import_files(__name__)  # an objective's file registers itself
 
-__all__ = ["OBJECTIVES", "Objective", "build", "open_trained"]
+__all__ = ["OBJECTIVES", "Objective", "build", "load_objective"]

@@ -1,4 +1,4 @@
-"""I-JEPA: predict the teacher's representation of hidden blocks (section 3, "Loss")."""
+"""I-JEPA: predict the target encoder's representation of target blocks (section 3, "Loss")."""
 
 from __future__ import annotations
 
@@ -9,49 +9,51 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ijepa_viz.masks import Masks
-from ijepa_viz.models import IJEPA, cut
+from ijepa_viz.models import IJEPA, gather_targets, target_layer_norm
 from ijepa_viz.registry import Registry
 from train.config import TrainConfig
-from train.ema import follow
+from train.ema import ema_update
 from train.objectives.objective import OBJECTIVES, Objective
 from train.regularizers import REGULARIZERS, regularize
 
-# How target tokens (B, N, D) are put on one scale before they are predicted.
+# name -> function (B, N, D) -> (B, N, D) that normalises target tokens.
 NORMALISATIONS: Registry = Registry("target normalisation")
 
 
 @NORMALISATIONS.register("layernorm")
 def _layernorm(tokens: Tensor) -> Tensor:
-    """Over each token's features, without parameters: the paper's code, and ``IJEPA.targets``."""
-    return F.layer_norm(tokens, tokens.shape[-1:])
+    """Parameter-free LayerNorm over each token's features, as in the reference code and ``IJEPA.targets``."""
+    return target_layer_norm(tokens)
 
 
 @NORMALISATIONS.register("standardised")
 def _standardised(tokens: Tensor) -> Tensor:
-    """Each feature over all tokens of the batch: no vector common to all tokens is left to predict."""
+    """Standardise each feature over all tokens of the batch, which removes any vector common to all tokens."""
     return (tokens - tokens.mean((0, 1))) / (tokens.std((0, 1)) + 1e-4)
 
 
 @NORMALISATIONS.register("instance")
 def _instance(tokens: Tensor) -> Tensor:
-    """Each feature over the tokens of one image, as data2vec 2.0: what is common to the image is left out."""
+    """Standardise each feature over the tokens of one image (data2vec 2.0), which removes the image's mean token."""
     return (tokens - tokens.mean(1, keepdim=True)) / (tokens.std(1, keepdim=True) + 1e-4)
 
 
 @NORMALISATIONS.register("none")
 def _none(tokens: Tensor) -> Tensor:
+    """No normalisation."""
     return tokens
 
 
 @dataclass(frozen=True)
 class IJEPAOptions:
-    """The defaults are the paper's.
+    """Options of the I-JEPA objective; the defaults are the paper's.
 
     Attributes:
         target_normalisation: a name in :data:`NORMALISATIONS`.
-        target_layers: predict the average of the teacher's last so many layers, each normalised.
-        stop_gradient: False lets the loss train the teacher too. It collapses: a demonstration.
-        noise_targets: predict noise instead, new in every step. Nothing can be learned: a demonstration.
+        target_layers: number of the teacher's last layers whose normalised outputs are averaged as target.
+        stop_gradient: False also trains the teacher by the loss, which collapses: a demonstration.
+        noise_targets: targets are Gaussian noise, new in every step, from which nothing can be learned: a
+            demonstration.
     """
 
     target_normalisation: str = "layernorm"
@@ -88,7 +90,7 @@ class IJEPAObjective(Objective):
             self.model.target_encoder.requires_grad_(True).pos_embed.requires_grad_(False)
 
     def targets(self, images: Tensor, masks: Masks, generator: torch.Generator | None = None) -> Tensor:
-        """What is to be predicted, (B, M, T, D) float32."""
+        """Target tokens of the loss, (B, M, T, D) float32."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.stop_gradient):
             layers = self.options.target_layers
             tokens = self.model.target_encoder(images, layers=layers).float()
@@ -96,7 +98,7 @@ class IJEPAObjective(Objective):
             tokens = torch.stack([self.normalise(part) for part in parts]).mean(0)
             if self.options.noise_targets:
                 tokens = torch.randn(tokens.shape, generator=generator).to(tokens)
-            return cut(tokens, masks)
+            return gather_targets(tokens, masks)
 
     def forward(self, images: Tensor, masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """As :meth:`Objective.forward`."""
@@ -107,19 +109,19 @@ class IJEPAObjective(Objective):
         terms = regularize(self.regularizer, context, masks.valid, generator)
         loss = prediction + self.regularizer.weight * sum(terms.values()) if terms else prediction
         with torch.no_grad():
-            right = F.cosine_similarity(predicted, target, dim=-1).mean()
-            # The control: the same places in another image's target.
-            wrong = F.cosine_similarity(predicted, target.roll(1, 0), dim=-1).mean()
-        report = {"prediction_loss": prediction, **terms, "cosine": right, "cosine_other": wrong}
+            own = F.cosine_similarity(predicted, target, dim=-1).mean()
+            # Control: the same patch indices in another image's target.
+            other = F.cosine_similarity(predicted, target.roll(1, 0), dim=-1).mean()
+        report = {"prediction_loss": prediction, **terms, "cosine": own, "cosine_other": other}
         return {"loss": loss, **{name: value.detach() for name, value in report.items()}}
 
     @torch.no_grad()
     def energy(self, images: Tensor, masks: Masks, candidates: Tensor) -> Tensor:
-        """The loss of the prediction against the candidates' targets; as :meth:`Objective.energy`."""
+        """Smooth L1 between the prediction and the candidates' targets, as :meth:`Objective.energy`."""
         predicted = self.model.predict(self.model.encode_context(images, masks), masks).float()
         return F.smooth_l1_loss(predicted, self.targets(candidates, masks), reduction="none").mean((1, 2, 3))
 
     def after_step(self, momentum: float) -> None:
-        """The exponential moving average: teacher += (1 - momentum) (student - teacher)."""
+        """EMA of the teacher (:func:`train.ema.ema_update`); none where the loss trains the teacher."""
         if self.options.stop_gradient:
-            follow(self.model, momentum)
+            ema_update(self.model, momentum)

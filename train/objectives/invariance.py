@@ -1,4 +1,4 @@
-"""The joint-embedding architecture of the announcement: two views of a picture, one embedding (VICReg, 2105.04906)."""
+"""Joint-embedding baseline: one embedding for two views, VICReg (Bardes et al. 2022, arXiv 2105.04906)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from ijepa_viz.data.transforms import denormalise, normalise, random_resized_cro
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from train.config import TrainConfig
-from train.ema import follow
+from train.ema import ema_update
 from train.objectives.objective import OBJECTIVES, Objective
 from train.regularizers import variance_covariance
 
 
 @dataclass(frozen=True)
 class InvarianceOptions:
-    """The weights are the paper's; the invariance term is averaged over features, where its equation sums them.
+    """Options of the VICReg objective.
+
+    The weights are the paper's; the invariance term is averaged over features, where the paper's equation sums.
 
     Attributes:
-        crop_scale: of the views, a share of the trainer's own crop.
-        jitter: brightness, contrast and saturation are multiplied by 1 - jitter to 1 + jitter; half of it is the
-            largest turn of the hue, in radians of the colour plane. 0 leaves colours alone.
-        grey: share of the views without colour.
+        crop_scale: area of a view's crop, as a share of the trainer's own crop.
+        jitter: brightness, contrast and saturation are multiplied by factors in [1 - jitter, 1 + jitter]; the hue is
+            rotated by at most jitter / 2 radians in the colour plane. 0 turns colour jitter off.
+        grey: probability that a view is greyscale.
         expander: width of the two hidden layers of the expander, and of the embedding.
         invariance, variance, covariance: weights of the three terms.
     """
@@ -41,10 +43,10 @@ class InvarianceOptions:
 
 @OBJECTIVES.register("invariance")
 class InvarianceObjective(Objective):
-    """Two augmented views of a picture get the same embedding, and embeddings of a batch stay apart.
+    """VICReg: two augmented views get the same embedding, with variance and covariance terms against collapse.
 
-    ``model`` is the encoder only, average-pooled; there is no teacher, so its ``target_encoder`` always equals it.
-    Masks are not used, except to ask for an :meth:`energy`.
+    Embeddings are expanded average-pooled tokens. ``model`` has no predictor, and there is no teacher:
+    ``target_encoder`` is a copy of the encoder. Masks are used by :meth:`energy` only.
 
     Raises:
         ValueError: a regularizer, because this objective has its own.
@@ -72,7 +74,7 @@ class InvarianceObjective(Objective):
         )
 
     def view(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """A random view of each normalised image (B, 3, H, W): a crop, perhaps mirrored, its colours changed."""
+        """Random view of each normalised image, (B, 3, H, W): crop, horizontal flip and colour jitter."""
         options, count = self.options, len(images)
         size = self.model.config.image_size
         pixels = random_resized_crop(denormalise(images), size, generator, scale=options.crop_scale, flip=True)
@@ -81,13 +83,13 @@ class InvarianceObjective(Objective):
         pixels = pixels * factors[0]
         pixels = (pixels - pixels.mean((1, 2, 3), keepdim=True)) * factors[1] + pixels.mean((1, 2, 3), keepdim=True)
         grey = pixels.mean(1, keepdim=True)
-        colour = torch.where(draws[4] < options.grey, 0.0, factors[2]) * _turn_hue(
+        colour = torch.where(draws[4] < options.grey, 0.0, factors[2]) * rotate_hue(
             pixels - grey, 0.5 * options.jitter * (2 * draws[3] - 1)
         )
         return normalise((grey + colour).clamp(0, 1))
 
     def embed(self, images: Tensor, masks: Masks | None = None) -> Tensor:
-        """(B, 3, H, W) normalised -> (B, E): of whole images, or of their visible patches only."""
+        """Embeddings of whole images or of their context patches: (B, 3, H, W) normalised -> (B, E)."""
         if masks is None:
             tokens = self.model.encoder(images)
             return self.expander(tokens.mean(1)).float()
@@ -118,33 +120,33 @@ class InvarianceObjective(Objective):
 
     @torch.no_grad()
     def energy(self, images: Tensor, masks: Masks, candidates: Tensor) -> Tensor:
-        """Squared distance of two views' embeddings: the visible patches, and the candidate's block as a crop.
+        """Squared distance between the embeddings of context and candidate block, as :meth:`Objective.energy`.
 
-        The crop is what training calls a view: the block's bounding box, enlarged. So the energy cannot know where
-        the block was cut. As :meth:`Objective.energy`.
+        The block enters as a view of training: its bounding box, resized to the image size. The energy is therefore
+        independent of the block's position.
         """
-        seen = self.embed(images, masks)
+        context = self.embed(images, masks)
         side, size = self.model.config.patch_size, self.model.config.image_size
         total = torch.zeros(len(images), device=images.device)
         blocks = masks.targets.shape[1]
         for m in range(blocks):
             crops = []
-            for picture, places in zip(candidates, masks.targets[:, m], strict=True):
-                rows, cols = places // masks.grid[1], places % masks.grid[1]
+            for image, indices in zip(candidates, masks.targets[:, m], strict=True):
+                rows, cols = indices // masks.grid[1], indices % masks.grid[1]
                 top, left = int(rows.min()) * side, int(cols.min()) * side
                 bottom, right = (int(rows.max()) + 1) * side, (int(cols.max()) + 1) * side
-                crop = picture[None, :, top:bottom, left:right]
+                crop = image[None, :, top:bottom, left:right]
                 crops.append(F.interpolate(crop, (size, size), mode="bilinear", align_corners=False))
-            total += (seen - self.embed(torch.cat(crops))).square().mean(1)
+            total += (context - self.embed(torch.cat(crops))).square().mean(1)
         return total / blocks
 
     def after_step(self, momentum: float) -> None:
-        """No teacher: the published copy is the encoder itself."""
-        follow(self.model, 0.0)
+        """Copy the encoder into ``target_encoder``: there is no teacher."""
+        ema_update(self.model, 0.0)
 
 
-def _turn_hue(colour: Tensor, angle: Tensor) -> Tensor:
-    """Rotate (B, 3, H, W) differences from grey by ``angle`` (B, 1, 1, 1) about the grey axis (Rodrigues)."""
+def rotate_hue(colour: Tensor, angle: Tensor) -> Tensor:
+    """Rotate (B, 3, H, W) differences from grey about the grey axis by ``angle`` (B, 1, 1, 1), radians (Rodrigues)."""
     r, g, b = colour.unbind(1)
     across = torch.stack([b - g, r - b, g - r], 1) / 3**0.5  # the cross product with (1, 1, 1) / sqrt(3)
     return colour * angle.cos() + across * angle.sin()

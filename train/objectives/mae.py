@@ -1,4 +1,4 @@
-"""The generative baseline: a masked autoencoder (He et al. 2022, arXiv 2111.06377) on the same encoder."""
+"""Generative baseline: a masked autoencoder, MAE (He et al. 2022, arXiv 2111.06377), on the same encoder."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ import torch
 from torch import Tensor
 
 from ijepa_viz.masks import Masks
-from ijepa_viz.models import IJEPA, Predictor, cut, patchify
+from ijepa_viz.models import IJEPA, Predictor, gather_targets, patchify
 from train.config import TrainConfig
-from train.ema import follow
+from train.ema import ema_update
 from train.objectives.objective import OBJECTIVES, Objective
 
 
 @dataclass(frozen=True)
 class MAEOptions:
-    """normalise_pixels: each patch's pixels to mean 0 and variance 1, the better target in MAE's table 1."""
+    """Options of the MAE objective.
+
+    Attributes:
+        normalise_pixels: normalise each patch's pixels to mean 0 and variance 1, the better target in MAE's table 1.
+    """
 
     normalise_pixels: bool = True
 
 
 @OBJECTIVES.register("mae")
 class MAEObjective(Objective):
-    """Squared error on the pixels of hidden patches.
+    """Squared error on the pixels of masked patches (section 3 of the MAE paper).
 
-    The pixel decoder is I-JEPA's predictor with pixels as its output: ``model.predictor_*`` are its sizes.
-    ``model`` is the encoder only; there is no teacher, so its ``target_encoder`` always equals it.
+    The pixel decoder is I-JEPA's predictor with pixels as output; ``model.predictor_*`` are its sizes. ``model`` has
+    no predictor, and there is no teacher: ``target_encoder`` is a copy of the encoder.
 
     Raises:
-        ValueError: no decoder, or a regularizer, which this objective has no use for.
+        ValueError: no decoder (``model.predictor_width`` 0), or a regularizer.
     """
 
     Options = MAEOptions
@@ -46,37 +50,37 @@ class MAEObjective(Objective):
         self.decoder = self.extra = Predictor(config.model, output=3 * config.model.patch_size**2)
 
     def targets(self, images: Tensor, masks: Masks) -> Tensor:
-        """The hidden patches' pixels, (B, M, T, 3 p p)."""
+        """Pixels of the masked patches, (B, M, T, 3 p p), normalised if so configured."""
         patches = patchify(images, self.model.config.patch_size)
         if self.options.normalise_pixels:
             mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
             patches = (patches - mean) / (variance + 1e-6).sqrt()
-        return cut(patches, masks)
+        return gather_targets(patches, masks)
 
     def forward(self, images: Tensor, masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """As :meth:`Objective.forward`."""
-        drawn = self.decoder(self.model.encode_context(images, masks), masks).float()
-        return {"loss": (drawn - self.targets(images, masks)).square().mean()}
+        predicted = self.decoder(self.model.encode_context(images, masks), masks).float()
+        return {"loss": (predicted - self.targets(images, masks)).square().mean()}
 
     @torch.no_grad()
     def energy(self, images: Tensor, masks: Masks, candidates: Tensor) -> Tensor:
-        """The squared error of the drawn pixels; as :meth:`Objective.energy`."""
-        drawn = self.decoder(self.model.encode_context(images, masks), masks).float()
-        return (drawn - self.targets(candidates, masks)).square().mean((1, 2, 3))
+        """Squared error between predicted and candidate pixels, as :meth:`Objective.energy`."""
+        predicted = self.decoder(self.model.encode_context(images, masks), masks).float()
+        return (predicted - self.targets(candidates, masks)).square().mean((1, 2, 3))
 
     @torch.no_grad()
-    def draw(self, images: Tensor, masks: Masks) -> Tensor:
-        """What it draws in the hidden blocks, (B, M, T, 3 p p), normalised as images are.
+    def reconstruct(self, images: Tensor, masks: Masks) -> Tensor:
+        """Reconstruct the masked patches, (B, M, T, 3 p p), in the normalisation of the images.
 
-        A decoder of normalised patches says nothing of a patch's mean and variance; they are then taken from
-        ``images``, as MAE's authors do for their pictures, so only the pattern inside each patch is its own.
+        A decoder of normalised patches does not predict a patch's mean and variance. They are then taken from
+        ``images``, as in the MAE paper's figures, so that only the pattern within each patch is predicted.
         """
-        drawn = self.decoder(self.model.encode_context(images, masks), masks).float()
+        predicted = self.decoder(self.model.encode_context(images, masks), masks).float()
         if self.options.normalise_pixels:
-            patches = cut(patchify(images, self.model.config.patch_size), masks)
-            drawn = drawn * (patches.var(-1, keepdim=True) + 1e-6).sqrt() + patches.mean(-1, keepdim=True)
-        return drawn
+            patches = gather_targets(patchify(images, self.model.config.patch_size), masks)
+            predicted = predicted * (patches.var(-1, keepdim=True) + 1e-6).sqrt() + patches.mean(-1, keepdim=True)
+        return predicted
 
     def after_step(self, momentum: float) -> None:
-        """No teacher: the published copy is the encoder itself."""
-        follow(self.model, 0.0)
+        """Copy the encoder into ``target_encoder``: there is no teacher."""
+        ema_update(self.model, 0.0)

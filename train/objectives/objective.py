@@ -1,4 +1,4 @@
-"""What a run minimises: the interface of an objective, and the registry of them."""
+"""Interface of a training objective (a model and its loss), and the registry of objectives."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from train.config import ObjectiveConfig, TrainConfig
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What ``objective.json`` records beside the digest of its weights."""
+class ObjectiveCard:
+    """Metadata of ``objective.json``, beside the sha256 of its weights."""
 
     objective: ObjectiveConfig
     model: ModelConfig
 
 
 class Objective(nn.Module):
-    """A model and the loss that trains it, as one module, so that wrappers such as DDP see one.
+    """A model and the loss that trains it, in one module, so that wrappers such as DDP wrap both.
 
-    The trainer evaluates and publishes ``model``: its ``target_encoder`` is what probes look at.
+    The trainer evaluates and saves ``model``; probes read the features of its ``target_encoder``.
 
     Attributes:
-        Options: a dataclass of the objective's own settings, read strictly from ``objective.options``.
-        columns: the names of what ``forward`` reports besides ``loss``.
-        extra: what the objective trains besides ``model`` and keeps beside it; None for I-JEPA, whose model is all.
-        told: the config it was built from.
+        Options: dataclass of the objective's own settings, read strictly from ``objective.options``.
+        columns: names of the scalars that ``forward`` returns besides ``loss``.
+        model: encoder, predictor and target encoder.
+        extra: module trained besides ``model`` and saved beside it (a decoder, an expander); None for I-JEPA.
+        config: the training config.
     """
 
     Options: type
@@ -45,49 +46,53 @@ class Objective(nn.Module):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
-        self.told = config
-        # Not a class attribute: that would hide the module of this name.
+        self.config = config
+        # In __init__, because a class attribute would hide the submodule of this name.
         self.extra: nn.Module | None = None
 
     def forward(self, images: Tensor, masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised images -> ``loss`` (to minimise) and what the log shows, scalars."""
+        """Loss on a batch: (B, 3, H, W) normalised images -> ``loss`` and the scalars named in ``columns``."""
         raise NotImplementedError
 
     def energy(self, images: Tensor, masks: Masks, candidates: Tensor) -> Tensor:
-        """How badly candidates for the hidden blocks go with the visible patches, by this objective's own measure.
+        """Energy of candidate contents for the target blocks given the context, (B,), low for compatible pairs.
+
+        Measured by the error or distance that the objective minimises; comparable within one model only.
 
         Args:
-            images: (B, 3, H, W) normalised; only the context is looked at.
-            masks: of them. candidates: (B, 3, H, W) normalised, the images with something in their hidden blocks.
-
-        Returns:
-            (B,), low for compatible pairs; comparable within one model only.
+            images: (B, 3, H, W) normalised; only their context patches are used.
+            masks: masks of the B images.
+            candidates: (B, 3, H, W) normalised, images with candidate contents in the target blocks.
         """
         raise NotImplementedError
 
     def after_step(self, momentum: float) -> None:
-        """Once after every optimizer step: where there is a teacher, it moves."""
+        """Update after every optimizer step: the teacher's EMA, where the objective has a teacher."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
-        """Write the model into ``folder``, and :attr:`extra` and what it is beside it."""
+        """Write the model into ``folder``, and :attr:`extra` with its :class:`ObjectiveCard` beside it."""
         save_folder(self.model, folder)
         if self.extra is not None:
             digest = write_tensors(folder / OBJECTIVE_WEIGHTS, self.extra.state_dict())
-            write_config(folder / OBJECTIVE, _Told(self.told.objective, self.told.model), digest)
+            write_config(folder / OBJECTIVE, ObjectiveCard(self.config.objective, self.config.model), digest)
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote.
+        """Load the weights that :meth:`save` wrote.
 
         Raises:
             FileNotFoundError, ValueError: as :func:`ijepa_viz.load_model`.
         """
-        self.adopt(load_folder(folder), folder)
+        self.copy_weights(load_folder(folder), folder)
         if self.extra is not None:
             read_into(self.extra, folder / OBJECTIVE_WEIGHTS, str(read_json(folder / OBJECTIVE)["weights_sha256"]))
 
-    def adopt(self, saved: IJEPA, name: object) -> None:
-        """Take over the weights of ``saved``, which ``name`` names in errors.
+    def copy_weights(self, saved: IJEPA, name: object) -> None:
+        """Copy the weights of ``saved`` into ``model``.
+
+        Args:
+            saved: a model of the same config.
+            name: its name in error messages.
 
         Raises:
             ValueError: a model of other sizes.
@@ -103,21 +108,21 @@ OBJECTIVES: Registry[type[Objective]] = Registry("objective")
 
 
 def build(config: TrainConfig) -> Objective:
-    """The objective that ``config.objective`` names, with a fresh model from torch's global seed.
+    """Build the objective named by ``config.objective``, its weights initialised from torch's global seed.
 
     Raises:
         ValueError: an unknown objective or option, or settings that contradict each other.
     """
-    kind: Any = OBJECTIVES[config.objective.name]
+    objective: Any = OBJECTIVES[config.objective.name]
     where = f"objective.options of {config.objective.name!r}"
-    return kind(config, config_files.build(kind.Options, config.objective.options, where))
+    return objective(config, config_files.build(objective.Options, config.objective.options, where))
 
 
-def open_trained(source: str | Path) -> Objective:
-    """A trained objective, whichever it is, ready for :meth:`Objective.energy`.
+def load_objective(source: str | Path) -> Objective:
+    """Load a trained objective of any kind, in eval mode, ready for :meth:`Objective.energy`.
 
     Args:
-        source: a checkpoint's folder; or anything else that ``load_model`` takes, which is an I-JEPA.
+        source: a checkpoint's folder or a bundled name; any other source of ``load_model`` is read as an I-JEPA.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_model``, or a damaged ``objective.json``.
@@ -126,16 +131,16 @@ def open_trained(source: str | Path) -> Objective:
     if (folder / OBJECTIVE).is_file():
         data = read_json(folder / OBJECTIVE)
         data.pop("weights_sha256", None)
-        told = config_files.build(_Told, data, str(folder / OBJECTIVE))
-        objective = build(TrainConfig(model=told.model, objective=told.objective))
+        card = config_files.build(ObjectiveCard, data, str(folder / OBJECTIVE))
+        objective = build(TrainConfig(model=card.model, objective=card.objective))
         objective.load(folder)
     else:
         model = load_model(source)
         objective = build(TrainConfig(model=model.config))
-        objective.adopt(model, source)
+        objective.copy_weights(model, source)
     return objective.eval()
 
 
 @dataclass(frozen=True)
 class NoOptions:
-    """For objectives without settings of their own."""
+    """Options of an objective without settings of its own."""

@@ -1,1 +1,1 @@
-"""What a training will take: arithmetic, memory and hours, before it starts."""
+"""Planning of a training: arithmetic, memory and time, before it starts."""

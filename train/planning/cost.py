@@ -1,4 +1,4 @@
-"""``python -m train.planning.cost --fname CONFIG.yaml``: the arithmetic of a training, counted, not estimated."""
+"""``python -m train.planning.cost --fname CONFIG.yaml``: floating point operations of a training, counted by torch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ijepa_viz.runtime import config_files
 from train import objectives
 from train.config import RegularizerConfig, TrainConfig, sample_masks
 
-_BATCH = 32  # masks are of random size: an average over so many images
+_BATCH = 32  # images that each count averages over, because masks have random sizes
 
 
-def flops_an_image(config: TrainConfig) -> float:
-    """Operations of one picture's training step, forward and backward, averaged over the sizes of its masks.
+def flops_per_image(config: TrainConfig) -> float:
+    """Floating point operations of a training step per image, forward and backward, averaged over mask sizes.
 
-    Counted by torch while the objective runs on the meta device: nothing is computed. The regularizer's own
-    arithmetic, a thousandth of the networks', is left out.
+    Counted by torch's FlopCounterMode while the objective runs on the meta device, without computing. The
+    regularizer's arithmetic, a thousandth of the networks', is left out.
 
     Raises:
         ValueError: as :func:`train.objectives.build`.
     """
-    total, rounds = 0.0, 4  # a batch shares one block size
+    total, rounds = 0.0, 4  # each batch has one size of target blocks
     with torch.device("meta"):
         objective = objectives.build(replace(config, regularizer=RegularizerConfig()))
     for i in range(rounds):
@@ -41,7 +41,7 @@ def flops_an_image(config: TrainConfig) -> float:
 
 
 def hardware() -> str:
-    """The device of this machine that a run would use, in words."""
+    """Name of the device that a run on this machine uses."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"one CPU thread ({platform.machine()})" if torch.get_num_threads() == 1 else f"CPU ({platform.machine()})"
@@ -50,19 +50,19 @@ def hardware() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.planning.cost", description="Count the arithmetic of a training."
+        prog="python -m train.planning.cost", description="Count the floating point operations of a training."
     )
-    parser.add_argument("--fname", type=Path, required=True, help="the training's YAML file")
+    parser.add_argument("--fname", type=Path, required=True, help="YAML config of the training")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
     try:
         config = config_files.load(TrainConfig, options.fname, options.overrides)
-        each = flops_an_image(config)
+        per_image = flops_per_image(config)
     except (OSError, ValueError) as error:
         print(f"train.planning.cost: {error}", file=sys.stderr)
         return 1
     images = config.optimization.steps * config.optimization.batch_size
-    print(f"{each:.4g} operations an image, {each * images:.4g} for {images} images")
+    print(f"{per_image:.4g} operations an image, {per_image * images:.4g} for {images} images")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""``python -m train.planning.plan --fname CONFIG.yaml --gpus 16 --gpu A100-80G``: what a training needs.
+"""``python -m train.planning.plan --fname CONFIG.yaml --gpus 16 --gpu A100-80G``: memory and time of a training.
 
-Nothing is allocated: the objective runs once on tensors without storage, and what autograd keeps is counted.
+Nothing is allocated: the objective runs on fake tensors, and the tensors that autograd saves are counted.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from ijepa_viz.data.batches import Streamed
+from ijepa_viz.data.batches import StreamedImages
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.transforms import Crops
 from ijepa_viz.masks import Masks
-from ijepa_viz.models import set_recompute
+from ijepa_viz.models import set_activation_checkpointing
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.runtime.command_line import attempt
 from ijepa_viz.runtime.precision import choose_precision
 from ijepa_viz.runtime.run_folder import batch_indices
 from train import objectives, sharding
 from train.config import RegularizerConfig, TrainConfig, sample_masks
-from train.planning.cost import flops_an_image, hardware
+from train.planning.cost import flops_per_image, hardware
 from train.planning.plan_check import measure
 
-# name: (dense bf16 operations a second, bytes of memory), from the makers' data sheets.
+# name -> (dense bf16 operations per second, bytes of memory), from the vendors' data sheets.
 GPUS = {
     "A100-40G": (312e12, 40e9),
     "A100-80G": (312e12, 80e9),
@@ -43,24 +43,24 @@ GPUS = {
     "RTX4090-24G": (165e12, 24e9),
 }
 
-_PICTURES = 8  # that the activations are counted for; they grow in proportion
+_IMAGES = 8  # batch that activations are counted for; they are proportional to it
 
-_ROUNDS = 3  # masks are of random size
+_ROUNDS = 3  # batches that the count averages over, because masks have random sizes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training needs. Bytes are of one process.
+    """Memory and arithmetic of a training. Bytes are those of one process.
 
     Attributes:
-        encoder, predictor: parameters; the target encoder has as many as the encoder.
-        weights: bytes of all networks in float32 and, where autocast keeps them, in bfloat16; with ``run.fsdp`` a
-            share of them and what is gathered at a time.
-        gradients, optimizer: bytes, float32; AdamW keeps two numbers a parameter.
-        exchange: of DDP's buckets, or of the gradients that are being added up and divided among processes.
-        activations: bytes that autograd keeps for one part of a step (``optimization.accumulate``).
-        flops_an_image, images, flops: operations, forward and backward, of an image and of the whole training.
-        batch: pictures a process and part.
+        encoder, predictor: number of parameters; the target encoder has as many as the encoder.
+        weights: bytes of all networks in float32, and of autocast's copies in bfloat16; with ``run.fsdp`` the local
+            shards and the weights gathered at a time.
+        gradients, optimizer: bytes, float32; AdamW has two moments per parameter.
+        communication: bytes of DDP's buckets, or of the gradients in FSDP's reduce-scatter.
+        activations: bytes that autograd saves in one pass; a step has ``optimization.accumulate`` passes.
+        flops_per_image, images, flops: operations, forward and backward, per image and of the whole training.
+        batch: images per process and pass.
     """
 
     encoder: int
@@ -68,81 +68,82 @@ class Plan:
     weights: float
     gradients: float
     optimizer: float
-    exchange: float
+    communication: float
     activations: float
-    flops_an_image: float
+    flops_per_image: float
     images: int
     batch: int
 
     @property
     def memory(self) -> float:
-        """Bytes in all."""
-        return self.weights + self.gradients + self.optimizer + self.exchange + self.activations
+        """Total bytes."""
+        return self.weights + self.gradients + self.optimizer + self.communication + self.activations
 
     @property
     def flops(self) -> float:
-        """Operations of the whole training."""
-        return self.flops_an_image * self.images
+        """Floating point operations of the whole training."""
+        return self.flops_per_image * self.images
 
     def days(self, gpus: int, rate: float, utilisation: float) -> float:
-        """Days on ``gpus`` devices of ``rate`` operations a second, of which a share is used."""
+        """Days on ``gpus`` devices of ``rate`` operations per second, at a ``utilisation`` of 0 to 1."""
         return self.flops / (gpus * rate * utilisation) / 86400
 
 
-def activation_bytes(config: TrainConfig, pictures: int = _PICTURES, device: str = "cpu", fake: bool = True) -> float:
-    """Bytes that autograd keeps between forward and backward, per image, averaged over masks.
+def activation_bytes(config: TrainConfig, images: int = _IMAGES, device: str = "cpu", fake: bool = True) -> float:
+    """Bytes that autograd saves for the backward pass, per image, averaged over masks.
 
-    Every storage counts once, and only what grows with the batch: autocast's copies of the weights do not. What a
-    regularizer keeps is left out.
+    Every storage counts once, and only what is proportional to the batch: autocast's copies of the weights are not.
+    A regularizer's saved tensors are left out.
 
     Args:
-        pictures: that it is counted on; what does not grow is found from twice as many with the same masks.
-        device: "cuda" for the kernels that a GPU would use.
-        fake: False runs real tensors, to check.
+        images: batch size of the count; the constant part is found from twice as many images with the same masks.
+        device: "cuda" for the kernels of a GPU.
+        fake: False runs real tensors, as a check.
     """
     low = choose_precision(config.run.precision) == "bf16" or device == "cuda"
     config = replace(config, regularizer=RegularizerConfig())
     constant, total = None, 0
     for i in range(_ROUNDS):
-        masks = sample_masks(config, pictures, torch.Generator().manual_seed(i))
-        twice = masks[torch.arange(2 * pictures) % pictures]
+        masks = sample_masks(config, images, torch.Generator().manual_seed(i))
+        twice = masks[torch.arange(2 * images) % images]
         net = _without_storage(config) if fake else objectives.build(config)
         choose_kernels(net, torch.device(device), torch.bfloat16 if low else torch.float32)
         with FakeTensorMode(allow_non_fake_inputs=True) if fake else contextlib.nullcontext():
             if fake:
                 _give_fake_weights(net)
-            set_recompute(net, config.optimization.recompute)
-            kept = _kept(net, masks, config.model.image_size, low)
+            set_activation_checkpointing(net, config.optimization.activation_checkpointing)
+            saved = _saved_bytes(net, masks, config.model.image_size, low)
             if constant is None:
-                constant = 2 * kept - _kept(net, twice, config.model.image_size, low)
-            total += kept - constant
-    return total / _ROUNDS / pictures
+                constant = 2 * saved - _saved_bytes(net, twice, config.model.image_size, low)
+            total += saved - constant
+    return total / _ROUNDS / images
 
 
-def _kept(net: objectives.Objective, masks: Masks, image_size: int, low: bool) -> int:
-    """Bytes that autograd keeps for one step on the pictures of ``masks``."""
-    kept: dict[int, int] = {}
+def _saved_bytes(net: objectives.Objective, masks: Masks, image_size: int, low: bool) -> int:
+    """Bytes that autograd saves in one forward pass on the images of ``masks``."""
+    sizes: dict[int, int] = {}
     storages = []
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        storages.append(storage)  # alive, so that no address is used twice
+        sizes[storage._cdata] = storage.nbytes()
+        storages.append(storage)  # keeps it alive, so that no address is reused
         return tensor
 
     images = torch.zeros(len(masks), 3, image_size, image_size)
-    with saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=low):
+    with saved_tensors_hooks(save, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=low):
         net(images, masks, torch.Generator().manual_seed(0))
-    return sum(kept.values())
+    return sum(sizes.values())
 
 
 def _without_storage(config: TrainConfig) -> objectives.Objective:
+    """The objective on the meta device."""
     with torch.device("meta"):
         return objectives.build(config)
 
 
 def _give_fake_weights(net: nn.Module) -> None:
-    """Tensors that have a device and a number format, which autocast asks for, and still no storage."""
+    """Replace meta parameters by fake ones, which have the device and dtype that autocast requires, but no storage."""
     for module in net.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             fake = nn.Parameter(torch.empty(weight.shape), requires_grad=weight.requires_grad)
@@ -152,7 +153,7 @@ def _give_fake_weights(net: nn.Module) -> None:
 
 
 def plan(config: TrainConfig, gpus: int = 1, device: str = "cuda") -> Plan:
-    """What ``config`` needs on ``gpus`` processes.
+    """Plan memory and arithmetic of ``config`` on ``gpus`` processes, one on each GPU.
 
     Raises:
         ValueError: a batch that does not divide among them, or as :func:`train.objectives.build`.
@@ -162,39 +163,39 @@ def plan(config: TrainConfig, gpus: int = 1, device: str = "cuda") -> Plan:
     if optimization.batch_size % parts:
         raise ValueError(
             f"optimization.batch_size {optimization.batch_size} does not divide among {gpus} GPUs with "
-            f"{optimization.accumulate} parts each."
+            f"{optimization.accumulate} passes each (optimization.accumulate)."
         )
     net = _without_storage(config)
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    every = sum(p.numel() for p in net.parameters())
+    total = sum(p.numel() for p in net.parameters())
     low = device == "cuda" or choose_precision(config.run.precision) == "bf16"
     batch = optimization.batch_size // parts
-    weights: float = every * 4 + (every * 2 if low else 0)
-    exchange = trained * 4 if gpus > 1 else 0
-    shares = gpus if config.run.fsdp else 1
-    if shares > 1:
-        pieces = [sum(p.numel() for p in piece.parameters()) for piece in sharding.parts(net)]
-        root = every - sum(pieces)
-        # The root's weights stay gathered; of the pieces, the one that computes and the next one.
-        weights = every * 4 / shares + root * (6 if low else 4) + 2 * max(pieces) * (2 if low else 4)
-        exchange = 2 * 4 * max(pieces)
+    weights: float = total * 4 + (total * 2 if low else 0)
+    communication = trained * 4 if gpus > 1 else 0
+    shards = gpus if config.run.fsdp else 1
+    if shards > 1:
+        units = [sum(p.numel() for p in unit.parameters()) for unit in sharding.fsdp_units(net)]
+        root = total - sum(units)
+        # Gathered at a time: the root's weights, and those of the current unit and of the prefetched next one.
+        weights = total * 4 / shards + root * (6 if low else 4) + 2 * max(units) * (2 if low else 4)
+        communication = 2 * 4 * max(units)
     model = net.model
     return Plan(
         encoder=sum(p.numel() for p in model.encoder.parameters()),
         predictor=sum(p.numel() for p in model.predictor.parameters()) if model.predictor is not None else 0,
         weights=weights,
-        gradients=trained * 4 / shares,
-        optimizer=trained * 8 / shares,
-        exchange=exchange,
-        activations=activation_bytes(config, min(_PICTURES, batch), device) * batch,
-        flops_an_image=flops_an_image(config),
+        gradients=trained * 4 / shards,
+        optimizer=trained * 8 / shards,
+        communication=communication,
+        activations=activation_bytes(config, min(_IMAGES, batch), device) * batch,
+        flops_per_image=flops_per_image(config),
         images=optimization.steps * optimization.batch_size,
         batch=batch,
     )
 
 
-def told(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: float) -> str:
-    """The plan for people.
+def as_text(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: float) -> str:
+    """The plan as a text of one line for each quantity.
 
     Raises:
         ValueError: an unknown GPU.
@@ -202,74 +203,78 @@ def told(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: flo
     if gpu not in GPUS:
         raise ValueError(f"No GPU {gpu!r}; there are {', '.join(GPUS)}.")
     rate, memory = GPUS[gpu]
-    shares = ("weights", "gradients", "optimizer", "exchange", "activations")
-    split = ", ".join(f"{name} {getattr(found, name) / 1e9:.2f}" for name in shares)
+    parts_of_memory = ("weights", "gradients", "optimizer", "communication", "activations")
+    split = ", ".join(f"{name} {getattr(found, name) / 1e9:.2f}" for name in parts_of_memory)
     encoder, predictor = (f"{count / 1e6:.1f} M" for count in (found.encoder, found.predictor))
     days = f"{found.days(gpus, rate, utilisation):.2f} days on {gpus} x {gpu}"
     lines = [
         f"parameters          encoder {encoder}, predictor {predictor}, target encoder {encoder}",
         f"memory a GPU        {found.memory / 1e9:.1f} GB of {memory / 1e9:.0f} ({gpu}): {split}",
         f"batch               {config.optimization.batch_size}: {found.batch} a GPU"
-        + (f" in {config.optimization.accumulate} parts" if config.optimization.accumulate > 1 else ""),
-        f"operations          {found.flops_an_image:.3g} an image, {found.flops:.3g} for {found.images} images",
+        + (f" in {config.optimization.accumulate} passes" if config.optimization.accumulate > 1 else ""),
+        f"operations          {found.flops_per_image:.3g} an image, {found.flops:.3g} for {found.images} images",
         f"time                {days} at {100 * utilisation:.0f} % of {rate / 1e12:.0f} TFLOP/s",
     ]
     if found.memory > memory:
-        parts = config.optimization.accumulate
+        passes = config.optimization.accumulate
         lines.append(
-            f"It does not fit: more GPUs, optimization.accumulate={2 * parts} (half the activations a part), "
-            "optimization.recompute=true, or run.fsdp=true."
+            f"It does not fit: use more GPUs, optimization.accumulate={2 * passes} (half the activations), "
+            "optimization.activation_checkpointing=true, or run.fsdp=true."
         )
     return "\n".join(lines)
 
 
 def _beside_measured(config: TrainConfig, gpus: int) -> str:
-    """One process's share of a batch, unsharded, on this machine and in the plan."""
+    """Measured memory and speed of one process's part of a batch, unsharded, beside the plan's."""
     optimization = replace(config.optimization, batch_size=config.optimization.batch_size // gpus)
     config = replace(config, optimization=optimization, run=replace(config.run, fsdp=False))
     found = measure(config)
     planned = plan(config, 1, found.device)
     return (
-        f"measured here       {planned.batch} pictures a part, {hardware()}: "
+        f"measured here       {planned.batch} images a pass, {hardware()}: "
         f"peak {found.memory / 1e9:.2f} GB where its plan says {planned.memory / 1e9:.2f}; "
-        f"{found.images_per_s:.1f} images/s, {found.images_per_s * planned.flops_an_image:.3g} operations a second"
+        f"{found.images_per_s:.1f} images/s, {found.images_per_s * planned.flops_per_image:.3g} operations per second"
     )
 
 
-def rehearse(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisation: float = 0.4) -> str:
-    """A dry run: the plan, and one batch read from the data, in words.
+def dry_run(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisation: float = 0.4) -> str:
+    """Dry run: plan the training and read one batch. Returns a text of the plan and of the batch.
 
     Raises:
-        FileNotFoundError, ValueError: what the real run would say.
+        FileNotFoundError, ValueError: as the real run.
     """
-    words = told(config, plan(config, gpus), gpus, gpu, utilisation)
+    text = as_text(config, plan(config, gpus), gpus, gpu, utilisation)
     started = time.perf_counter()
     source = open_source(config.data.source)
     size, batch = config.model.image_size, config.optimization.batch_size
-    # A few pictures are enough for a dry run: they come again.
+    # A dry run accepts a data set smaller than a batch, by repeating its images.
     chosen = np.resize(batch_indices(len(source), min(batch, len(source)), 0, config.run.seed), batch)
     generator = torch.Generator().manual_seed(config.run.seed * 1_000_003)
     crops = Crops.draw(
         batch, generator, scale=config.data.crop_scale, ratio=config.data.crop_ratio, flip=config.data.horizontal_flip
     )
-    # Never the array of all pictures, which would be written to the cache.
-    pictures = Streamed(source, size, config.data.workers)
+    # Never the array of all images, which would be written to the cache.
+    pictures = StreamedImages(source, size, config.data.workers)
     images = pictures.crops(chosen, crops, torch.device("cpu"))
     masks = sample_masks(config, batch, generator)
     took = time.perf_counter() - started
     shapes = f"context {tuple(masks.context.shape)}, targets {tuple(masks.targets.shape)}"
     read = f"{tuple(images.shape)} of {len(source)} pictures of {source.name} in {took:.1f} s"
-    return f"{words}\none batch           {read}; {shapes}"
+    return f"{text}\none batch           {read}; {shapes}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m train.planning.plan", description="What a training will need.")
-    parser.add_argument("--fname", type=Path, required=True, help="a YAML file of ours or of the reference code's")
+    parser = argparse.ArgumentParser(
+        prog="python -m train.planning.plan", description="Plan the memory and time of a training."
+    )
+    parser.add_argument("--fname", type=Path, required=True, help="YAML config, ours or the reference code's")
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--gpu", default="A100-80G", help=", ".join(GPUS))
-    parser.add_argument("--utilisation", type=float, default=0.4, help="share of the peak rate that is used")
-    parser.add_argument("--measure", action="store_true", help="also take steps on one process's share and compare")
+    parser.add_argument("--utilisation", type=float, default=0.4, help="assumed share of the peak rate, 0 to 1")
+    parser.add_argument(
+        "--measure", action="store_true", help="also run a few steps of one process's part of a batch here, and compare"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_intermixed_args(arguments)
 
@@ -278,9 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         config, _, _ = load_config(options.fname, options.overrides, options.gpus)
         config = replace(config, start_from=None)
-        if options.measure:  # first: what planning holds for a while would raise the peak
+        if options.measure:  # first, because planning would raise the process's peak
             print(_beside_measured(config, options.gpus))
-        print(told(config, plan(config, options.gpus), options.gpus, options.gpu, options.utilisation))
+        print(as_text(config, plan(config, options.gpus), options.gpus, options.gpu, options.utilisation))
 
     return attempt("train.planning.plan", work)
 

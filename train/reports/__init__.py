@@ -1,1 +1,1 @@
-"""Commands about trained runs: their curves and verdict, energies, collapse, architectures compared."""
+"""Reports on trained runs: curves and verdict, energies, collapse, architectures compared over seeds."""

@@ -1,8 +1,8 @@
 """Energies of three architectures: ``python -m train.reports.energies RUN [RUN ...] [--figure FILE] [--json FILE]``.
 
-One part of the nearest creature or building of a drawn scene is hidden. Each model gives the true completion and
-others an energy; a distractor that gets more energy than the truth is told apart from it. What a model cannot tell
-apart is what its architecture is invariant to (the announcement's three architectures; section 2 of the paper).
+One part of the nearest creature or building of a drawn scene is masked. Each model assigns an energy to the true
+completion and to distractors; the AUROC is the share of scenes in which a distractor has the higher energy. An AUROC
+of 0.5 is an invariance of the architecture (the announcement's three architectures; section 2 of the paper).
 """
 
 from __future__ import annotations
@@ -26,41 +26,42 @@ from ijepa_viz.figures import png
 from ijepa_viz.figures.completion import outline, show
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
-from ijepa_viz.probes.factors import Questions, ask, wilson
+from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes
+from ijepa_viz.probes.intervals import wilson
 from ijepa_viz.runtime.files import write_file
 from train.config import TrainConfig
-from train.objectives.objective import Objective, build, open_trained
+from train.objectives.objective import Objective, build, load_objective
 
-# What each distractor changes, for the figure.
-KINDS = {
-    "other species": "a part of another species (the same, if it has one), from another scene",
-    "same species": "a part of another of the same species (the same, if one is hidden), from another scene",
-    "species swapped": "another species drawn in the same place of the same scene",
-    "recoloured": "the nearest thing in another of its colours",
-    "mirrored": "the true block, left and right swapped",
-    "moved": "a block of the same image, from elsewhere",
-    "texture shifted": "the faint wave over the picture, half a period on",
+# distractor -> how it differs from the true completion.
+DISTRACTORS = {
+    "other species": "the block of another species from another scene, of the same part if it has one",
+    "same species": "the block of another individual of the species from another scene, of the same part if possible",
+    "species swapped": "the same scene with another species at the same position",
+    "recoloured": "the same scene with the nearest object in another of its colours",
+    "mirrored": "the true block, flipped horizontally",
+    "moved": "a block from another position of the same image",
+    "texture shifted": "the same scene with its faint wave texture shifted by half a period",
 }
 
-_SEED = 1004  # far from those that train/ and the probes draw from
+_SEED = 1004  # scenes disjoint from those of training and of the probes
 
 
 def corners(masks: Masks) -> Tensor:
-    """(n, 2): row and column of the top left patch of each image's one block."""
+    """Row and column of the top left patch of each image's only target block, (n, 2)."""
     first = masks.targets[:, 0].min(1).values
     return torch.stack([first // masks.grid[1], first % masks.grid[1]], 1)
 
 
-def distractors(questions: Questions, block: int = 3, seed: int = 0) -> dict[str, Tensor]:
-    """Completed images by kind, (n, 3, H, W) uint8 each; "true" are the images themselves.
+def distractors(questions: FactorScenes, block: int = 3, seed: int = 0) -> dict[str, Tensor]:
+    """Completed images by distractor, (n, 3, H, W) uint8 each; "true" holds the images themselves.
 
-    Only the pixels of the hidden block differ from the image.
+    Only the pixels of the target block differ from the image.
 
     Args:
-        questions: of :func:`ijepa_viz.probes.factors.ask`, with blocks of ``block`` x ``block`` patches.
+        questions: of :func:`ijepa_viz.probes.factors.draw_factor_scenes`, with blocks of ``block`` x ``block`` patches.
 
     Raises:
-        ValueError: too few scenes to find another one of the same and one of another species.
+        ValueError: too few scenes to find another of the same and one of another species.
     """
     rng = np.random.default_rng([seed, 3])
     images, at = questions.images, corners(questions.masks)
@@ -68,25 +69,25 @@ def distractors(questions: Questions, block: int = 3, seed: int = 0) -> dict[str
     length = block * side
     species, both = questions.labels["species"], questions.labels["species_and_part"]
     part = questions.labels["part"]
-    found: dict[str, list[Tensor]] = {name: [] for name in ("true", *KINDS)}
+    found: dict[str, list[Tensor]] = {name: [] for name in ("true", *DISTRACTORS)}
 
-    def cut(picture: Tensor, place: Tensor) -> Tensor:
-        row, col = (int(v) * side for v in place)
-        return picture[:, row : row + length, col : col + length]
+    def block_at(image: Tensor, corner: Tensor) -> Tensor:
+        row, col = (int(v) * side for v in corner)
+        return image[:, row : row + length, col : col + length]
 
-    def pick(wishes: tuple[Tensor, ...], i: int) -> int:
-        for wish in wishes:
-            others = wish.nonzero().flatten()
+    def pick(conditions: tuple[Tensor, ...], i: int) -> int:
+        for condition in conditions:
+            others = condition.nonzero().flatten()
             others = others[others != i]
             if len(others):
                 return int(others[rng.integers(len(others))])
         raise ValueError(f"{len(images)} scenes hold too few species to compare: ask for more scenes.")
 
-    for i, (picture, place) in enumerate(zip(images, at, strict=True)):
+    for i, (image, corner) in enumerate(zip(images, at, strict=True)):
         index = int(questions.scenes[i])
         thing = menagerie.things(index, questions.seed)[-1]
-        truth = cut(picture, place)
-        # Only birds have wings, and few of them are hidden: then any part must do.
+        truth = block_at(image, corner)
+        # Any part where no other scene hides the same: only birds have wings, and few of these are hidden.
         same = pick((both == both[i], species == species[i]), i)
         other = pick(((species != species[i]) & (part == part[i]), species != species[i]), i)
         colour = str(rng.choice([name for name in COLOURS[thing.species] if name != thing.colour]))
@@ -95,31 +96,33 @@ def distractors(questions: Questions, block: int = 3, seed: int = 0) -> dict[str
         swapped = menagerie.variant(index, size, questions.seed, species=swap)
         recoloured = menagerie.variant(index, size, questions.seed, colour=colour)
         shifted = menagerie.variant(index, size, questions.seed, texture_shift=math.pi)
-        # The place farthest from the hole, so that it shows something else.
+        # The corner farthest from the target block, for different content.
         rows = questions.masks.grid[0] - block
-        away = torch.tensor([[r, c] for r in (0, rows) for c in (0, rows)])
-        far = away[(away - place).abs().sum(1).argmax()]
+        grid_corners = torch.tensor([[r, c] for r in (0, rows) for c in (0, rows)])
+        far = grid_corners[(grid_corners - corner).abs().sum(1).argmax()]
         blocks = {
             "true": truth,
-            "other species": cut(images[other], at[other]),
-            "same species": cut(images[same], at[same]),
-            "species swapped": cut(torch.from_numpy(swapped).permute(2, 0, 1), place),
-            "recoloured": cut(torch.from_numpy(recoloured).permute(2, 0, 1), place),
+            "other species": block_at(images[other], at[other]),
+            "same species": block_at(images[same], at[same]),
+            "species swapped": block_at(torch.from_numpy(swapped).permute(2, 0, 1), corner),
+            "recoloured": block_at(torch.from_numpy(recoloured).permute(2, 0, 1), corner),
             "mirrored": truth.flip(2),
-            "moved": cut(picture, far),
-            "texture shifted": cut(torch.from_numpy(shifted).permute(2, 0, 1), place),
+            "moved": block_at(image, far),
+            "texture shifted": block_at(torch.from_numpy(shifted).permute(2, 0, 1), corner),
         }
-        row, col = (int(v) * side for v in place)
+        row, col = (int(v) * side for v in corner)
         for name, pixels in blocks.items():
-            whole = picture.clone()
-            whole[:, row : row + length, col : col + length] = pixels
-            found[name].append(whole)
-    return {name: torch.stack(pictures) for name, pictures in found.items()}
+            completed = image.clone()
+            completed[:, row : row + length, col : col + length] = pixels
+            found[name].append(completed)
+    return {name: torch.stack(completed) for name, completed in found.items()}
 
 
 @torch.no_grad()
-def energies(objective: Objective, questions: Questions, candidates: Mapping[str, Tensor], batch: int = 100) -> Tensor:
-    """(kinds, n): the energy of every candidate, in the order of ``candidates``."""
+def energies(
+    objective: Objective, questions: FactorScenes, candidates: Mapping[str, Tensor], batch: int = 100
+) -> Tensor:
+    """Energies of all candidates, (candidates, n), in the order of ``candidates``."""
     images = normalise(questions.images / 255)
     rows = []
     for pictures in candidates.values():
@@ -131,13 +134,18 @@ def energies(objective: Objective, questions: Questions, candidates: Mapping[str
     return torch.stack(rows).float()
 
 
-def told_apart(truth: Tensor, other: Tensor) -> dict[str, float]:
-    """AUROC within scenes: how often the distractor has the higher energy, a tie counting half, and its 95 % interval.
+def paired_auroc(truth: Tensor, other: Tensor) -> dict[str, float]:
+    """AUROC within scenes: share of scenes in which the distractor has the higher energy, with its 95 % interval.
 
-    With one true completion and one distractor a scene this is the mean of the scenes' areas under the ROC curve.
+    A tie counts one half. With one true completion and one distractor in each scene this is the mean of the scenes'
+    areas under the ROC curve.
 
     Args:
-        truth, other: (n,) energies.
+        truth: (n,) energies of the true completions.
+        other: (n,) energies of the distractors.
+
+    Returns:
+        ``accuracy`` (the AUROC), and ``low`` and ``high`` of its Wilson interval.
     """
     wins = float(((other > truth).double() + 0.5 * (other == truth).double()).sum())
     low, high = wilson(round(wins), len(truth))
@@ -147,11 +155,12 @@ def told_apart(truth: Tensor, other: Tensor) -> dict[str, float]:
 def energy_table(
     runs: Mapping[str, Objective], count: int = 1000, block: int = 3
 ) -> tuple[dict[str, dict[str, Any]], Figure]:
-    """Every model's AUROC by kind of distractor, its untrained twin below it, and the picture of it.
+    """AUROC by distractor of every model and of its untrained twin (the baseline), and their figure.
 
     Args:
-        runs: name -> a trained objective; all of one image and patch size.
+        runs: name -> a trained objective; all of the same image and patch size.
         count: number of scenes.
+        block: side of the square target block, in patches.
 
     Raises:
         ValueError: models of different grids.
@@ -160,17 +169,17 @@ def energy_table(
     if any(
         run.model.grid != first.grid or run.model.config.image_size != first.config.image_size for run in runs.values()
     ):
-        raise ValueError("These models have different image or patch sizes: compare those of one size.")
-    questions = ask(count, first.config.image_size, first.grid, block, seed=_SEED)
+        raise ValueError("These models have different image or patch sizes: compare models of one size.")
+    questions = draw_factor_scenes(count, first.config.image_size, first.grid, block, seed=_SEED)
     candidates = distractors(questions, block)
     table: dict[str, dict[str, Any]] = {}
     shown: dict[str, Tensor] = {}
     for name, run in runs.items():
         torch.manual_seed(0)
-        twin = build(TrainConfig(model=run.told.model, objective=run.told.objective)).eval()
+        twin = build(TrainConfig(model=run.config.model, objective=run.config.objective)).eval()
         for title, objective in ((name, run), (f"{name}, untrained", twin)):
             values = energies(objective, questions, candidates)
-            table[title] = {kind: told_apart(values[0], values[i]) for i, kind in enumerate(KINDS, start=1)}
+            table[title] = {kind: paired_auroc(values[0], values[i]) for i, kind in enumerate(DISTRACTORS, start=1)}
             if objective is run:
                 shown[name] = values
     return table, draw(table, questions, candidates, shown)
@@ -178,14 +187,14 @@ def energy_table(
 
 def draw(
     table: Mapping[str, Mapping[str, Any]],
-    questions: Questions,
+    questions: FactorScenes,
     candidates: Mapping[str, Tensor],
     shown: Mapping[str, Tensor],
     rows: int = 3,
 ) -> Figure:
-    """The first scenes' candidates with every model's energy below, and the AUROCs as bars."""
+    """Candidates of the first scenes with every model's energy below, and bars of the AUROC."""
     figure = Figure(
-        "Candidates for a hole with each model's energy, and how often a false one gets more than the true one.",
+        "Candidates for a target block with their energies, and how often a distractor has more energy than the truth.",
         figsize=(12.5, 1.8 * rows + 4.2),
         layout="constrained",
     )
@@ -198,26 +207,26 @@ def draw(
             show(axis, (pictures[i].permute(1, 2, 0) / 255).numpy())
             outline(axis, questions.masks[i : i + 1], patch, "#009E73" if kind == "true" else "#D55E00", 1.5)
             axis.set_title(kind if i == 0 else "", fontsize=9)
-            # Relative to the truth, because the scales of energies differ from model to model.
+            # Relative to the truth, because models have energies of different scales.
             relative = [f"{float(v[k, i] / v[0, i]):.2f}" for v in shown.values()]
             axis.set_xlabel("1" if kind == "true" else " | ".join(relative), fontsize=8)
     halves[0].supxlabel(f"energy over the truth's, by {' | '.join(shown)}", fontsize=9)
     axis = halves[1].subplots()
-    places, wide = np.arange(len(KINDS)), 0.8 / len(table)
+    positions, wide = np.arange(len(DISTRACTORS)), 0.8 / len(table)
     colours = {name: f"C{i}" for i, name in enumerate(shown)}
     for i, (name, row) in enumerate(table.items()):
         trained = name in shown
-        values = np.array([row[kind]["accuracy"] for kind in KINDS])
-        ends = np.array([[row[kind]["low"], row[kind]["high"]] for kind in KINDS]).T
+        values = np.array([row[kind]["accuracy"] for kind in DISTRACTORS])
+        ends = np.array([[row[kind]["low"], row[kind]["high"]] for kind in DISTRACTORS]).T
         axis.bar(
-            places + (i - (len(table) - 1) / 2) * wide, values, wide * 0.95,
+            positions + (i - (len(table) - 1) / 2) * wide, values, wide * 0.95,
             yerr=np.abs(ends - values), error_kw={"elinewidth": 0.8}, label=name,
             color=colours[name.removesuffix(", untrained")], alpha=1.0 if trained else 0.3,
         )  # fmt: skip
     axis.axhline(0.5, color="0.3", linewidth=0.8)
-    axis.set_xticks(places, list(KINDS))
+    axis.set_xticks(positions, list(DISTRACTORS))
     axis.set_ylim(0, 1.02)
-    axis.set_ylabel("told apart from the truth (AUROC)")
+    axis.set_ylabel("distractor against truth (AUROC)")
     axis.legend(fontsize=8, ncols=len(shown), frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     return figure
 
@@ -225,17 +234,17 @@ def draw(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.reports.energies", description="What models call compatible."
+        prog="python -m train.reports.energies", description="Compare energies of true and false completions."
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="checkpoints' folders, or bundled names")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="checkpoint folder or bundled name")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args(arguments)
     try:
-        opened = [open_trained(run) for run in options.runs]
-        names = [objective.told.objective.name for objective in opened]
-        # By what they minimise, unless two minimise the same.
+        opened = [load_objective(run) for run in options.runs]
+        names = [objective.config.objective.name for objective in opened]
+        # Named by their objective, unless two runs have the same.
         titles = names if len(set(names)) == len(names) else options.runs
         table, figure = energy_table(dict(zip(titles, opened, strict=True)), options.scenes)
         if options.json:
@@ -246,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"train.reports.energies: {error}", file=sys.stderr)
         return 1
     wide = max(map(len, table))
-    print(" " * wide, *(f"{kind:>19}" for kind in KINDS))
+    print(" " * wide, *(f"{kind:>19}" for kind in DISTRACTORS))
     for name, row in table.items():
         cells = (f"{v['accuracy']:.3f} [{v['low']:.3f} {v['high']:.3f}]" for v in row.values())
         print(f"{name:{wide}}", *(f"{cell:>19}" for cell in cells))

@@ -1,4 +1,4 @@
-"""``python -m train.reports.report RUN [--out FILE]``: a run's curves in one picture, and a verdict in words."""
+"""``python -m train.reports.report RUN [--out FILE]``: figure of a run's curves, and its verdict."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.run_folder import read_log
 from train.config import TrainConfig
-from train.monitor import verdict
+from train.reports.verdict import verdict
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.reports.report", description="Draw a training run and judge it."
+        prog="python -m train.reports.report", description="Plot a training run's curves and print its verdict."
     )
-    parser.add_argument("run", type=Path, help="the run's folder")
-    parser.add_argument("--out", type=Path, help="the picture to write (default: RUN/report.png)")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--out", type=Path, help="figure to write (default: RUN/report.png)")
     options = parser.parse_args(arguments)
     try:
         rows = read_log(options.run)

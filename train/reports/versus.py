@@ -1,7 +1,8 @@
-"""``python -m train.reports.versus RUN RUN ... --data menagerie``: which architecture wins on what, over seeds.
+"""``python -m train.reports.versus RUN RUN ... --data menagerie``: comparison of objectives over seeds.
 
-Runs of one objective are one group. Every run answers the same questions by a linear probe on the last four layers
-of its target encoder (appendix A.2) and by kNN. One group wins where Tukey's test sets it apart from every other.
+Runs of one objective form a group. The target encoder of every run is evaluated on the same questions by a linear
+probe on its last four layers (appendix A.2) and by kNN. A group wins a question where Tukey's HSD test finds its mean
+significantly different from that of every other group.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scipy.stats import t as student
 from scipy.stats import tukey_hsd
 
 from ijepa_viz.checkpoints import load_model
-from ijepa_viz.checkpoints.training_cost import Training, training_of
+from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of
 from ijepa_viz.data.unreadable import open_readable
 from ijepa_viz.figures import png
 from ijepa_viz.figures.figure import Figure
@@ -33,22 +34,24 @@ KNN = "class, kNN-20"
 
 _BASELINES = ("colour_thumbnail_8x8", "most_frequent")
 
-# Runs whose arithmetic differs by more than this share are not called equal.
-_EQUAL = 0.02
+# Largest relative difference in arithmetic between runs that count as equal.
+_EQUAL_COMPUTE = 0.02
 
-# question -> {"target_encoder": share, "colour_thumbnail_8x8": share, "most_frequent": share} of one run.
+# Accuracies of one run: question -> {"target_encoder", "colour_thumbnail_8x8", "most_frequent"}, each 0 to 1.
 Answers = dict[str, dict[str, float]]
 
 
 def answers(source: str, data: str, limit: int | None = None, before: Answers | None = None) -> Answers:
-    """One run's accuracy on every question that ``data`` knows the truth of.
+    """Accuracy of one run on every question that ``data`` has labels for.
 
     Args:
-        source: as ``load_model`` takes it. data: as ``open_source`` takes it. limit: at most so many pictures.
-        before: another run's answers on the same pictures, whose baselines are taken over: they know no model.
+        source: a model, any source of ``load_model``.
+        data: labelled images, any source of ``open_source``.
+        limit: maximum number of images.
+        before: another run's answers on the same images, whose baselines are reused: they do not depend on the model.
 
     Raises:
-        FileNotFoundError, ValueError: as those two; or data without any labels.
+        FileNotFoundError, ValueError: as these functions; or data without labels.
     """
     model = load_model(source).eval()
     bank = FeatureBank(model, lambda split: open_readable(data, split), limit)
@@ -57,22 +60,23 @@ def answers(source: str, data: str, limit: int | None = None, before: Answers | 
     if not questions:
         raise ValueError(f"{data} has no labels: there is nothing to compare on.")
     best = [name for name in bank.features if name.startswith("target_encoder")][-1]  # the last four layers
-    found = {}
+    accuracies = {}
     for name in questions + ([KNN] if train.labels is not None else []):
-        near = name == KNN
-        column = "target_encoder" if near else best
-        known = {n: v for n, v in before[name].items() if n in _BASELINES} if before else {}
-        asked = {column, *_BASELINES} - set(known)
-        table = bank.table(knn_accuracy if near else linear_accuracy, "class" if near else name, only=asked)
-        found[name] = {"target_encoder": table[column], **{n: known[n] if n in known else table[n] for n in _BASELINES}}
-    return found
+        is_knn = name == KNN
+        column = "target_encoder" if is_knn else best
+        reused = {n: v for n, v in before[name].items() if n in _BASELINES} if before else {}
+        columns = {column, *_BASELINES} - set(reused)
+        table = bank.table(knn_accuracy if is_knn else linear_accuracy, "class" if is_knn else name, only=columns)
+        baselines = {n: reused[n] if n in reused else table[n] for n in _BASELINES}
+        accuracies[name] = {"target_encoder": table[column], **baselines}
+    return accuracies
 
 
 def over_seeds(groups: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
-    """Mean of every group and the ends of its 95 % interval; with one run a group, the ends are the mean.
+    """Mean of every group with its 95 % interval; with one run in each group the interval is the mean.
 
-    The spread between seeds is taken to be the same in every group and is pooled over them, as in an analysis of
-    variance: few seeds each then still tell it.
+    The variance between seeds is assumed equal in all groups and is pooled over them, as in an analysis of variance,
+    so that few seeds in each group suffice.
     """
     runs = sum(map(len, groups.values()))
     freedom = runs - len(groups)
@@ -86,20 +90,21 @@ def over_seeds(groups: Mapping[str, Sequence[float]]) -> dict[str, dict[str, flo
 
 
 def winner(groups: Mapping[str, Sequence[float]], level: float = 0.05) -> str:
-    """The group with the highest mean where it differs from each other by Tukey's test, else nothing."""
+    """The group with the highest mean, if Tukey's HSD test separates it from every other; else an empty string."""
     if len(groups) < 2 or min(map(len, groups.values())) < 2:
         return ""
     names = list(groups)
     best = max(range(len(names)), key=lambda i: float(np.mean(groups[names[i]])))
-    chances = tukey_hsd(*groups.values()).pvalue[best]
-    return names[best] if all(chances[i] < level for i in range(len(names)) if i != best) else ""
+    p_values = tukey_hsd(*groups.values()).pvalue[best]
+    return names[best] if all(p_values[i] < level for i in range(len(names)) if i != best) else ""
 
 
-def compare(found: Mapping[str, Answers], costs: Mapping[str, Training]) -> dict[str, Any]:
-    """Question -> objective -> interval over its runs (:func:`over_seeds`), and ``winner`` (:func:`winner`).
+def compare(found: Mapping[str, Answers], costs: Mapping[str, TrainingCost]) -> dict[str, Any]:
+    """Table of intervals over seeds (:func:`over_seeds`) and winners (:func:`winner`), by question and objective.
 
     Args:
-        found: run -> its answers. costs: run -> its training.
+        found: run -> its answers.
+        costs: run -> its training cost.
 
     Returns:
         question -> {"winner": objective or "", objective: {"accuracy", "low", "high", "runs": list}, baselines...}.
@@ -122,20 +127,20 @@ def compare(found: Mapping[str, Answers], costs: Mapping[str, Training]) -> dict
     return table
 
 
-def unequal(costs: Mapping[str, Training]) -> str:
-    """A sentence if the runs' arithmetic differs by more than two per cent, else nothing."""
+def unequal(costs: Mapping[str, TrainingCost]) -> str:
+    """Warning if the runs' arithmetic differs by more than two per cent, else an empty string."""
     flops = {run: cost.flops for run, cost in costs.items()}
     low, high = min(flops, key=flops.__getitem__), max(flops, key=flops.__getitem__)
-    if flops[high] <= flops[low] * (1 + _EQUAL):
+    if flops[high] <= flops[low] * (1 + _EQUAL_COMPUTE):
         return ""
     return f"Not of equal arithmetic: {low} took {flops[low]:.3g} operations, {high} {flops[high]:.3g}."
 
 
-def remembered(file: Path | None, data: str, limit: int | None) -> dict[str, dict[str, Any]]:
-    """What ``--remember`` kept: run -> ``answers`` and ``training``; nothing where there is no such file yet.
+def load_answers(file: Path | None, data: str, limit: int | None) -> dict[str, dict[str, Any]]:
+    """Read the file of ``--remember``: run -> ``answers`` and ``training``; empty if it does not exist.
 
     Raises:
-        ValueError: a damaged file, or one about other pictures.
+        ValueError: a damaged file, or one about other images.
     """
     if file is None or not file.exists():
         return {}
@@ -143,31 +148,31 @@ def remembered(file: Path | None, data: str, limit: int | None) -> dict[str, dic
         kept = json.loads(file.read_text())
         asked, runs = (kept["data"], kept["limit"]), kept["runs"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is not what --remember writes ({error!r}).") from error
+        raise ValueError(f"{file} is not a file of --remember ({error!r}).") from error
     if asked != (data, limit):
-        raise ValueError(f"{file} remembers answers about --data {asked[0]} --limit {asked[1]}: name another file.")
+        raise ValueError(f"{file} holds answers on --data {asked[0]} --limit {asked[1]}: name another file.")
     return dict(runs)
 
 
 def draw(table: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """One panel a question: a dot a run, a bar the interval over seeds, lines what needs no learning."""
+    """One panel for each question: a dot for each run, a bar for the interval over seeds, lines for the baselines."""
     objectives = [name for name, value in next(iter(table.values())).items() if isinstance(value, dict)]
     figure = Figure(
-        "Accuracy of several architectures on several questions, a dot a run.",
+        "Accuracy of several architectures on several questions, a dot for each run.",
         figsize=(2.4 * len(table), 3.4),
         layout="constrained",
     )
     axes = figure.subplots(1, len(table), squeeze=False)[0]
     for axis, (question, row) in zip(axes, table.items(), strict=True):
-        for place, name in enumerate(objectives):
+        for x, name in enumerate(objectives):
             cell = row[name]
-            axis.plot([place] * 2, [cell["low"], cell["high"]], color=f"C{place}", linewidth=6, alpha=0.35)
-            axis.plot([place] * len(cell["runs"]), cell["runs"], "o", color=f"C{place}", markersize=4)
+            axis.plot([x] * 2, [cell["low"], cell["high"]], color=f"C{x}", linewidth=6, alpha=0.35)
+            axis.plot([x] * len(cell["runs"]), cell["runs"], "o", color=f"C{x}", markersize=4)
         axis.axhline(row["colour_thumbnail_8x8"], linestyle="-.", color="0.5", linewidth=1, label="colour thumbnail")
         axis.axhline(row["most_frequent"], linestyle=":", color="0.5", linewidth=1, label="most frequent answer")
         axis.set_xticks(range(len(objectives)), objectives, fontsize=8)
         axis.set_xlim(-0.6, len(objectives) - 0.4)
-        axis.set_title(f"{question}\n{row['winner'] or 'none is apart'}", fontsize=9)
+        axis.set_title(f"{question}\n{row['winner'] or 'no significant difference'}", fontsize=9)
         axis.grid(alpha=0.25, axis="y")
     axes[0].set_ylabel("accuracy")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -176,7 +181,7 @@ def draw(table: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def as_text(table: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table for people: a line a question."""
+    """The table as a text, one line for each question."""
     lines = []
     for question, row in table.items():
         cells = [
@@ -185,7 +190,7 @@ def as_text(table: Mapping[str, Mapping[str, Any]]) -> str:
             if isinstance(v, dict)
         ]
         base = f"thumbnail {100 * row['colour_thumbnail_8x8']:.1f}  most frequent {100 * row['most_frequent']:.1f}"
-        lines.append(f"{question:14} {'  '.join(cells)}  {base}  -> {row['winner'] or 'none is apart'}")
+        lines.append(f"{question:14} {'  '.join(cells)}  {base}  -> {row['winner'] or 'no significant difference'}")
     return "\n".join(lines)
 
 
@@ -194,27 +199,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train.reports.versus", description="Compare objectives over seeds."
     )
-    parser.add_argument("runs", nargs="*", help="models with a training.json: a checkpoint's folder, a bundled name")
-    parser.add_argument("--data", required=True, help="labelled pictures; the menagerie knows most questions")
-    parser.add_argument("--limit", type=int, help="use at most so many pictures")
+    parser.add_argument("runs", nargs="*", help="model with a training.json: checkpoint folder or bundled name")
+    parser.add_argument("--data", required=True, help="labelled images; the menagerie has the most questions")
+    parser.add_argument("--limit", type=int, help="maximum number of images")
     parser.add_argument(
-        "--remember", type=Path, metavar="FILE", help="keep each run's answers here, and compare with those kept before"
+        "--remember", type=Path, metavar="FILE", help="add each run's answers to FILE, and compare with all in it"
     )
-    parser.add_argument("--json", type=Path, help="write the table here as well")
-    parser.add_argument("--figure", type=Path, help="write the picture here, .png")
+    parser.add_argument("--json", type=Path, help="also write the table to this file")
+    parser.add_argument("--figure", type=Path, help="write the figure to this file, .png")
     options = parser.parse_args(arguments)
     try:
-        kept = remembered(options.remember, options.data, options.limit)
+        kept = load_answers(options.remember, options.data, options.limit)
         if not options.runs and not kept:
-            raise ValueError("There is no run to compare: name some.")
+            raise ValueError("No runs to compare: name at least one.")
         costs = {run: training_of(run) for run in options.runs}
-        # Kept answers stand for a run that is gone or is still the same, not for one trained anew under its name.
-        same = [run for run, cost in costs.items() if run in kept and cost in (None, Training(**kept[run]["training"]))]
+        # Stored answers hold for a run that is gone or unchanged, not for one retrained under the same name.
+        same = [
+            run for run, cost in costs.items() if run in kept and cost in (None, TrainingCost(**kept[run]["training"]))
+        ]
         costs = {run: cost for run, cost in costs.items() if run not in same}
-        silent = [run for run, cost in costs.items() if cost is None]
-        if silent:
-            raise ValueError(f"{silent[0]} has no training.json: what it minimised, and at what cost, is not known.")
-        known = {run: Training(**kept[run]["training"]) for run in kept}
+        without_cost = [run for run, cost in costs.items() if cost is None]
+        if without_cost:
+            raise ValueError(f"{without_cost[0]} has no training.json, which records its objective and training cost.")
+        known = {run: TrainingCost(**kept[run]["training"]) for run in kept}
         found = {run: kept[run]["answers"] for run in kept}
         for run, cost in costs.items():
             assert cost is not None
