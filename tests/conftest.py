@@ -13,6 +13,7 @@ from PIL import Image
 
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.networks.network import build_network
+from ijepa_viz.figures import Figure
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.runtime.tensors import fingerprint
 
@@ -58,7 +59,7 @@ def model():
 
 
 def random_decoder(model: IJEPA, name: str = "block-vit") -> Decoder:
-    """A decoder of the right sizes whose output depends on its condition, but that was never trained."""
+    """Untrained decoder for ``model``, initialised so that its output depends on the tokens."""
     torch.manual_seed(1)
     options = {"pooled-unet": {"channels": (32, 32), "layers": 1}, "ridge": {}}.get(
         name, {"width": 32, "depth": 2, "heads": 2}
@@ -96,6 +97,27 @@ def photos() -> Path:
     if not folder:
         pytest.skip("IJEPA_VIZ_TEST_PHOTOS is not set: no photographs to test on")
     return Path(folder)
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """Every figure that is written while the test runs, in order."""
+    written = []
+    save = Figure.savefig
+
+    def record(figure, *arguments, **options):
+        written.append(figure)
+        return save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", record)
+    return written
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture that decodes completely and is not of one colour."""
+    with Image.open(path) as image:
+        assert np.asarray(image.convert("RGB")).std() > 1, f"{path} is blank"
+        return image.size
 
 
 def find_browser() -> str | None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from decoders.loading import load_decoder, save_decoder
 from ijepa_viz.checkpoints import bundled_names, load_model, save_folder
-from ijepa_viz.checkpoints.training_cost import Training, training_of, write_training
+from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of, write_training
 from ijepa_viz.cli import main
 from ijepa_viz.runtime.tensors import fingerprint
 
@@ -76,7 +76,7 @@ def test_evaluate_factors_prints_a_row_a_factor(folder, tmp_path, capsys):
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
     assert set(lines) == set(table) >= {"species_and_part", "facing", "colour", "texture_phase", "speckle"}
     for name, row in table.items():
-        assert set(row) == {"chance", "predicted", "context_mean", "random_init", "target", "position_only"}
+        assert set(row) == {"most_frequent", "predicted", "context_mean", "random_init", "target", "position_only"}
         found = row["predicted"]
         assert 0 <= found["low"] <= found["accuracy"] <= found["high"] <= 1
         assert f"{found['accuracy']:.3f} [{found['low']:.3f} {found['high']:.3f}]" in lines[name]
@@ -88,6 +88,23 @@ def test_evaluate_names_the_nearest_probe(folder, tmp_path, capsys):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     assert main(["evaluate", folder, "--probe", "factors", "--data", str(tmp_path)]) == 1
     assert "menagerie" in capsys.readouterr().err
+
+
+def test_a_metric_is_of_a_decoder_and_a_probe_of_the_features(folder, tmp_path, capsys):
+    data = ["--data", "menagerie:count=120"]
+    tables = []
+    for name in ("--metric", "--probe"):  # --probe is how 0.1 named a metric
+        out = tmp_path / f"{name}.json"
+        assert main(["evaluate", folder, "--decoder", name, "leakage", *data, "--json", str(out)]) == 0
+        tables.append(json.loads(out.read_text()))
+    assert tables[0] == tables[1]
+    capsys.readouterr()
+    assert main(["evaluate", folder, "--metric", "leakage", *data]) == 1
+    assert "add --decoder" in capsys.readouterr().err
+    assert main(["evaluate", folder, "--decoder", "--metric", "leakage", "--probe", "knn", *data]) == 1
+    assert "one of the two" in capsys.readouterr().err
+    assert main(["evaluate", folder, "--decoder", "--metric", "leakag", *data]) == 1
+    assert "Did you mean 'leakage'" in capsys.readouterr().err
 
 
 def test_info_tells_the_sizes(folder, capsys):
@@ -253,7 +270,7 @@ def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
     assert "no training.json" in said.err
     assert "target_encoder" not in said.out  # refused before anything was computed
     assert not kept.exists()
-    write_training(twin, Training("ijepa", 1000, 0.5, 1e12, "a test"))
+    write_training(twin, TrainingCost("ijepa", 1000, 0.5, 1e12, "a test"))
     table = tmp_path / "table.json"
     assert main([*command, "--figure", str(out), "--json", str(table)]) == 0
     assert out.stat().st_size > 5000
@@ -263,7 +280,7 @@ def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
     assert main([*command[:3], "--probe", "low-shot", *command[5:], "--figure", str(out)]) == 0
     again = tmp_path / "again"
     assert main(["export", str(twin), str(again)]) == 0
-    assert training_of(again) == Training("ijepa", 1000, 0.5, 1e12, "a test")  # the record travels
+    assert training_of(again) == TrainingCost("ijepa", 1000, 0.5, 1e12, "a test")  # the record travels
     assert main(["evaluate", folder, str(twin), "--decoder", "x", "--data", "menagerie:count=60"]) == 1
     assert "name one" in capsys.readouterr().err
 

@@ -36,11 +36,11 @@ if what in ("knn", "factors"):
     else:
         table = factor_table(model, train=4, test=2)
 else:
-    from ijepa_viz.inspections import LOOKS, Question
+    from ijepa_viz.inspections import INSPECTIONS, InspectionInput
     from ijepa_viz.masks import Masks
     few = Masks(torch.arange(0, 256, 32)[None], torch.tensor([[[17, 18, 33, 34]]]), (16, 16))
     masks = few if what == "ablation" else Masks.from_block((16, 16), 6, 6, 4, 4)
-    LOOKS[what](Question(model, torch.rand(3, 224, 224), masks, others, scenes=8))
+    INSPECTIONS[what](InspectionInput(model, torch.rand(3, 224, 224), masks, others, scenes=8))
 print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ijepa_viz.data import menagerie
-from ijepa_viz.data.menagerie import scenes
+from ijepa_viz.data.menagerie import composition
 from ijepa_viz.data.menagerie.creatures import COLOURS, PART, PARTS, POSES, SPECIES
 
 
@@ -86,8 +86,8 @@ def test_every_species_facing_and_count_occurs_about_as_often():
 
 
 def test_parallel_drawing_draws_the_same(monkeypatch):
-    monkeypatch.setattr(scenes, "_WORTH_A_PROCESS", 8)
-    monkeypatch.setattr(scenes.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(composition, "SCENES_PER_PROCESS", 8)
+    monkeypatch.setattr(composition.os, "cpu_count", lambda: 2)
     assert np.array_equal(
         menagerie.scenes(5, 25, 32), np.concatenate([menagerie.scenes(i, i + 1, 32) for i in range(5, 25)])
     )

@@ -12,7 +12,15 @@ from conftest import TINY
 from ijepa_viz import checkpoints
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.masks import Masks, sample
-from ijepa_viz.models import IJEPA, SIZES, ModelConfig, patchify, set_recompute, sincos_positions, unpatchify
+from ijepa_viz.models import (
+    IJEPA,
+    SIZES,
+    ModelConfig,
+    patchify,
+    set_activation_checkpointing,
+    sincos_positions,
+    unpatchify,
+)
 
 
 def batch(model, count=3):
@@ -175,7 +183,7 @@ def test_computing_layers_twice_gives_the_same_gradients(model, how):
     masks = sample(batch=3, grid=model.grid, generator=torch.Generator().manual_seed(0))
     images, found = batch(model), []
     for wanted in (False, True):
-        set_recompute(model, wanted)
+        set_activation_checkpointing(model, wanted)
         model.zero_grad()
         model.predict(model.encode_context(images, masks), masks).square().mean().backward()
         found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])

@@ -134,9 +134,9 @@ def test_the_pixel_probe_reads_what_tokens_hold(model):
 def test_factor_questions_hide_what_they_say(model):
     from ijepa_viz.data import menagerie
     from ijepa_viz.data.menagerie.creatures import PART
-    from ijepa_viz.probes.factors import REGIONS, ask
+    from ijepa_viz.probes.factors import REGIONS, draw_factor_scenes
 
-    questions = ask(40, 64, (8, 8), block=3, seed=5)
+    questions = draw_factor_scenes(40, 64, (8, 8), block=3, seed=5)
     assert questions.masks.targets.shape == (40, 1, 9)
     assert questions.masks.context.shape == (40, 55)
     found, found_at = {}, []
@@ -165,35 +165,35 @@ def test_factor_questions_hide_what_they_say(model):
 
 
 def test_factor_probes_know_what_is_there_and_not_what_is_not():
-    from ijepa_viz.probes.factors import ask_linearly, score
+    from ijepa_viz.probes.factors import linear_probe_probabilities, score
 
     torch.manual_seed(0)
     labels = torch.arange(600) % 3
     features = torch.randn(600, 10)
     features[:, :3] += 3 * torch.eye(3)[labels]
-    known = score(ask_linearly(features[:400], labels[:400], features[400:]), labels[400:])
+    known = score(linear_probe_probabilities(features[:400], labels[:400], features[400:]), labels[400:])
     assert known["low"] <= known["accuracy"] <= known["high"]
     assert known["low"] > 0.9
     features = torch.randn(600, 10)
-    unknown = score(ask_linearly(features[:400], labels[:400], features[400:]), labels[400:])
+    unknown = score(linear_probe_probabilities(features[:400], labels[:400], features[400:]), labels[400:])
     assert unknown["low"] < 1 / 3 < unknown["high"]
 
 
 def test_factor_probes_are_scikit_learns():
     from sklearn.linear_model import LogisticRegression
 
-    from ijepa_viz.probes.factors import ask_linearly
+    from ijepa_viz.probes.factors import linear_probe_probabilities
 
     torch.manual_seed(0)
     labels = torch.randint(0, 4, (500,))
     features = torch.randn(500, 6) + torch.randn(4, 6)[labels]
     expected = LogisticRegression(C=1 / 50, max_iter=1000, tol=1e-8).fit(features[:400], labels[:400])
-    found = ask_linearly(features[:400], labels[:400], features[400:])
+    found = linear_probe_probabilities(features[:400], labels[:400], features[400:])
     assert torch.allclose(found.double(), torch.tensor(expected.predict_proba(features[400:])).double(), atol=1e-3)
 
 
 def test_a_side_that_each_thing_shows_elsewhere_is_read_together_with_it():
-    from ijepa_viz.probes.factors import ask_linearly, coarser, read_off, score
+    from ijepa_viz.probes.factors import class_map, linear_probe_probabilities, marginalise, score
 
     torch.manual_seed(0)
     thing, side = torch.randint(0, 2, (2, 1200))
@@ -201,29 +201,32 @@ def test_a_side_that_each_thing_shows_elsewhere_is_read_together_with_it():
     # Exclusive or: the same direction means left for one thing and right for the other.
     features = torch.stack([4.0 * thing, 2.0 * (thing ^ side), 1.0 * (thing & side)], 1) + 0.3 * torch.randn(1200, 3)
     features = (features - features.mean(0)) / features.std(0)
-    together = ask_linearly(features[:1000], finer[:1000], features[1000:])
-    assert torch.equal(coarser(finer, side), torch.tensor([0, 1, 0, 1]))
-    found = read_off(together, finer[:1000], side[:1000])
+    together = linear_probe_probabilities(features[:1000], finer[:1000], features[1000:])
+    assert torch.equal(class_map(finer, side), torch.tensor([0, 1, 0, 1]))
+    found = marginalise(together, finer[:1000], side[:1000])
     naive = torch.stack([together[:, 0] + together[:, 2], together[:, 1] + together[:, 3]], 1)
     assert torch.allclose(found, naive)
-    alone = ask_linearly(features[:1000], side[:1000], features[1000:])
+    alone = linear_probe_probabilities(features[:1000], side[:1000], features[1000:])
     assert score(found, side[1000:])["low"] > score(alone, side[1000:])["high"]
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 20), (7, 20), (20, 20), (950, 1000)])
-def test_wilson_against_scipy(right, total):
-    from scipy.stats import binomtest
+def test_the_interval_of_an_accuracy_is_wilsons(right, total):
+    """The ends are where the score test's statistic is the 97.5 % point: (share - p)^2 = z^2 p (1 - p) / total."""
+    from scipy.stats import norm
 
-    from ijepa_viz.probes.factors import wilson
+    from ijepa_viz.probes.intervals import accuracy_with_interval
 
-    interval = binomtest(right, total).proportion_ci(method="wilson")
-    assert wilson(right, total) == pytest.approx((interval.low, interval.high), abs=1e-4)
+    share, z = right / total, norm.ppf(0.975)
+    roots = np.roots([1 + z**2 / total, -(2 * share + z**2 / total), share**2])
+    found = accuracy_with_interval(right, total)
+    assert found == pytest.approx({"accuracy": share, "low": min(roots), "high": max(roots)}, abs=1e-9)
 
 
 def test_representations_for_factors_see_what_they_say(model):
-    from ijepa_viz.probes.factors import ask, representations
+    from ijepa_viz.probes.factors import draw_factor_scenes, representations
 
-    questions = ask(12, 32, (4, 4), block=2, seed=3)
+    questions = draw_factor_scenes(12, 32, (4, 4), block=2, seed=3)
     found = representations(model, questions)
     assert {k: tuple(v.shape) for k, v in found.items()} == {
         "predicted": (12, 128), "context_mean": (12, 32), "random_init": (12, 128), "target": (12, 128),
@@ -249,7 +252,8 @@ def test_representations_for_factors_see_what_they_say(model):
 def test_low_shot_agrees_with_scikit_learn():
     from sklearn.linear_model import LogisticRegression
 
-    from ijepa_viz.probes.low_shot import draw_labels, interval, low_shot_accuracy
+    from ijepa_viz.probes.intervals import mean_with_interval
+    from ijepa_viz.probes.low_shot import draw_labels, low_shot_accuracy
 
     torch.manual_seed(0)
     centres = 1.5 * torch.randn(6, 10)
@@ -265,7 +269,7 @@ def test_low_shot_agrees_with_scikit_learn():
         fitted = LogisticRegression(tol=1e-8, max_iter=5000).fit(x[some].numpy(), y[some].numpy())
         theirs.append(fitted.score(z.numpy(), t.numpy()))
     assert ours == pytest.approx(theirs, abs=0.005)
-    found = interval(ours)
+    found = mean_with_interval(ours)
     from scipy import stats
 
     low, high = stats.t.interval(0.95, 4, loc=np.mean(ours), scale=stats.sem(ours))
@@ -342,7 +346,7 @@ def test_all_probes_at_once_are_those_one_by_one(model):
     assert table["1 % of the labels"] == low_shot_table(model, split)["1 % of the labels"]
     source = open_source("menagerie:count=30")
     source.truths = {}
-    with pytest.raises(ValueError, match=r"labels of 'count'.*it knows class"):
+    with pytest.raises(ValueError, match=r"labels of 'count'.*it has class"):
         count_table(model, lambda name: source)
     source.labels = None
     with pytest.raises(ValueError, match="nothing to probe"):

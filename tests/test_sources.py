@@ -109,7 +109,7 @@ def test_unknown_data_sets_name_the_nearest(spec, error, words):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         open_source(str(tmp_path))
 
 

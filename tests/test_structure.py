@@ -34,8 +34,10 @@ FLOORS = [
     ("ijepa_viz.widgets",),
     ("ijepa_viz",),
     ("train.config", "decoders.networks"),
-    ("train.sharding", "train.schedules", "train.regularizers", "train.optimizer", "decoders.pipeline", "decoders.config"),
-    ("train.ema", "train.monitor", "decoders.decoder"),
+    ("decoders.sampling",),
+    ("train.sharding", "train.schedules", "train.regularizers", "train.optimizer", "decoders.sampling", "decoders.config"),
+    ("train.ema", "train.monitor", "decoders.pipeline"),
+    ("decoders.decoder",),
     ("train.objectives", "decoders.loading", "decoders.blocks"),
     ("train.reference_yaml", "decoders.training", "decoders.evaluation"),
     ("train.planning",),
@@ -157,7 +159,7 @@ def test_environment_equals_pyproject():
     pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
     lowest = project["requires-python"].removeprefix(">=")
     assert plain == [f"python={lowest}", "pip"]
-    extras = sorted(set(project["optional-dependencies"]) - {"hub", "latency"})
+    extras = sorted(set(project["optional-dependencies"]) - {"docs", "hub", "latency"})
     assert pip == ["-c constraints.txt", f"-e .[{','.join(extras)}]"]
 
 

@@ -1,6 +1,6 @@
-"""Every way a model enters or leaves: bundled names, our folders, reference ``.pth.tar``, Hugging Face, timm.
+"""Loading and saving of models: bundled names, folders, reference ``.pth.tar``, Hugging Face, timm.
 
-No file is ever unpickled beyond plain tensors, and no state dict is loaded with ``strict=False``.
+Unpickling is restricted to plain tensors, and every state dict is loaded with ``strict=True``.
 """
 
 from ijepa_viz.checkpoints.encoder_only import from_huggingface, load_huggingface, load_timm

@@ -1,4 +1,4 @@
-"""Context encoders that others publish without a predictor: Hugging Face's ``IJepaModel`` and timm's ViTs."""
+"""Encoder-only checkpoints, published without a predictor: Hugging Face's ``IJepaModel`` and timm's ViTs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from ijepa_viz.runtime.files import read_json
 
 
 def load_huggingface(folder: str | Path) -> IJEPA:
-    """A Hugging Face ``IJepaModel`` folder: the context encoder only; raises as :func:`load_model`."""
+    """Load a Hugging Face ``IJepaModel`` folder (context encoder only).
+
+    Raises:
+        FileNotFoundError: no safetensors file.
+        ValueError: a damaged file, or not an I-JEPA.
+    """
     folder = Path(folder)
     data = read_json(folder / CONFIG)
     if data.get("model_type") != "ijepa":
@@ -34,7 +39,11 @@ def load_huggingface(folder: str | Path) -> IJEPA:
 
 
 def load_timm(vit: nn.Module) -> IJEPA:
-    """A timm I-JEPA ViT such as ``vit_huge_patch14_gap_224.in1k_ijepa``: the context encoder only."""
+    """Convert a timm I-JEPA ViT such as ``vit_huge_patch14_gap_224.in1k_ijepa`` (context encoder only).
+
+    Raises:
+        ValueError: not an I-JEPA encoder.
+    """
     state = {k: v.detach().clone() for k, v in vit.state_dict().items()}
     blocks: Any = vit.blocks
     config = ModelConfig(
@@ -75,10 +84,10 @@ _HUGGINGFACE = (
 def from_huggingface(
     data: dict[str, Any], state: dict[str, Tensor], where: str
 ) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """An ``IJepaModel``'s config and tensors -> ours; q, k and v are joined.
+    """Convert an ``IJepaModel``'s config and tensors; query, key and value are concatenated.
 
     Raises:
-        ValueError: a key missing, or a bias that is not there.
+        ValueError: a missing config key or tensor.
     """
     state = {k.removeprefix("ijepa."): v for k, v in state.items()}
     state = {k: v for k, v in state.items() if not k.startswith("pooler.")}

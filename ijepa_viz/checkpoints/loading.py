@@ -1,4 +1,4 @@
-"""One door for every model: bundled and published names, folders, reference checkpoints, Hugging Face, timm."""
+"""Load a model by bundled or published name, folder, reference checkpoint, Hugging Face id or timm name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from ijepa_viz.checkpoints import published
 from ijepa_viz.checkpoints.encoder_only import load_huggingface, load_timm
-from ijepa_viz.checkpoints.folders import BUNDLED, CONFIG, _unknown, bundled_names, load_folder, save_folder
+from ijepa_viz.checkpoints.folders import BUNDLED, CONFIG, bundled_names, load_folder, save_folder, unknown_model
 from ijepa_viz.checkpoints.published import PUBLISHED
 from ijepa_viz.checkpoints.reference import load_reference
 from ijepa_viz.models import IJEPA
@@ -16,18 +16,25 @@ from ijepa_viz.runtime.files import read_json
 
 
 def load_model(source: str | Path, device: str | torch.device | None = None) -> IJEPA:
-    """Load an I-JEPA, whoever made it.
+    """Load an I-JEPA from any supported source.
 
     Args:
-        source: a bundled name (``menagerie-tiny``); a published name (``ijepa-vith14-in1k``, 10 GB
-            to download); a folder of ours; a reference ``.pth.tar``; a Hugging Face folder or id,
-            or ``timm:NAME``. The last three hold the context encoder only: then
-            ``model.predictor`` is None and the target encoder is a copy of the context encoder.
-        device: None is the CPU.
+        source: a bundled name (``menagerie-tiny``); a published name (``ijepa-vith14-in1k``, a download of 10 GB); a
+            folder of :func:`ijepa_viz.checkpoints.save_folder`; a reference ``.pth.tar``; a Hugging Face folder or id,
+            or ``timm:NAME``. Hugging Face and timm have the context encoder only: ``model.predictor`` is then None,
+            and the target encoder a copy of the context encoder.
+        device: of the weights; None is the CPU.
+
+    Returns:
+        The model, in float32.
 
     Raises:
-        FileNotFoundError: nothing of that name; the message names the nearest known one.
-        ValueError: damaged, tampered with, carrying code, or not an I-JEPA.
+        FileNotFoundError: an unknown source; the message suggests the nearest name.
+        ValueError: a file that is damaged, modified, contains code, or is not an I-JEPA.
+
+    >>> model = load_model("menagerie-tiny")
+    >>> model.grid, model.config.width  # (rows, cols) of patches, D
+    ((8, 8), 128)
     """
     return _load(source).to(device or "cpu")
 
@@ -51,4 +58,4 @@ def _load(source: str | Path) -> IJEPA:
         from huggingface_hub import snapshot_download
 
         return load_huggingface(Path(snapshot_download(text)))
-    raise FileNotFoundError(_unknown(text, [*bundled_names(), *PUBLISHED]))
+    raise FileNotFoundError(unknown_model(text, [*bundled_names(), *PUBLISHED]))

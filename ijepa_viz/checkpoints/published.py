@@ -1,4 +1,4 @@
-"""The authors' published weights: fetched with resumption, their checksum remembered, and converted once."""
+"""The authors' published weights: resumable download, checksum of the first download, one-time conversion."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _CHUNK = 2**20
 
 
 def home() -> Path:
-    """Where published weights are kept: ``published/`` in the cache folder."""
+    """Folder of published weights: ``published/`` in the cache folder."""
     from ijepa_viz.runtime.files import cache_folder
 
     return cache_folder() / "published"
 
 
 def converted(name: str, load: Callable[[Path], Any], save: Callable[[Any, Path], None]) -> Path:
-    """The folder of a published model in our format, made on first use.
+    """Folder of a published model, downloaded and converted on first use.
 
     Args:
-        name: of :data:`PUBLISHED`. load: opens a reference file. save: writes a model's folder.
+        name: of :data:`PUBLISHED`. load: reads a reference file. save: writes a model folder.
 
     Raises:
-        FileNotFoundError: neither here nor to be fetched; the message says which file to put where.
-        ValueError: a file that is not the one first fetched under this name.
+        FileNotFoundError: neither cached nor downloadable; the message names the file and its place.
+        ValueError: a checksum that differs from the first download.
     """
     folder = home() / name
     if not folder.is_dir():
@@ -55,7 +55,7 @@ def converted(name: str, load: Callable[[Path], Any], save: Callable[[Any, Path]
 
 
 def fetch(file: str) -> Path:
-    """A published file, from the cache or the network; an interrupted download goes on where it stopped.
+    """Path of a published file, from the cache or downloaded; an interrupted download is resumed.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`converted`.
@@ -66,30 +66,30 @@ def fetch(file: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{file}.partial")
     try:
-        _go_on(_URL + file, partial)
-    except OSError as error:  # no network is one as well
+        _resume(_URL + file, partial)
+    except OSError as error:  # includes a missing network
         have = partial.stat().st_size / 1e9 if partial.exists() else 0.0
         kept = f" {have:.2f} GB are here and will not be fetched again." if have else ""
         raise FileNotFoundError(
             f"{file} could not be fetched from {_URL} ({error}).{kept} Without a network, put the file there: {path}"
         ) from error
-    _remember(partial, path.with_name(f"{file}.sha256"))
+    _check_or_note_digest(partial, path.with_name(f"{file}.sha256"))
     os.replace(partial, path)
     return path
 
 
-def _go_on(url: str, partial: Path) -> None:
-    """Fetch what is missing of ``partial``; raises OSError where the connection breaks."""
+def _resume(url: str, partial: Path) -> None:
+    """Download the missing rest of ``partial``; raises OSError if the connection breaks."""
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is missing
+        if error.code == 416 and have:  # the file is complete
             return
         raise
     with answer:
-        if have and answer.status != 206:  # a server that cannot go on begins again
+        if have and answer.status != 206:  # a server without range support starts from the beginning
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
@@ -102,8 +102,8 @@ def _go_on(url: str, partial: Path) -> None:
         raise OSError(f"the connection ended after {partial.stat().st_size} of {total} bytes")
 
 
-def _remember(file: Path, note: Path) -> None:
-    """Note the file's sha256 on first use; later ones must have the same."""
+def _check_or_note_digest(file: Path, note: Path) -> None:
+    """Write the file's sha256 on the first download; compare it on later ones."""
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     if not note.exists():

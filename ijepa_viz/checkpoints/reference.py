@@ -1,4 +1,4 @@
-"""Reference checkpoints (``.pth.tar``) in and out: sizes and names translated, nothing unpickled but tensors."""
+"""Reading and writing of reference checkpoints (``.pth.tar``); only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ijepa_viz.runtime import config_files
 
 
 def load_reference(path: str | Path) -> IJEPA:
-    """A reference checkpoint: ``encoder``, ``predictor`` and ``target_encoder`` state dicts.
+    """Load a reference checkpoint with ``encoder``, ``predictor`` and ``target_encoder`` state dicts.
 
-    Sizes are read from the tensors. The number of heads leaves no trace in them: it is the one of
-    the published size of that width, or what :func:`save_reference` noted.
+    Sizes are inferred from tensor shapes. The number of heads cannot be: it is that of the published size of the same
+    width, or of the config that :func:`save_reference` adds.
 
     Raises:
-        ValueError: not a torch file, one that carries code, or not an I-JEPA.
+        ValueError: not a torch file, one that contains code, or not an I-JEPA.
     """
     try:
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -34,7 +34,7 @@ def load_reference(path: str | Path) -> IJEPA:
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a torch checkpoint, or is damaged: {error}") from error
     config, state = from_reference(data, str(path))
-    # The weights stay where the file is mapped, and are read when they are used: no second 5 GB in memory.
+    # The weights stay memory-mapped and are read on use, which avoids a second copy of 5 GB.
     with torch.device("meta"):
         model = IJEPA(config)
     try:
@@ -45,10 +45,10 @@ def load_reference(path: str | Path) -> IJEPA:
 
 
 def save_reference(model: IJEPA, path: str | Path) -> None:
-    """Write a ``.pth.tar`` that the reference code's users can read, atomically.
+    """Write a ``.pth.tar`` in the format of the reference code, atomically.
 
     Raises:
-        OSError: the disk refuses; a file that was there before is intact.
+        OSError: a write error; a previous file is intact.
         ValueError: the model has no predictor.
     """
     path = Path(path)
@@ -75,15 +75,15 @@ def _depth(state: dict[str, Tensor], prefix: str) -> int:
 
 
 def _plain(state: Any) -> dict[str, Tensor]:
-    """Without the ``module.`` prefix that DistributedDataParallel leaves."""
+    """Strip the ``module.`` prefix of DistributedDataParallel."""
     return {k.removeprefix("module."): v.float() for k, v in state.items()}
 
 
 def from_reference(data: Any, where: str) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """A reference checkpoint's dict -> sizes read from the tensors, and our state dict.
+    """Convert a reference checkpoint: its config, inferred from tensor shapes, and the model's state dict.
 
     Raises:
-        ValueError: a part missing, or tensors that give no size.
+        ValueError: a missing part, or shapes that determine no config.
     """
     if not isinstance(data, dict) or any(not isinstance(data.get(p), dict) for p in _PARTS):
         found = list(data)[:8] if isinstance(data, dict) else type(data).__name__
@@ -92,11 +92,11 @@ def from_reference(data: Any, where: str) -> tuple[ModelConfig, dict[str, Tensor
     if _NOTE in data:
         config = config_files.build(ModelConfig, data[_NOTE], f"{where}: {_NOTE}")
     else:
-        config = _measured(parts["encoder"], parts["predictor"], where)
+        config = _infer_config(parts["encoder"], parts["predictor"], where)
     return config, {f"{name}.{k}": v for name, part in parts.items() for k, v in part.items()}
 
 
-def _measured(encoder: dict[str, Tensor], predictor: dict[str, Tensor], where: str) -> ModelConfig:
+def _infer_config(encoder: dict[str, Tensor], predictor: dict[str, Tensor], where: str) -> ModelConfig:
     try:
         _, patches, width = encoder["pos_embed"].shape
         patch_size = encoder["patch_embed.proj.weight"].shape[-1]
@@ -126,7 +126,7 @@ def _measured(encoder: dict[str, Tensor], predictor: dict[str, Tensor], where: s
 
 
 def to_reference(model: IJEPA) -> dict[str, Any]:
-    """The dict of a reference checkpoint, with our sizes noted beside its own keys.
+    """Convert a model to the dict of a reference checkpoint, with its config under a further key.
 
     Raises:
         ValueError: the model has no predictor.

@@ -1,4 +1,4 @@
-"""What a model's training cost: pictures, hours and arithmetic, as ``training.json`` beside its weights."""
+"""Training cost of a model (images, hours, arithmetic), as ``training.json`` beside its weights."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FILE = "training.json"
 
 
 @dataclass(frozen=True)
-class Training:
-    """One model's training.
+class TrainingCost:
+    """Cost of one model's training.
 
     Attributes:
-        objective: what it minimised.
-        images: pictures seen, each as often as it was seen.
-        hours: device-hours, of ``hardware``; 0 is not known.
-        flops: floating point operations in all, forward and backward, of the networks' matrix products.
-        hardware: what the hours are of.
+        objective: name of the training objective.
+        images: number of images processed, repetitions included.
+        hours: device-hours on ``hardware``; 0 where unknown.
+        flops: total floating point operations of the networks' matrix products, forward and backward.
+        hardware: device that the hours refer to.
     """
 
     objective: str
@@ -37,17 +37,19 @@ class Training:
 _EPOCHS_OF_IMAGENET = 300 * 1_281_167
 
 KNOWN = {
-    "ijepa-vith14-in1k": Training("ijepa", _EPOCHS_OF_IMAGENET, 1200.0, 6.786e11 * _EPOCHS_OF_IMAGENET, "A100 80 GB")
+    "ijepa-vith14-in1k": TrainingCost(
+        "ijepa", _EPOCHS_OF_IMAGENET, 1200.0, 6.786e11 * _EPOCHS_OF_IMAGENET, "A100 80 GB"
+    )
 }
 
 
-def write_training(folder: Path, training: Training) -> None:
+def write_training(folder: Path, training: TrainingCost) -> None:
     """Write ``training.json``; raises OSError as :func:`ijepa_viz.runtime.files.write_file`."""
     write_file(folder / FILE, (json.dumps(asdict(training), indent=2) + "\n").encode())
 
 
-def training_of(source: str | Path) -> Training | None:
-    """What the training of ``source`` (as ``load_model`` takes it) cost, or None where nobody wrote it down.
+def training_of(source: str | Path) -> TrainingCost | None:
+    """Training cost of ``source``, any source of ``load_model``, or None where it was not recorded.
 
     Raises:
         ValueError: a damaged ``training.json``.
@@ -55,4 +57,4 @@ def training_of(source: str | Path) -> Training | None:
     if str(source) in KNOWN:
         return KNOWN[str(source)]
     path = folder_of(source) / FILE
-    return config_files.build(Training, read_json(path), str(path)) if path.is_file() else None
+    return config_files.build(TrainingCost, read_json(path), str(path)) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""What a command is, and the registry of them."""
+"""The commands of ``ijepa-viz`` and their registry."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Command:
 
     Attributes:
         help: one line.
-        add_arguments: fills its parser.
-        run: does it, returns the exit status. Heavy imports belong in here.
-        epilog: more help, made when it is asked for; it may import what ``help`` must not wait for.
+        add_arguments: adds the options to the parser.
+        run: runs the command, returns the exit status. Heavy imports belong in here.
+        epilog: further help, built on --help only; it may import slow modules.
     """
 
     help: str

@@ -1,15 +1,15 @@
-"""Where the decoder of a model is."""
+"""Locate the decoder of a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
-def _decoder_of(model: str) -> str | Path:
-    """What ``load_decoder`` takes for a model: its folder's ``decoder/``, or a bundled name.
+def decoder_of(model: str) -> str | Path:
+    """Source of a model's decoder for ``load_decoder``: the ``decoder/`` in its folder, or its bundled name.
 
     Raises:
-        FileNotFoundError: a folder without one.
+        FileNotFoundError: a folder without a decoder.
     """
     folder = Path(model)
     if not folder.is_dir():

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ijepa_viz.cli.command import COMMANDS, Command
-from ijepa_viz.cli.decoder_of import _decoder_of
+from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.examples import Example
 from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.figures.figure import Figure
@@ -38,7 +38,7 @@ def _demo(options: argparse.Namespace) -> int:
     demos = []
     for name in names:
         model = checkpoints.load_model(name)
-        decoder = load_decoder(_decoder_of(name))
+        decoder = load_decoder(decoder_of(name))
         drawn = examples.drawn_scenes(model.config.image_size) if name.startswith("menagerie") else []
         shown = own or drawn or examples.photographs()
         demos.append(run_demo(name, model, decoder, shown, options.samples, options.seed))
@@ -49,7 +49,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report: cosines are averages over the hole's tokens."""
+    """One image of the report; cosines are means over the tokens of the target block."""
 
     name: str
     caption: str
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished demo: the figure, and the numbers behind it."""
+    """One model's figure and report."""
 
     figure: Figure
     report: dict[str, Any]
@@ -71,13 +71,13 @@ class Demo:
 def run_demo(
     name: str, model: IJEPA, decoder: Sampler, examples: Sequence[Example], samples: int = 6, seed: int = 0
 ) -> Demo:
-    """Predict and decode every example, each with its control: another image's prediction.
+    """Predict and decode every example, each with its control, another image's prediction.
 
     Raises:
         ValueError: a decoder of another model, or no examples.
     """
     if not examples:
-        raise ValueError("The demo needs at least one picture.")
+        raise ValueError("The demo needs at least one image.")
     check_pair(model, decoder)
     predictions, seconds = [], []
     for example in examples:
@@ -122,12 +122,12 @@ def run_demo(
 
 
 def replace_target(other: Prediction, prediction: Prediction) -> Prediction:
-    """``other``'s predicted tokens beside ``prediction``'s targets: what its cosine is the control of."""
+    """``prediction`` with the predicted tokens of ``other``, whose cosine is the control."""
     return prediction.replaced(other.predicted)
 
 
 def _another(predictions: Sequence[Prediction], index: int, model: IJEPA) -> Prediction:
-    """The next image's prediction for the same hole; a plain grey picture's where there is no other."""
+    """The next image's prediction for the same target block; that of a uniform grey image if there is no other."""
     mine = predictions[index]
     if len(predictions) == 1:
         return predict(model, torch.full_like(mine.image, 0.5), mine.masks)
@@ -148,13 +148,13 @@ p.soft { color: var(--soft); }
 
 
 def page(demos: Sequence[Demo]) -> str:
-    """One self-contained HTML page: it loads nothing from anywhere."""
+    """Render a self-contained HTML page, without any request."""
     parts = [
         "<h1>What a JEPA expects in the hole</h1>",
-        "<p>The model never saw the hidden patches. Its predictor guessed their <em>representation</em>; a "
-        "diffusion decoder, which sees that guess and no pixel of the image, drew it several times with "
-        "different noise. What the samples share is in the representation; what varies between them is "
-        "not.</p>",
+        "<p>The context encoder sees the visible patches only. The predictor predicts the <em>representation</em> of "
+        "the hidden ones; a diffusion decoder, conditioned on that prediction and on no pixel of the image, draws "
+        "several samples with different noise. What the samples share is in the representation; what varies between "
+        "them is not.</p>",
     ]
     for demo in demos:
         report = demo.report
@@ -185,7 +185,7 @@ def page(demos: Sequence[Demo]) -> str:
 
 
 def write_demo(demos: Sequence[Demo], out: Path, seconds_total: float) -> list[Path]:
-    """Write ``completions.png`` (one more a further model), ``index.html`` and ``report.json``."""
+    """Write ``completions.png`` (``completions-NAME.png`` for further models), ``index.html`` and ``report.json``."""
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {}
     for i, demo in enumerate(demos):
@@ -199,11 +199,11 @@ def write_demo(demos: Sequence[Demo], out: Path, seconds_total: float) -> list[P
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="a bundled model, or a folder with a decoder/ in it (default: all bundled)")
-    parser.add_argument("--image", nargs="+", type=Path, help="your own pictures (a 4x4 hole in the middle)")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="where the files go")
-    parser.add_argument("--samples", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", help="a bundled model, or a folder that contains decoder/ (default: all bundled)")
+    parser.add_argument("--image", nargs="+", type=Path, help="image files, with a 4x4 target block in the centre")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: out/demo)")
+    parser.add_argument("--samples", type=int, default=6, help="samples an image (default: 6)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
 
 
-COMMANDS.register("demo")(Command("make the announcement's figure", _arguments, _demo))
+COMMANDS.register("demo")(Command("make the announcement's figure for the bundled models", _arguments, _demo))

@@ -5,71 +5,103 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from ijepa_viz.cli.command import COMMANDS, Command
-from ijepa_viz.cli.decoder_of import _decoder_of
-from ijepa_viz.cli.tables import _as_text
+from ijepa_viz.cli.decoder_of import decoder_of
+from ijepa_viz.cli.tables import as_text
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from ijepa_viz import checkpoints
-    from ijepa_viz.checkpoints.training_cost import training_of
-    from ijepa_viz.data.unreadable import open_readable
-    from ijepa_viz.figures import cost_figure, factor_figure, png
-    from ijepa_viz.figures.costs import known_costs
-    from ijepa_viz.prediction import check_pair
-    from ijepa_viz.probes.probe import PROBES
+    _check(options)
+    if options.decoder is None:
+        tables, figure = _probe_models(options)
+    else:
+        tables, figure = _evaluate_decoder(options)
+    table = tables if len(tables) > 1 else next(iter(tables.values()))
+    # The numbers first: an error of the figure must not discard minutes of computation.
+    for name, one in tables.items():
+        print(f"{name}\n{as_text(one)}\n" if len(tables) > 1 else as_text(one))
     from ijepa_viz.runtime.files import write_file
 
-    probe = PROBES[options.probe or "knn"] if options.decoder is None else None
+    if options.json:
+        write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+    if options.figure:
+        from ijepa_viz.figures import png
+
+        drawn = figure()
+        if drawn is None:
+            raise ValueError("This metric draws no figure: leave --figure out.")
+        write_file(options.figure, png(drawn))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.decoder is None and options.metric:
+        raise ValueError(
+            f"--metric {options.metric} is of a decoder: add --decoder, or name a --probe of the features."
+        )
+    if options.metric and options.probe:
+        raise ValueError("--metric is of the decoder, --probe of the features: give one of the two.")
     if options.decoder and len(options.models) > 1:
         raise ValueError("A decoder belongs to one model: name one.")
-    # What no figure can be drawn of is refused before anything is computed.
-    if options.figure and options.probe == "factors" and len(options.models) > 1:
-        raise ValueError("The factors' picture is of one model: name one.")
-    costs = {}
-    if options.figure and probe and options.probe != "factors":
-        costs = {name: training_of(name) for name in options.models}
-        known_costs(costs)
+
+
+def _split(options: argparse.Namespace) -> Any:
+    from ijepa_viz.data.unreadable import open_readable
 
     def split(name: str):  # type: ignore[no-untyped-def]  # Source is imported late
         source = options.test_data if name == "test" and options.test_data else options.data
         return open_readable(source, name, options.strict_data)
 
+    return split
+
+
+def _probe_models(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], Any]:
+    """Tables of the probe by model, and a function that draws their figure."""
+    from ijepa_viz import checkpoints
+    from ijepa_viz.checkpoints.training_cost import training_of
+    from ijepa_viz.figures import cost_figure, factor_figure
+    from ijepa_viz.figures.accuracy_against_cost import recorded_costs
+    from ijepa_viz.probes import PROBES
+
+    name = options.probe or "knn"
+    probe = PROBES[name]
+    costs = {}
+    # Figures that cannot be drawn are refused before anything is computed.
+    if options.figure and name == "factors" and len(options.models) > 1:
+        raise ValueError("The figure of the factors is of one model: name one.")
+    if options.figure and name != "factors":
+        costs = {model: training_of(model) for model in options.models}
+        recorded_costs(costs)
+    tables = {model: probe(checkpoints.load_model(model), _split(options)) for model in options.models}
+    if name == "factors":
+        return tables, lambda: factor_figure(tables[options.models[0]], options.models[0])
+    return tables, lambda: cost_figure(tables, costs, name)
+
+
+def _evaluate_decoder(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], Any]:
+    """Table of the decoder metric by model, and a function that gives its figure, or None."""
+    from decoders import load_decoder
+    from decoders.evaluation import DECODER_METRICS
+    from ijepa_viz import checkpoints
+    from ijepa_viz.prediction import check_pair
+
+    # --decoder --probe NAME is how 0.1 named a metric.
+    metric = DECODER_METRICS[options.metric or options.probe or "leakage"]
     tables = {}
     for name in options.models:
         model = checkpoints.load_model(name)
-        if probe:
-            tables[name] = probe(model, split)
-            continue
-        from decoders import load_decoder
-        from decoders.evaluation.metric import INSTRUMENTS
-
-        instrument = INSTRUMENTS[options.probe or "leakage"]
-        decoder = load_decoder(options.decoder or _decoder_of(name))
+        decoder = load_decoder(options.decoder or decoder_of(name))
         check_pair(model, decoder)
-        tables[name] = instrument(model, decoder, split)
-    figure = next(iter(tables.values())).pop("figure", None)
-    table = tables if len(tables) > 1 else next(iter(tables.values()))
-    # Numbers first: a figure that cannot be drawn must not cost what took minutes.
-    for name, one in tables.items():
-        print(f"{name}\n{_as_text(one)}\n" if len(tables) > 1 else _as_text(one))
-    if options.json:
-        write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
-    if options.figure and options.probe == "factors":
-        figure = factor_figure(tables[options.models[0]], options.models[0])
-    elif options.figure and probe:
-        figure = cost_figure(tables, costs, options.probe or "knn")
-    if options.figure:
-        if figure is None:
-            raise ValueError("This one draws no picture: leave --figure out.")
-        write_file(options.figure, png(figure))
-    return 0
+        tables[name] = metric(model, decoder, _split(options))
+    figures = [table.pop("figure", None) for table in tables.values()]
+    return tables, lambda: figures[0]
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="one, or several to compare")
-    parser.add_argument("--probe", metavar="NAME", help="of the features, one of those below (default: knn)")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="one model, or several to compare")
+    parser.add_argument("--probe", metavar="NAME", help="probe of the features, listed below (default: knn)")
     parser.add_argument(
         "--decoder",
         nargs="?",
@@ -77,25 +109,26 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="evaluate the model's decoder, or the one in FOLDER, instead of its features",
     )
-    parser.add_argument("--metric", metavar="NAME", help="of the decoder, one of those below (default: leakage)")
-    parser.add_argument("--data", required=True, help="pictures; for kNN and linear labelled, to learn from")
-    parser.add_argument("--test-data", help="pictures to test on (default: --data's test split)")
-    parser.add_argument("--strict-data", action="store_true", help="refuse damaged pictures instead of skipping them")
-    parser.add_argument("--json", type=Path, help="write the table here as well")
+    parser.add_argument("--metric", metavar="NAME", help="metric of the decoder, listed below (default: leakage)")
+    parser.add_argument("--data", required=True, help="images to fit on; labelled ones for kNN and linear probes")
+    parser.add_argument("--test-data", help="images to test on (default: the test split of --data)")
+    parser.add_argument("--strict-data", action="store_true", help="refuse unreadable images instead of skipping them")
+    parser.add_argument("--json", type=Path, help="also write the table to this file")
     parser.add_argument(
         "--figure",
         type=Path,
-        help="write the picture of it here, .png; of features: accuracy against the training's cost",
+        help="write the figure, .png; of features: accuracy against the cost of training",
     )
 
 
 def _epilog() -> str:
-    from decoders.evaluation import INSTRUMENTS
+    from decoders.evaluation import DECODER_METRICS
     from ijepa_viz.probes import PROBES
 
-    return f"{PROBES.described('probes of features')}\n\n{INSTRUMENTS.described('metrics of decoders, --metric')}"
+    probes = PROBES.described("probes of features, --probe")
+    return f"{probes}\n\n{DECODER_METRICS.described('metrics of decoders, --metric')}"
 
 
 COMMANDS.register("evaluate")(
-    Command("evaluate what a model's features hold, or its decoder, beside baselines", _arguments, _evaluate, _epilog)
+    Command("evaluate a model's features, or its decoder, beside baselines", _arguments, _evaluate, _epilog)
 )

@@ -22,7 +22,7 @@ def _export(options: argparse.Namespace) -> int:
     model = checkpoints.load_model(options.model)
     decoder = load_decoder(options.decoder) if options.decoder else None
     if decoder:
-        # Halving rounds the weights: the decoder must have learned from what will be read back.
+        # float16 rounds the weights: the decoder must have been trained on the rounded ones.
         check_pair(model.to(dtype).float() if dtype else model, decoder)
     checkpoints.save_folder(model, options.folder, dtype)
     checkpoints.copy_objective(options.model, options.folder, dtype)
@@ -37,12 +37,14 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="whatever load_model takes, such as RUN/step-00008000")
-    parser.add_argument("folder", type=Path, help="the folder to write; it must not exist, unless it is empty")
-    parser.add_argument("--decoder", metavar="FOLDER", help="a decoder trained on this very model")
-    parser.add_argument("--half", action="store_true", help="float16: half the size. Train the decoder on the result")
+    parser.add_argument("model", help="anything that load_model takes, such as RUN/step-00008000")
+    parser.add_argument("folder", type=Path, help="folder to write; new or empty")
+    parser.add_argument("--decoder", metavar="FOLDER", help="a decoder trained on this model")
+    parser.add_argument(
+        "--half", action="store_true", help="store float16, half the size; train the decoder on the result"
+    )
 
 
 COMMANDS.register("export")(
-    Command("write a trained model, and its decoder, as one folder to share", _arguments, _export)
+    Command("write a trained model and its decoder as one folder to share", _arguments, _export)
 )

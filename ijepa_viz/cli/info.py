@@ -34,7 +34,7 @@ def _count(module) -> str:  # type: ignore[no-untyped-def]  # torch is imported 
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model")
+    parser.add_argument("model", metavar="MODEL", help="a bundled or published name, a folder, or a checkpoint")
 
 
 COMMANDS.register("info")(Command("sizes and model card of a model", _arguments, _info))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.resources
 import os
 import subprocess
 import sys
@@ -10,23 +11,60 @@ from pathlib import Path
 
 from ijepa_viz.cli.command import COMMANDS, Command
 
+_FIRST = "00_start_here.ipynb"
+
+
+def cloned_notebooks() -> Path | None:
+    """``notebooks/`` of the clone that the package is run from; None for an installed package."""
+    root = Path(__file__).resolve().parent.parent.parent
+    found = root / "notebooks"
+    return found if (root / "pyproject.toml").is_file() and (found / _FIRST).is_file() else None
+
+
+def copy_notebooks(folder: Path) -> list[Path]:
+    """Copy the notebooks into ``folder``; existing files are kept.
+
+    Returns:
+        the files that were written.
+
+    Raises:
+        FileNotFoundError: an installation without its notebooks.
+    """
+    # Installed under a name of their own (pyproject.toml): "notebooks" may be any other package's.
+    source = cloned_notebooks() or importlib.resources.files("ijepa_viz_notebooks")
+    written = []
+    for notebook in sorted(source.iterdir(), key=lambda entry: entry.name):
+        target = folder / notebook.name
+        if notebook.name.endswith(".ipynb") and not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(notebook.read_bytes())
+            written.append(target)
+    if not (folder / _FIRST).is_file():
+        raise FileNotFoundError(f"{source} has no {_FIRST}: install the project anew.")
+    return written
+
 
 def _lab(options: argparse.Namespace) -> int:
-    notebooks = Path(__file__).resolve().parent.parent.parent / "notebooks"
-    first = notebooks / "00_start_here.ipynb"
-    if not first.exists():
-        raise FileNotFoundError(f"{first} is missing: the notebooks come with a clone of the project.")
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks}"]
+    folder = cloned_notebooks() if options.folder is None else None
+    if folder is None:
+        folder = (options.folder or Path()).resolve()
+        print(f"{len(copy_notebooks(folder))} notebooks copied into {folder}; existing files are kept.", flush=True)
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--no-browser"] if options.no_browser else []
-    # Root needs to say so; the server listens on this machine only.
+    # Jupyter refuses root without this flag; the server listens on localhost only.
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    command += [f"--LabApp.default_url=/lab/tree/{first.name}"]
+    command += [f"--LabApp.default_url=/lab/tree/{_FIRST}"]
     return subprocess.call(command)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-browser", action="store_true")
+    parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="copy the notebooks there first (default: the notebooks of a clone, else the current folder)",
+    )
 
 
 COMMANDS.register("lab")(Command("open the notebooks in JupyterLab", _arguments, _lab))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ijepa_viz import __version__
 from ijepa_viz.cli.command import COMMANDS, Command
 from ijepa_viz.registry import import_files
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose epilog is made when help is asked for."""
+    """A parser that builds its epilog on --help only, because that imports slow modules."""
 
     command: Command | None = None
 
@@ -24,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of ``ijepa-viz``, with every registered command."""
     import_files("ijepa_viz.cli")  # a command's file registers itself
     parser = _Parser(prog="ijepa-viz", description="See what a JEPA predicts.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for name, command in COMMANDS.items():
         own = commands.add_parser(

@@ -1,4 +1,4 @@
-"""``ijepa-viz predict``: decode what a model expects in one block of one picture."""
+"""``ijepa-viz predict``: decode the prediction of one block of one image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ijepa_viz.cli.command import COMMANDS, Command
-from ijepa_viz.cli.decoder_of import _decoder_of
+from ijepa_viz.cli.decoder_of import decoder_of
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def _predict(options: argparse.Namespace) -> int:
     image = read_image(options.image)
     model = checkpoints.load_model(options.model)
     masks = Masks.from_block(model.grid, *options.block)
-    decoder = load_decoder(_decoder_of(options.model))
+    decoder = load_decoder(decoder_of(options.model))
     check_pair(model, decoder)
     prediction = predict(model, image, masks)
     samples = decoder.sample(prediction, options.samples, seed=options.seed)
@@ -31,12 +31,13 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", type=Path)
-    parser.add_argument("--model", default="wild-tiny")
-    parser.add_argument("--block", nargs=4, type=int, required=True, metavar=("ROW", "COL", "HEIGHT", "WIDTH"))
-    parser.add_argument("--samples", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="the figure to write, .png")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
+    parser.add_argument("--model", default="wild-tiny", help="a model with a decoder (default: wild-tiny)")
+    block = ("ROW", "COL", "HEIGHT", "WIDTH")
+    parser.add_argument("--block", nargs=4, type=int, required=True, metavar=block, help="target block, in patches")
+    parser.add_argument("--samples", type=int, default=6, help="number of samples (default: 6)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
+    parser.add_argument("--out", type=Path, required=True, help="figure to write, .png")
 
 
-COMMANDS.register("predict")(Command("decode what a model expects in one block of one picture", _arguments, _predict))
+COMMANDS.register("predict")(Command("decode the prediction of one block of one image", _arguments, _predict))

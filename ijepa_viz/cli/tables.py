@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def _as_text(table: dict[str, Any]) -> str:
-    """A probe's result for people: a line a number, or a line a section with its numbers in columns."""
+def as_text(table: dict[str, Any]) -> str:
+    """Format a result as text: one line a number, or one line a section with its numbers in columns."""
     sections = {name: value for name, value in table.items() if isinstance(value, dict)}
     lines = [f"{name:34} {_cell(value)}" for name, value in table.items() if name not in sections]
     if sections:

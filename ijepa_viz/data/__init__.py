@@ -1,1 +1,1 @@
-"""Pictures: data sets by name, drawn scenes with ground truth, transforms, demo images."""
+"""Images: data sets by name, drawn scenes with ground truth, transforms, batches."""

@@ -16,14 +16,18 @@ from ijepa_viz.runtime.files import cache_folder
 
 
 def arrays(source: Source, size: int, cache: bool = True) -> np.ndarray:
-    """The whole data set as one array of centred squares, made once and memory-mapped after.
+    """All images of a data set as centred squares in one array, written once and memory-mapped afterwards.
+
+    Args:
+        size: side of the squares, in pixels.
+        cache: False keeps the array in memory instead of the cache folder.
 
     Returns:
-        (count, size, size, 3) uint8. Written to a temporary name and renamed, so an interrupted
-        run leaves no half cache.
+        (count, size, size, 3) uint8. The cache file is written under a temporary name and renamed, so that an
+        interrupted run leaves no partial cache.
 
     Raises:
-        ValueError: a picture that cannot be read, with its index.
+        ValueError: an unreadable image, with its index.
     """
     if not cache:
         out = np.empty((len(source), size, size, 3), np.uint8)
@@ -56,6 +60,6 @@ def _fill(out: np.ndarray, source: Source, size: int) -> None:
                 try:
                     out[i] = np.asarray(square(source[i], size))
                 except (ValueError, OSError) as error:
-                    raise ValueError(f"Picture {i} of {source.name} cannot be used: {error}") from error
+                    raise ValueError(f"Image {i} of {source.name} cannot be read: {error}") from error
         bar.update(stop - start)
     bar.close()

@@ -1,4 +1,4 @@
-"""Crops of a data set's pictures: from an array of all of them, or decoded as they are needed."""
+"""Batches of cropped training images, from one array of all images or decoded on demand; prefetching."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor
 
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.source import Source
-from ijepa_viz.data.transforms import Crops, cut, cut_picture, square
+from ijepa_viz.data.transforms import Crops, crop_and_resize, crop_and_resize_image, square
 
-# Above so many bytes of squares, pictures are decoded as they are needed.
+# Largest array of squares, in bytes; larger data sets are decoded on demand.
 ARRAY_LIMIT = 24 * 2**30
 
 
 Batch = TypeVar("Batch")
 
 
-class ReadAhead(Generic[Batch]):
-    """A step's batch, while a thread makes the next one: what a GPU need not wait for. On a CPU nothing is ahead.
+class Prefetcher(Generic[Batch]):
+    """Prefetch the next batch in a thread while the device computes on the current one; no prefetching on a CPU.
 
     Args:
-        make: step -> its batch, a function of nothing else. device: that computes on the batches.
+        make: step -> its batch, a function of the step only. device: device of the training.
     """
 
     def __init__(self, make: Callable[[int], Batch], device: torch.device) -> None:
@@ -35,7 +35,7 @@ class ReadAhead(Generic[Batch]):
         self._next: tuple[int, Future[Batch]] | None = None
 
     def __call__(self, step: int) -> Batch:
-        """``make(step)``; what it raised in the thread is raised here."""
+        """Return ``make(step)``; an exception in the thread is raised here."""
         if self._reader is None:
             return self._make(step)
         if self._next is None or self._next[0] != step:
@@ -45,41 +45,42 @@ class ReadAhead(Generic[Batch]):
         return found
 
 
-class Pictures(Protocol):
-    """Where a training's pictures come from."""
+class TrainingImages(Protocol):
+    """Source of training crops and of centred squares."""
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
-        """Crops of some pictures, (b,) -> (b, 3, size, size) float in [0, 1] on ``device``."""
+        """Crop the images with these indices, (b,) -> (b, 3, size, size) float in [0, 1] on ``device``."""
         ...
 
     def squares(self, count: int) -> Tensor:
-        """The first ``count`` pictures, or all where there are fewer, as centred squares: (n, 3, size, size) uint8."""
+        """The first ``count`` images (or all, if fewer) as centred squares, (n, 3, size, size) uint8."""
         ...
 
 
-class Kept:
-    """All pictures as centred squares in one memory-mapped array: the fastest, for small pictures."""
+class InMemoryImages:
+    """All images as centred squares in one memory-mapped array: fastest for small images."""
 
     def __init__(self, source: Source, size: int) -> None:
         self.size, self.array = size, arrays(source, size)
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
-        """As :class:`Pictures`."""
+        """As :class:`TrainingImages`."""
         pixels = torch.from_numpy(self.array[indices]).to(device).permute(0, 3, 1, 2)
-        return cut(pixels, self.size, crops)
+        return crop_and_resize(pixels, self.size, crops)
 
     def squares(self, count: int) -> Tensor:
-        """As :class:`Pictures`."""
+        """As :class:`TrainingImages`."""
         return torch.from_numpy(self.array[:count].copy()).permute(0, 3, 1, 2)
 
 
-class Streamed:
-    """Pictures decoded at their full size, and cropped from that, as in the paper; by threads, as Pillow lets go of
-    the interpreter while it decodes.
+class StreamedImages:
+    """Images decoded on demand at full size and then cropped, as in the paper.
+
+    Decoding runs in threads, because Pillow releases the interpreter lock.
 
     Args:
-        source: of pictures of any size. size: of the crops.
-        workers: threads; None is one a core, shared among this machine's processes.
+        source: images of any size. size: side of the crops, in pixels.
+        workers: number of threads; None is one a core, divided by the processes of this machine.
     """
 
     def __init__(self, source: Source, size: int, workers: int | None = None) -> None:
@@ -88,29 +89,29 @@ class Streamed:
         self._workers = ThreadPoolExecutor(workers or max(1, (os.cpu_count() or 1) // here))
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
-        """As :class:`Pictures`."""
+        """As :class:`TrainingImages`."""
 
         def one(i: int) -> np.ndarray:
-            return cut_picture(self.source.read(int(indices[i])), self.size, crops[i : i + 1])
+            return crop_and_resize_image(self.source.read(int(indices[i])), self.size, crops[i : i + 1])
 
         pixels = np.stack(list(self._workers.map(one, range(len(indices)))))
         return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
 
     def squares(self, count: int) -> Tensor:
-        """As :class:`Pictures`."""
-        some = range(min(count, len(self.source)))
-        pixels = np.stack([np.asarray(square(self.source.read(i), self.size)) for i in some])
+        """As :class:`TrainingImages`."""
+        indices = range(min(count, len(self.source)))
+        pixels = np.stack([np.asarray(square(self.source.read(i), self.size)) for i in indices])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def open_pictures(source: Source, size: int, keep: bool | None = None, workers: int | None = None) -> Pictures:
-    """Where crops of ``size`` pixels come from.
+def open_images(source: Source, size: int, keep: bool | None = None, workers: int | None = None) -> TrainingImages:
+    """Open a data set for training crops of ``size`` pixels.
 
     Args:
-        keep: True for an array of all squares, False to decode as needed; None takes the array where it is below
-            24 GiB, and always for drawn scenes.
-        workers: threads that decode; None is one a core.
+        keep: True for :class:`InMemoryImages`, False for :class:`StreamedImages`; None chooses the array if it is
+            below 24 GiB, and always for drawn scenes.
+        workers: number of decoding threads; None is one a core.
     """
     if keep is None:
         keep = source.render is not None or len(source) * size * size * 3 <= ARRAY_LIMIT
-    return Kept(source, size) if keep else Streamed(source, size, workers)
+    return InMemoryImages(source, size) if keep else StreamedImages(source, size, workers)

@@ -1,4 +1,4 @@
-"""A user's CLEVR folder (Johnson et al. 2017, CC BY 4.0): pictures with the number of objects and their distance.
+"""CLEVR (Johnson et al. 2017, CC BY 4.0) from a local folder, labelled with object count and distance.
 
 The labels are those of VTAB's Clevr/Count and Clevr/Dist (Zhai et al. 2019), which the paper evaluates on (table 4).
 """
@@ -14,18 +14,18 @@ import numpy as np
 from ijepa_viz.data.source import Source, register
 from ijepa_viz.data.transforms import read_image
 
-# Distance of the nearest object from the camera, VTAB's classes.
+# Class edges of the nearest object's distance from the camera, as in VTAB.
 EDGES = (8.0, 8.5, 9.0, 9.5, 10.0)
 _FEWEST = 3
 
 
 @register("clevr")
 def clevr(options: str, split: str) -> Source:
-    """``clevr:FOLDER``, the unpacked CLEVR_v1.0; split "test" is its "val", because its own test has no labels.
+    """CLEVR from the unpacked CLEVR_v1.0 (``clevr:FOLDER``); split "test" is its "val", the labelled one.
 
     Raises:
-        FileNotFoundError: not such a folder.
-        ValueError: a scene file of another form.
+        FileNotFoundError: no CLEVR scene file in the folder.
+        ValueError: a malformed scene file.
     """
     kind = "train" if split == "train" else "val"
     root = Path(options).expanduser()

@@ -1,4 +1,4 @@
-"""Folders of image files, one sub-folder a class."""
+"""Folders of image files, flat or with one sub-folder a class."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from ijepa_viz.data.transforms import read_image
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
-def _from_folder(path: Path) -> Source:
+def open_folder(path: Path) -> Source:
+    """Open a folder of images, searched recursively; sub-folders are the classes.
+
+    Raises:
+        ValueError: a folder without images.
+    """
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
     if not files:
-        raise ValueError(f"{path} holds no pictures ({', '.join(_SUFFIXES)}) and no parquet files.")
+        raise ValueError(f"{path} holds no images ({', '.join(_SUFFIXES)}) and no parquet files.")
     folders = sorted({p.parent.relative_to(path).as_posix() for p in files})
     labels = None
     if len(folders) > 1:

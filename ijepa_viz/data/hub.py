@@ -10,7 +10,12 @@ from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import read_image
 
 
-def _from_hub(spec: str, split: str) -> Source:
+def open_hub(spec: str, split: str) -> Source:
+    """Open a data set of the Hugging Face hub, with its ``image`` (or ``img``) and ``label`` columns.
+
+    Raises:
+        ValueError: the ``datasets`` package is not installed.
+    """
     try:
         from datasets import load_dataset
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""One door for every data set: registered names, folders, parquet files, Hugging Face ids."""
+"""Open a data set by registered name, folder, parquet file or Hugging Face id."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import glob
 import os
 from pathlib import Path
 
-from ijepa_viz.data.folders import _from_folder
-from ijepa_viz.data.hub import _from_hub
-from ijepa_viz.data.parquet import _from_parquet
+from ijepa_viz.data.folders import open_folder
+from ijepa_viz.data.hub import open_hub
+from ijepa_viz.data.parquet import open_parquet
 from ijepa_viz.data.source import SOURCES, Source
 from ijepa_viz.registry import import_files
 
@@ -25,22 +25,21 @@ def open_source(spec: str, split: str = "train") -> Source:
 
     Raises:
         FileNotFoundError: nothing of that name; the message names the nearest registered one.
-        ValueError: there, but not pictures.
+        ValueError: found, but without images.
     """
-    import_files("ijepa_viz.data")  # a data set's file registers itself
-
+    import_files("ijepa_viz.data")  # each data set registers on import
     name, _, options = spec.partition(":")
     if name in SOURCES:
         return SOURCES[name](options, split)
     path = Path(os.path.expanduser(spec))
     if path.is_dir():
         shards = sorted(str(p) for p in path.glob("*.parquet"))
-        return _from_parquet(spec, shards) if shards else _from_folder(path)
+        return open_parquet(spec, shards) if shards else open_folder(path)
     files = sorted(glob.glob(str(path)))
     if files and all(f.endswith(".parquet") for f in files):
-        return _from_parquet(spec, files)
+        return open_parquet(spec, files)
     if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and not path.suffix:
-        return _from_hub(spec, split)
+        return open_hub(spec, split)
     near = difflib.get_close_matches(name, SOURCES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise FileNotFoundError(

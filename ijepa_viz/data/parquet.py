@@ -17,7 +17,12 @@ def _column_bytes(cell: Any) -> bytes:
     return cell["bytes"] if isinstance(cell, dict) else cell
 
 
-def _from_parquet(name: str, files: list[str]) -> Source:
+def open_parquet(name: str, files: list[str]) -> Source:
+    """Open parquet shards with an ``image`` (or ``img``) column and an optional label column.
+
+    Raises:
+        ValueError: no image column.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -41,7 +46,7 @@ def _from_parquet(name: str, files: list[str]) -> Source:
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> list[str]:
-    """Names of a ClassLabel column, from the note that Hugging Face leaves in the schema."""
+    """Class names of a label column, from Hugging Face's metadata in the schema."""
     if not metadata or b"huggingface" not in metadata or label is None:
         return []
     features = json.loads(metadata[b"huggingface"])["info"]["features"]

@@ -1,4 +1,4 @@
-"""A data set of pictures as the library sees it, and the registry of those with a name."""
+"""The interface of a data set of images, and the registry of named data sets."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ijepa_viz.registry import Registry
 
 @dataclass
 class Source:
-    """A data set of pictures.
+    """A data set of images.
 
     Attributes:
-        name: what was asked for.
-        read: index -> an RGB picture.
-        count: number of pictures.
-        labels: (count,) int64, or None where the data set has none.
+        name: for messages and the cache.
+        read: index -> RGB image.
+        count: number of images.
+        labels: (count,) int64 class labels, or None.
         classes: names of the labels.
-        truths: what else is known of every picture, by name ("count", "distance"): functions to (count,) int64.
-        stamp: what the cache depends on (files, sizes, dates, seeds).
-        render: for drawn data: (start, stop, size) -> (stop - start, size, size, 3) uint8.
+        truths: further labels by name ("count", "distance"), as functions that return (count,) int64.
+        stamp: identity of the content for the cache key (files, sizes, dates, seeds).
+        render: for drawn data, (start, stop, size) -> (stop - start, size, size, 3) uint8.
     """
 
     name: str

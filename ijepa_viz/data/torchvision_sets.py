@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads: CIFAR-10, STL-10, Imagenette."""
+"""CIFAR-10, STL-10 and Imagenette, downloaded by torchvision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _open(name: str, data: Any, labels: Any, classes: Any, split: str) -> Source
 
 @register("cifar10")
 def cifar10(options: str, split: str) -> Source:
-    """60 000 photographs of 32 px in ten classes."""
+    """CIFAR-10: 60 000 photographs of 32 px in ten classes."""
     from torchvision.datasets import CIFAR10
 
     data = CIFAR10(str(cache_folder() / "cifar10"), train=split == "train", download=True)
@@ -33,7 +33,7 @@ def cifar10(options: str, split: str) -> Source:
 
 @register("stl10")
 def stl10(options: str, split: str) -> Source:
-    """Photographs of 96 px; split "train" adds the 100 000 without labels (label -1)."""
+    """STL-10: photographs of 96 px; split "train" adds the 100 000 without labels (label -1)."""
     from torchvision.datasets import STL10
 
     kind = "train+unlabeled" if split == "train" else "test"
@@ -43,7 +43,7 @@ def stl10(options: str, split: str) -> Source:
 
 @register("imagenette")
 def imagenette(options: str, split: str) -> Source:
-    """About 13 000 photographs of ten ImageNet classes, short side 160 px."""
+    """Imagenette: about 13 000 photographs of ten ImageNet classes, short side 160 px."""
     from torchvision.datasets import Imagenette
 
     root = cache_folder() / "imagenette"

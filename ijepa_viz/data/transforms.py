@@ -1,4 +1,4 @@
-"""From pictures to the tensors a model takes, and back: reading, cropping, normalising.
+"""Image reading, cropping, and conversion to and from normalised tensors.
 
 The only augmentation of the paper is a random resized crop (appendix A); flips are an option.
 """
@@ -15,17 +15,16 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-# What every I-JEPA encoder is trained with; other statistics give silently wrong tokens.
+# ImageNet statistics, as in every published I-JEPA; other statistics silently give wrong tokens.
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 _SMALLEST = 8
 
 
 def read_image(source: Any) -> Image.Image:
-    """One RGB picture from a path, a binary file, a PIL image or an (H, W, 3) uint8 array.
+    """Read an RGB image from a path, a binary file, a PIL image or an (H, W, 3) uint8 array.
 
-    CMYK, palette, grey, transparent (on white) and 16-bit pictures are converted; the camera's
-    orientation is applied.
+    CMYK, palette, grey, transparent (on white) and 16-bit images are converted; the EXIF orientation is applied.
 
     Raises:
         FileNotFoundError: no such file.
@@ -47,7 +46,7 @@ def read_image(source: Any) -> Image.Image:
             raise ValueError(f"{name} cannot be read as an image: {error}") from error
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ValueError(f"{name} is animated ({frames} frames). Give one still picture.")
+        raise ValueError(f"{name} is animated ({frames} frames). Give a still image.")
     if min(image.size) < _SMALLEST:
         raise ValueError(f"{name} is {image.width}x{image.height} pixels; at least {_SMALLEST}x{_SMALLEST} are needed.")
     try:
@@ -58,7 +57,7 @@ def read_image(source: Any) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # Pillow clips such pictures to 255 on conversion; 16-bit ones need their range kept.
+        # Pillow clips these modes to 255 on conversion, which would lose the range of 16-bit images.
         values = np.asarray(image, dtype=np.float64)
         top = 65535.0 if image.mode != "F" else max(1.0, float(values.max()))
         image = Image.fromarray(np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8))
@@ -70,18 +69,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square of ``image``, resized (antialiased) to ``size`` pixels."""
+    """Crop the largest centred square and resize it to ``size`` pixels, antialiased."""
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
 
 
 def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """(3, size, size) float in [0, 1]: the centred square."""
+    """Convert the centred square of an image to (3, size, size) float in [0, 1]."""
     array = np.array(square(image, size))
     return torch.from_numpy(array).permute(2, 0, 1).float() / 255
 
 
 def normalise(images: Tensor) -> Tensor:
-    """[0, 1] -> what the encoders take; (..., 3, H, W)."""
+    """Normalise images (..., 3, H, W) in [0, 1] by ImageNet's mean and standard deviation."""
     return (images - MEAN.to(images.device)) / STD.to(images.device)
 
 
@@ -91,19 +90,19 @@ def denormalise(images: Tensor) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> a picture."""
+    """Convert (3, H, W) in [0, 1] to a PIL image."""
     array = (image.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     return Image.fromarray(array)
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Where each picture of a batch is cropped: what was drawn for it, whatever its size.
+    """Random resized crops of a batch, drawn independently of the images' sizes.
 
     Attributes:
-        draws: (5, B) uniform numbers: area, aspect, left, top, mirrored.
+        draws: (5, B) uniform numbers: area, aspect, left, top, flip.
         scale: range of the crop's share of the area. ratio: range of its width / height, log-uniform.
-        flip: mirror half of the pictures.
+        flip: mirror half of the images.
     """
 
     draws: Tensor
@@ -113,18 +112,18 @@ class Crops:
 
     @classmethod
     def draw(cls, count: int, generator: torch.Generator | None, **options: Any) -> Crops:
-        """Of ``count`` pictures; ``options`` are the other attributes."""
+        """Draw crops for ``count`` images; ``options`` are the other attributes."""
         return cls(torch.rand(5, count, generator=generator), **options)
 
     def __len__(self) -> int:
         return self.draws.shape[1]
 
     def __getitem__(self, rows: slice) -> Crops:
-        """The crops of some pictures of the batch."""
+        """Select the crops of some images of the batch."""
         return replace(self, draws=self.draws[:, rows])
 
     def boxes(self, shape: float | Tensor = 1.0) -> Tensor:
-        """(B, 4): left, top, width and height, as shares of pictures whose width / height is ``shape``, () or (B,)."""
+        """Boxes (B, 4) as (left, top, width, height), relative to images of width / height ``shape``, () or (B,)."""
         area = self.scale[0] + (self.scale[1] - self.scale[0]) * self.draws[0]
         low, high = (float(np.log(r)) for r in self.ratio)
         aspect = torch.exp(low + (high - low) * self.draws[1]) / shape
@@ -138,10 +137,10 @@ class Crops:
         return (self.draws[4] < 0.5) & self.flip
 
 
-def cut(images: Tensor, size: int, crops: Crops) -> Tensor:
-    """Every image's crop, in one resampling: (B, 3, H, W) uint8 or float in [0, 1] -> (B, 3, size, size) float.
+def crop_and_resize(images: Tensor, size: int, crops: Crops) -> Tensor:
+    """Crop and resize a batch: (B, 3, H, W) uint8 or float in [0, 1] -> (B, 3, size, size) float in [0, 1].
 
-    Bilinear and without antialiasing: meant for arrays already near the target size.
+    Bilinear, without antialiasing, for images already near the target size.
     """
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
     left, top, width, height = crops.boxes().unbind(1)
@@ -150,12 +149,12 @@ def cut(images: Tensor, size: int, crops: Crops) -> Tensor:
     theta[:, 1, 1] = height
     theta[:, 0, 2] = 2 * left + width - 1
     theta[:, 1, 2] = 2 * top + height - 1
-    places = F.affine_grid(theta.to(pixels.device), [len(images), 3, size, size], align_corners=False)
-    return F.grid_sample(pixels, places, padding_mode="reflection", align_corners=False)
+    sampling_grid = F.affine_grid(theta.to(pixels.device), [len(images), 3, size, size], align_corners=False)
+    return F.grid_sample(pixels, sampling_grid, padding_mode="reflection", align_corners=False)
 
 
-def cut_picture(image: Image.Image, size: int, crops: Crops) -> np.ndarray:
-    """The crop of one picture of any size, resampled with antialiasing: (size, size, 3) uint8; ``crops`` of one."""
+def crop_and_resize_image(image: Image.Image, size: int, crops: Crops) -> np.ndarray:
+    """Crop and resize one image of any size, antialiased: (size, size, 3) uint8; ``crops`` of one image."""
     left, top, width, height = crops.boxes(image.width / image.height)[0].tolist()
     box = (left * image.width, top * image.height, (left + width) * image.width, (top + height) * image.height)
     picture = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
@@ -163,15 +162,15 @@ def cut_picture(image: Image.Image, size: int, crops: Crops) -> np.ndarray:
 
 
 def random_resized_crop(images: Tensor, size: int, generator: torch.Generator | None = None, **options: Any) -> Tensor:
-    """A different crop of every image of a batch: :func:`cut` of freshly drawn :class:`Crops`.
+    """Random resized crop of each image of a batch (appendix A): :func:`crop_and_resize` of newly drawn :class:`Crops`.
 
     Args:
         images: (B, 3, H, W) uint8 or float in [0, 1].
         size: height = width of the result.
-        generator: the source of randomness, on the CPU.
+        generator: a CPU generator.
         options: scale, ratio and flip of :class:`Crops`.
 
     Returns:
         (B, 3, size, size) float in [0, 1].
     """
-    return cut(images, size, Crops.draw(len(images), generator, **options))
+    return crop_and_resize(images, size, Crops.draw(len(images), generator, **options))

@@ -1,4 +1,4 @@
-"""Which pictures of a data set can be read at all, found once and remembered."""
+"""Unreadable images of a data set: found once, cached, and dropped or refused."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ijepa_viz.runtime.files import cache_folder, write_file
 _SHOWN = 5
 
 
-def damaged(source: Source) -> dict[int, str]:
-    """Index -> why, of every picture that cannot be read. All are decoded, once a data set: the answer is cached."""
+def find_unreadable(source: Source) -> dict[int, str]:
+    """Decode every image once and return index -> error of the unreadable ones; the result is cached on disk."""
     if source.render is not None:  # drawn, not read
         return {}
     key = hashlib.sha256(json.dumps(["damaged", source.name, source.stamp, len(source)]).encode()).hexdigest()
@@ -45,12 +45,12 @@ def damaged(source: Source) -> dict[int, str]:
 
 
 def open_readable(name: str, split: str = "train", strict: bool = False) -> Source:
-    """``open_source`` without the damaged pictures, for command lines: how many were left out is said on stderr.
+    """Open a data set without its unreadable images, and report the number of dropped ones on stderr.
 
     Raises:
-        ValueError: as :func:`sound` and ``open_source``.
+        ValueError: as :func:`drop_unreadable` and ``open_source``.
     """
-    source, bad = sound(open_source(name, split), strict)
+    source, bad = drop_unreadable(open_source(name, split), strict)
     if bad:
         first, why = next(iter(bad.items()))
         print(
@@ -61,28 +61,28 @@ def open_readable(name: str, split: str = "train", strict: bool = False) -> Sour
     return source
 
 
-def sound(source: Source, strict: bool = False) -> tuple[Source, dict[int, str]]:
-    """The data set without its damaged pictures, and these: index -> why.
+def drop_unreadable(source: Source, strict: bool = False) -> tuple[Source, dict[int, str]]:
+    """The data set without its unreadable images, and the errors of these by index.
 
     Args:
-        strict: refuse a data set with damaged pictures instead.
+        strict: raise instead of dropping.
 
     Raises:
-        ValueError: ``strict`` and a damaged picture; or no picture is left.
+        ValueError: ``strict`` and an unreadable image; or no readable image is left.
     """
-    bad = damaged(source)
+    bad = find_unreadable(source)
     if not bad:
         return source, bad
     some = "; ".join(f"picture {index}: {why}" for index, why in list(bad.items())[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    told = f"{len(bad)} of the {len(source)} pictures of {source.name} cannot be read ({some}{more})"
+    message = f"{len(bad)} of the {len(source)} pictures of {source.name} cannot be read ({some}{more})"
     if len(bad) == len(source):
-        raise ValueError(f"{told}: none is left.")
+        raise ValueError(f"{message}: none is left.")
     if strict:
-        raise ValueError(f"{told}. Mend or remove them, or leave --strict-data (data.strict) out to skip them.")
+        raise ValueError(f"{message}. Mend or remove them, or leave --strict-data (data.strict) out to skip them.")
     good = np.setdiff1d(np.arange(len(source)), list(bad))
 
-    def of(truth):  # type: ignore[no-untyped-def]
+    def readable_only(truth):  # type: ignore[no-untyped-def]
         return lambda: truth()[good]
 
     return replace(
@@ -90,6 +90,6 @@ def sound(source: Source, strict: bool = False) -> tuple[Source, dict[int, str]]
         read=lambda index: source.read(int(good[index])),
         count=len(good),
         labels=None if source.labels is None else source.labels[good],
-        truths={name: of(truth) for name, truth in source.truths.items()},
+        truths={name: readable_only(truth) for name, truth in source.truths.items()},
         stamp=[*source.stamp, "without", sorted(bad)],
     ), bad

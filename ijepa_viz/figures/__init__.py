@@ -1,8 +1,8 @@
-"""Figures: functions from results to a Figure, which is matplotlib's with an alternative text; none touches pyplot."""
+"""Figures: functions from results to a matplotlib Figure with an alternative text, without pyplot."""
 
+from ijepa_viz.figures.accuracy_against_cost import cost_figure
 from ijepa_viz.figures.calibration import calibration_figure
 from ijepa_viz.figures.completion import completion_grid
-from ijepa_viz.figures.costs import cost_figure
 from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.figure import Figure, png

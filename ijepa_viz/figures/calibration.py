@@ -1,4 +1,4 @@
-"""Whether a decoder's samples are spread as widely as the truth, in one picture."""
+"""Calibration of a decoder's samples: rank histogram, spread over error, and reliability of votes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ijepa_viz.figures.completion import BOX
 from ijepa_viz.figures.figure import Figure
 
-# Of the rows that have a colour elsewhere.
+# Colours shared with other figures.
 _COLOURS = {"predicted_tokens": BOX["predicted"], "null": BOX["control"]}
 _OTHERS = ("#0072B2", "#CC79A7", "#E69F00")
 _RIGHT = {"color": "0.5", "linewidth": 0.9, "linestyle": "--"}
@@ -21,15 +21,15 @@ def calibration_figure(
     bands: Sequence[str],
     votes: Mapping[str, Sequence[tuple[float, float, int]]],
 ) -> Figure:
-    """Where the truth ranks among the samples, spread over error by frequency, and what votes of samples are worth.
+    """Plot ranks of the real pixel among the samples, spread over error by frequency, and reliability of votes.
 
     Args:
         rows: name -> (share of each rank, spread over error by band).
-        bands: their names, coarse to fine.
-        votes: question -> (share of samples, how often it was true, how many); empty where nothing is known.
+        bands: names of the frequency bands, coarse to fine.
+        votes: factor -> (share of samples, accuracy, count) points; empty without ground truth.
     """
     figure = Figure(
-        "Ranks of the truth among the samples, their spread over their error by frequency, and the worth of votes.",
+        "Rank histogram of the real pixel among the samples, spread over error by frequency, and reliability of votes.",
         figsize=(12 if votes else 8.5, 3.9),
         layout="constrained",
     )
@@ -45,7 +45,7 @@ def calibration_figure(
     axes[0].axhline(1, **_RIGHT)
     axes[0].set_ylim(bottom=0)
     axes[0].set_xlabel("samples darker than the real pixel")
-    axes[0].set_ylabel("how often / how often it should be")
+    axes[0].set_ylabel("frequency / uniform frequency")
     axes[1].axhline(1, **_RIGHT)
     axes[1].set_xticks(range(len(bands)), bands, fontsize=8)
     axes[1].set_ylim(bottom=0)
@@ -56,8 +56,8 @@ def calibration_figure(
         for number, (name, points) in enumerate(votes.items()):
             share, true, _ = zip(*points, strict=True)
             axes[2].plot(share, true, "o-", markersize=4, color=f"C{number}", label=name)
-        axes[2].set_xlabel("share of the samples that say so")
-        axes[2].set_ylabel("how often it is true")
+        axes[2].set_xlabel("share of samples that vote for a class")
+        axes[2].set_ylabel("accuracy of the vote")
         axes[2].set_xlim(0, 1.02)
         axes[2].set_ylim(0, 1.02)
         axes[2].legend(fontsize=8, frameon=False, loc="upper left", title="predicted tokens", title_fontsize=8)

@@ -12,20 +12,20 @@ from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.prediction import DrawnSamples, Prediction
 
-# Okabe-Ito: told apart by people with any colour vision.
+# Okabe-Ito palette, for every kind of colour vision.
 BOX = {"predicted": "#009E73", "control": "#D55E00", "target": "#0072B2"}
 _HIDDEN = 0.82
 
 
 def context_image(prediction: Prediction) -> np.ndarray:
-    """(H, W, 3): the image with its hidden patches grey."""
+    """The image with its hidden patches grey, (H, W, 3)."""
     image = prediction.image.permute(1, 2, 0).numpy().copy()
     image[prediction.masks.hidden_pixels(prediction.patch_size)[0].cpu().numpy()] = _HIDDEN
     return image
 
 
 def outline(axes: Axes, masks: Masks, patch_size: int, colour: str, width: float = 2.0) -> None:
-    """Draw the border of the hidden region, whatever its shape, on an image's axes."""
+    """Draw the border of the hidden region, of any shape, on an image's axes."""
     hidden = np.pad(masks.hidden[0].cpu().numpy(), 1)
     lines = []
     for r, c in np.argwhere(hidden):
@@ -44,16 +44,30 @@ def completion_grid(
     control: str = "another image's prediction",
     names: Sequence[str] = (),
 ) -> Figure:
-    """One row an image: original | context | S samples, drawn in their box on the image.
+    """The announcement's figure: one row an image, original | context | S samples in their box on the image (figure 6).
 
     Args:
-        rows: (prediction, samples), or (prediction, samples, control samples): the first two
-            control samples stand at the right end, in their own colour.
-        control: what the control samples were drawn from.
-        names: one a row, written at its left, where rows differ in more than their picture.
+        rows: (prediction, samples), or (prediction, samples, control samples); the first two control samples are at the
+            right end, in another colour.
+        control: source of the control samples, for the legend.
+        names: labels of the rows; empty for none.
 
     Raises:
         ValueError: no rows, or not as many names as rows.
+
+    >>> from ijepa_viz.checkpoints import load_model
+    >>> from ijepa_viz.data import menagerie
+    >>> from ijepa_viz.prediction import predict
+    >>> model = load_model("menagerie-tiny")
+    >>> masks = Masks.from_block(model.grid, row=2, col=2, height=4, width=4)
+    >>> prediction = predict(model, menagerie.scene(0).image, masks)
+    >>> class GreySamples:  # in place of decoders.load_decoder("menagerie-tiny").sample(prediction)
+    ...     images = prediction.image[None].expand(6, -1, -1, -1)
+    ...     def on(self, image):
+    ...         return self.images
+    >>> figure = completion_grid([(prediction, GreySamples())])
+    >>> [axis.get_title() for axis in figure.axes][:3]
+    ['original', 'context', 'sample 1']
     """
     if not rows:
         raise ValueError("completion_grid needs at least one row.")
@@ -91,14 +105,14 @@ def completion_grid(
             axes[0, 2 + count + i].set_title(f"control {i + 1}", fontsize=9)
         label = f"control: decoded from {control}"
         handles.append(Patch(edgecolor=BOX["control"], fill=False, linewidth=2, label=label))
-    # Two entries side by side are as wide as six pictures.
+    # Two legend entries side by side are as wide as six images.
     beside = 2 if columns >= 6 else 1
     figure.legend(handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=9)
     return figure
 
 
 def show(axis: Axes, picture: np.ndarray) -> None:
-    """A picture (H, W, 3) without ticks or frame."""
+    """Show an image (H, W, 3) without ticks or frame."""
     axis.imshow(picture, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])

@@ -1,4 +1,4 @@
-"""What a prediction keeps and what it drops: the factor probes' table as one picture."""
+"""Bar chart of the factor probes: accuracy of each factor from each representation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ijepa_viz.probes.factors import DROPPED
 
 # representation -> name and colour, in the order of the bars.
 _BARS = {
-    "target": ("target tokens (have seen it)", BOX["target"]),
+    "target": ("target tokens (see the block)", BOX["target"]),
     "predicted": ("predicted tokens", BOX["predicted"]),
     "context_mean": ("average visible token", "#CC79A7"),
     "position_only": ("position only", "0.55"),
@@ -22,7 +22,7 @@ _BARS = {
 
 
 def factor_figure(table: Mapping[str, Mapping[str, Any]], title: str = "") -> Figure:
-    """Accuracy of every factor from every representation, 95 % intervals, the most frequent answer as a line.
+    """Accuracy of every factor from every representation, 95 % intervals, the most frequent class as a line.
 
     Args:
         table: of :func:`ijepa_viz.probes.factors.factor_table`.
@@ -34,9 +34,9 @@ def factor_figure(table: Mapping[str, Mapping[str, Any]], title: str = "") -> Fi
         layout="constrained",
     )
     axis = figure.subplots()
-    places = np.arange(len(table), dtype=float)
-    # What carries no meaning stands apart.
-    places[[name in DROPPED for name in table]] += 0.6
+    positions = np.arange(len(table), dtype=float)
+    # Nuisance factors stand apart.
+    positions[[name in DROPPED for name in table]] += 0.6
     wide = 0.8 / len(_BARS)
     for i, (key, (label, colour)) in enumerate(_BARS.items()):
         values = np.array([row[key]["accuracy"] for row in table.values()])
@@ -44,14 +44,22 @@ def factor_figure(table: Mapping[str, Mapping[str, Any]], title: str = "") -> Fi
         offset = (i - (len(_BARS) - 1) / 2) * wide
         error = {"elinewidth": 0.8}
         axis.bar(
-            places + offset, values, wide * 0.92, yerr=np.abs(ends - values), error_kw=error, color=colour, label=label
+            positions + offset,
+            values,
+            wide * 0.92,
+            yerr=np.abs(ends - values),
+            error_kw=error,
+            color=colour,
+            label=label,
         )
-    for place, row in zip(places, table.values(), strict=True):
-        axis.plot([place - 0.45, place + 0.45], [row["chance"]] * 2, color="0.1", linewidth=1.2, linestyle=":")
-    axis.plot([], [], color="0.1", linewidth=1.2, linestyle=":", label="most frequent answer")
-    axis.set_xticks(places, [name.replace("_", "\n") for name in table], fontsize=9)
+    for position, row in zip(positions, table.values(), strict=True):
+        axis.plot(
+            [position - 0.45, position + 0.45], [row["most_frequent"]] * 2, color="0.1", linewidth=1.2, linestyle=":"
+        )
+    axis.plot([], [], color="0.1", linewidth=1.2, linestyle=":", label="most frequent class")
+    axis.set_xticks(positions, [name.replace("_", "\n") for name in table], fontsize=9)
     axis.set_ylim(0, 1)
-    axis.set_ylabel("linear probe's accuracy")
+    axis.set_ylabel("linear probe accuracy")
     axis.set_title(title, fontsize=11)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

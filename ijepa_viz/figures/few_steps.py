@@ -1,4 +1,4 @@
-"""What samples cost: their quality against steps and milliseconds, and milliseconds against the hole's size."""
+"""Cost of sampling: error over steps and time, and time over the size of the target block."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ijepa_viz.figures.figure import Figure
 
 
 def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, float]]], knee: tuple[str, int]) -> Figure:
-    """Error against evaluations and against time, and the spread of samples against evaluations.
+    """Plot error over network evaluations and over time, and spread of samples over evaluations.
 
     Args:
         curves: solver -> (evaluations, milliseconds, error, spread), by evaluations; error and spread relative to
-            the samples of a very fine solution.
+            samples of a very fine solution.
         knee: the (solver, evaluations) to mark.
     """
     figure = Figure(
-        "What sampling with few steps costs: the error against steps and milliseconds, and the spread of samples.",
+        "Error of few-step sampling over steps and milliseconds, and spread of the samples over steps.",
         figsize=(11, 3.6),
         layout="constrained",
     )
@@ -54,14 +54,14 @@ def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, floa
 
 
 def hole_size_figure(table: Mapping[str, Mapping[str, float]], image_size: int) -> Figure:
-    """Time against the side of a square hole, in an image and in one four times as large.
+    """Plot sampling time over the size of a square target block, in an image and in one of four times the area.
 
     Args:
         table: "2x2 patches" and the like, ascending -> ``ms``, ``ms_wider_image`` and ``ms_first_preview``.
         image_size: in pixels, of the smaller image.
     """
     figure = Figure(
-        "Milliseconds of six samples against the side of the hole: the cost grows with the hole, not the image.",
+        "Milliseconds of six samples over the size of the target block, which sets the cost, not the image size.",
         figsize=(6, 3.8),
         layout="constrained",
     )
@@ -78,7 +78,7 @@ def hole_size_figure(table: Mapping[str, Mapping[str, float]], image_size: int) 
         axes.plot([s * s for s in sides], [row[key] for row in table.values()], style, color=f"C{number}", label=label)
     axes.set_xticks([s * s for s in sides])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("patches in the hole")
+    axes.set_xlabel("patches in the target block")
     axes.set_ylabel("ms")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure

@@ -1,4 +1,4 @@
-"""A matplotlib Figure that says in words what it shows, for whoever cannot see it."""
+"""A matplotlib Figure with an alternative text, and its PNG."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import matplotlib.figure
 
-_MANY = 12  # panels whose titles are read out; more would tire any listener
+_MANY = 12  # most panels listed in the alternative text
 
 
 class Figure(matplotlib.figure.Figure):
-    """As matplotlib's, and in a notebook or an exported page it carries an alternative text.
+    """matplotlib's Figure with an alternative text in notebooks and exported pages.
 
     Args:
-        about: a sentence: what is to be seen, and what to look for.
+        about: one sentence that describes the content.
         options: of matplotlib's Figure.
     """
 
@@ -26,14 +26,14 @@ class Figure(matplotlib.figure.Figure):
 
     @property
     def alt(self) -> str:
-        """:attr:`about`, then the panels: their titles, axes and the names of their lines."""
+        """Alternative text: :attr:`about`, then the panels with titles, axes and names of the lines."""
         panels = [words for axis in self.axes if (words := _panel(axis))]
         title = self.get_suptitle()
-        told = [self.about, *([f"{title}."] if title else [])]
+        sentences = [self.about, *([f"{title}."] if title else [])]
         if panels:
             more = f"; and {len(panels) - _MANY} more" if len(panels) > _MANY else ""
-            told.append(f"{'Panels' if len(panels) > 1 else 'Panel'}: {'; '.join(panels[:_MANY])}{more}.")
-        return " ".join(told)
+            sentences.append(f"{'Panels' if len(panels) > 1 else 'Panel'}: {'; '.join(panels[:_MANY])}{more}.")
+        return " ".join(sentences)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         content = base64.b64encode(png(self)).decode()
@@ -44,7 +44,7 @@ class Figure(matplotlib.figure.Figure):
 
 
 def _panel(axis: Any) -> str:
-    """What one panel says of itself; nothing for one without any word."""
+    """Description of one panel; empty for a panel without labels."""
     title = " ".join(axis.get_title().split())
     x, y = axis.get_xlabel(), axis.get_ylabel()
     across = f"{y} over {x}" if x and y else x or y
@@ -54,7 +54,7 @@ def _panel(axis: Any) -> str:
 
 
 def png(figure: matplotlib.figure.Figure, dpi: int = 130) -> bytes:
-    """A figure as PNG bytes."""
+    """Encode a figure as PNG bytes."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=dpi)
     return out.getvalue()

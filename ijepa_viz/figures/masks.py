@@ -1,4 +1,4 @@
-"""What a mask sampler draws: context and target blocks of a few images on their grid (figure 4)."""
+"""Sampled masks: context and target blocks of a few images on their grid (figure 4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TARGETS = ("#E69F00", "#D55E00", "#CC79A7", "#F0E442")
 
 
 def mask_figure(masks: Masks, count: int = 6) -> Figure:
-    """The first ``count`` images' masks: context blue, each target block another warm colour."""
+    """Draw the masks of the first ``count`` images: context blue, each target block a warm colour."""
     count = min(count, len(masks))
     figure = Figure(
         f"Masks on grids of {masks.grid[0]}x{masks.grid[1]} patches: context in blue, target blocks in warm colours.",

@@ -1,4 +1,4 @@
-"""Several models' answers for one hole, side by side, each with what was read from it."""
+"""Completions of one masked image by several models, side by side, with annotations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ijepa_viz.prediction import Prediction
 
 @dataclass(frozen=True)
 class Answer:
-    """One picture for the hole.
+    """One completion of the masked image.
 
     Attributes:
-        title: whose it is. picture: (3, H, W) in [0, 1], the whole image with its hole filled.
-        lines: what to write below it, such as energies and what a recogniser reads.
+        title: such as the model's name. picture: (3, H, W) in [0, 1], the whole image with the block filled.
+        lines: annotations below it, such as energies and the classes that a classifier predicts.
         kind: "predicted", "control" or "target", for the colour of its box.
     """
 
@@ -29,18 +29,19 @@ class Answer:
     kind: str = "predicted"
 
 
-_NAMES = {"predicted": "from the visible patches alone", "control": "control", "target": "what is there"}
+_NAMES = {"predicted": "from the visible patches alone", "control": "control", "target": "original"}
 
 
 def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Sequence[str] = ()) -> Figure:
-    """Original | context | every answer, with its lines below.
+    """Show original | context | every completion, each with its lines below.
 
     Args:
-        prediction: whose image and hole are shown.
+        prediction: of the image and masks to show.
+        answers: the completions.
         truth: lines below the original.
 
     Raises:
-        ValueError: no answers, or one of another size than the image.
+        ValueError: no completions, or one of another size than the image.
     """
     if not answers:
         raise ValueError("one_hole_figure needs at least one answer.")
@@ -52,7 +53,7 @@ def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Se
     columns = 2 + len(answers)
     tall = max(len(truth), *(len(answer.lines) for answer in answers))
     figure = Figure(
-        f"One picture with a hole, and {len(answers)} answers for it, each with what was read from it.",
+        f"One picture with a hole, and {len(answers)} completions of it, each with annotations.",
         figsize=(1.6 * columns, 2.4 + 0.16 * tall),
         layout="constrained",
     )

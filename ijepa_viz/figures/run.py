@@ -1,4 +1,4 @@
-"""A training run's log as curves: what is drawn of it, on paper and live."""
+"""Curves of a training run's log, for the static figure and the live monitor."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Panel:
     """One set of axes.
 
     Attributes:
-        title, label: above it, and of the y axis.
-        columns: the log's columns and their names; controls: those that are only there to compare with.
-        logarithmic: the y axis.
+        title: above the panel. label: of the y axis.
+        columns: columns of the log and their names. controls: columns that are baselines.
+        logarithmic: logarithmic y axis.
     """
 
     title: str
@@ -30,7 +30,7 @@ class Panel:
     logarithmic: bool = False
 
     def lines(self, rows: Rows) -> dict[str, Points]:
-        """Each column's (images seen, value) where it was measured, in order."""
+        """Measured points (images seen, value) of each column, in order."""
         return {
             column: [(int(row["images"]), float(row[column])) for row in rows if row.get(column)]
             for column in self.columns
@@ -72,7 +72,7 @@ PANELS = (
 
 
 def run_figure(rows: Rows, title: str) -> Figure:
-    """The curves of a log, six panels; panels without numbers say so."""
+    """Plot the curves of a log in six panels; panels without measurements are labelled as such."""
     figure = Figure("The log of a training run as curves.", figsize=(13, 7.5), layout="constrained")
     figure.suptitle(title, fontsize=14, fontweight="bold")
     seen = max((int(row["images"]) for row in rows), default=0)
@@ -85,7 +85,7 @@ def run_figure(rows: Rows, title: str) -> Figure:
             style = "--" if column in panel.controls else "-"
             marker = "o" if len(points) < 30 else None
             if len(points) == 1 and column in panel.controls:
-                points, marker = [(0, points[0][1]), *points], None  # a level to compare with, not a dot
+                points, marker = [(0, points[0][1]), *points], None  # a baseline is a level, not a dot
             x, y = zip(*points, strict=True)
             axes.plot(x, y, style, color=f"C{number}", marker=marker, markersize=3, label=panel.columns[column])
         axes.set_title(panel.title, fontsize=11)
@@ -96,7 +96,7 @@ def run_figure(rows: Rows, title: str) -> Figure:
         if panel.logarithmic and drawn:
             axes.set_yscale("log")
         if drawn:
-            # As in the page's monitor: also where something was measured once, one sees when.
+            # The whole run, as in the live monitor, also for panels with a single measurement.
             axes.set_xlim(-0.04 * seen, 1.04 * seen)
             axes.legend(fontsize=8, frameon=False)
             axes.grid(alpha=0.25)

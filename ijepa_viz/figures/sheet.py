@@ -1,4 +1,4 @@
-"""Many completions at once, each with everything it has to be compared with."""
+"""Sheet of many completions, each beside its controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ijepa_viz.prediction import Prediction
 
 
 def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor]]]]) -> Figure:
-    """One row an image: original, context, then one picture a column, its box in the colour of its kind.
+    """One row an image: original, context, then one completion a column, with a box in the colour of its kind.
 
     Args:
         rows: (prediction, column title -> (a key of ``BOX``, picture (3, H, W) in [0, 1])); the same columns in all.

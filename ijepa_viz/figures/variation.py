@@ -1,4 +1,4 @@
-"""What a decoder's samples agree on and what varies between them, in one picture."""
+"""Variation between samples: standard deviation maps, explained variance by frequency, agreement by factor."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def variation_figure(
     by_band: Sequence[tuple[str, float]],
     by_factor: Mapping[str, tuple[float, float]],
 ) -> Figure:
-    """Rows of blocks, then what the condition settles by frequency and, where the truth is known, by factor.
+    """Blocks with samples and deviation maps; below, variance explained by frequency and agreement by factor.
 
     Args:
         blocks: (k, h, w, 3), the real hidden blocks, in [0, 1].
         samples: (k, s, h, w, 3), some samples of each.
-        spread, free_spread: (k, h, w), the samples' standard deviation with the prediction and with nothing.
-        by_band: (label, kept variance), coarse to fine.
-        by_factor: question -> (agreement of samples with the prediction, with nothing).
+        spread, free_spread: (k, h, w), standard deviation of conditional and of unconditional samples.
+        by_band: (label, explained share of the variance), coarse to fine.
+        by_factor: factor -> (agreement of conditional samples, of unconditional samples); empty without ground truth.
     """
     rows, shown = len(blocks), samples.shape[1]
     columns = shown + 3
     figure = Figure(
-        "Blocks, samples decoded for them, and how much of the variance the condition settles.",
+        "Blocks, samples decoded for them, and the share of the variance that the conditioning explains.",
         figsize=(1.25 * columns, 1.35 * rows + 3.0),
         layout="constrained",
     )
@@ -50,8 +50,8 @@ def variation_figure(
         axes.set_yticks([])
     grid[0, 0].set_title("hidden", fontsize=9)
     grid[0, 1].set_title("samples of the prediction", fontsize=9, loc="left", color=BOX["predicted"])
-    grid[0, -2].set_title("they vary", fontsize=9, color=BOX["predicted"])
-    grid[0, -1].set_title("null varies", fontsize=9, color=BOX["control"])
+    grid[0, -2].set_title("deviation", fontsize=9, color=BOX["predicted"])
+    grid[0, -1].set_title("null deviation", fontsize=9, color=BOX["control"])
     top.colorbar(drawn, ax=grid[:, -1].tolist(), label="standard deviation", shrink=0.9)
     charts = bottom.subplots(1, 2 if by_factor else 1, squeeze=False)[0]
     names, kept = zip(*by_band, strict=True)
@@ -59,14 +59,14 @@ def variation_figure(
     charts[0].axhline(0, color="0.3", linewidth=0.8)
     charts[0].set_xticks(range(len(names)), names, fontsize=8)
     charts[0].set_xlabel("cycles a block, coarse to fine")
-    charts[0].set_ylabel("settled variance")
+    charts[0].set_ylabel("explained variance")
     charts[0].set_ylim(min(0.0, *kept) - 0.05, 1.05)
     if by_factor:
-        places = np.arange(len(by_factor))
-        told, free = zip(*by_factor.values(), strict=True)
-        charts[1].bar(places - 0.2, told, 0.4, color=BOX["predicted"], label="with the prediction")
-        charts[1].bar(places + 0.2, free, 0.4, color=BOX["control"], label="with nothing")
-        charts[1].set_xticks(places, list(by_factor), fontsize=8)
+        positions = np.arange(len(by_factor))
+        conditional, unconditional = zip(*by_factor.values(), strict=True)
+        charts[1].bar(positions - 0.2, conditional, 0.4, color=BOX["predicted"], label="conditional")
+        charts[1].bar(positions + 0.2, unconditional, 0.4, color=BOX["control"], label="unconditional")
+        charts[1].set_xticks(positions, list(by_factor), fontsize=8)
         charts[1].set_ylabel("samples that agree")
         charts[1].set_ylim(0, 1.35)
         charts[1].set_yticks([0, 0.5, 1.0])

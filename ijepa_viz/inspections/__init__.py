@@ -1,8 +1,8 @@
-"""Inspections: one question about one prediction, a probe and its figure in one file each."""
+"""Inspections of one prediction: a measurement and its figure, one file each."""
 
-from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.registry import import_files
 
 import_files(__name__)  # an inspection's file registers itself
 
-__all__ = ["LOOKS", "Question"]
+__all__ = ["INSPECTIONS", "InspectionInput"]

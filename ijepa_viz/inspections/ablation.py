@@ -1,8 +1,7 @@
-"""Which visible patches a prediction hangs on: by leaving each out, and by the gradient.
+"""Attribution of a prediction to the visible patches: leave-one-out ablation, and the gradient.
 
-Leaving out asks the model itself, at the price of one forward pass a patch. The gradient costs one forward pass and a
-few backward ones, and answers only for small changes of the patches' pixels. Both say what the *model* uses, not what
-there is to be used.
+Leave-one-out costs one forward pass a patch. The gradient costs one forward and a few backward passes, and is a
+first-order approximation. Both measure what the *model* uses, not what the image would offer.
 """
 
 from __future__ import annotations
@@ -18,23 +17,22 @@ from torch import Tensor
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
 from ijepa_viz.figures.figure import Figure
-from ijepa_viz.inspections import ablation
-from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 
 
-@LOOKS.register("ablation")
-def look_ablation(question: Question) -> dict[str, Any]:
-    """Which visible patches the prediction hangs on, by leaving each out and by the gradient, with what both cost."""
-    prediction = question.predict()
+@INSPECTIONS.register("ablation")
+def inspect_ablation(inputs: InspectionInput) -> dict[str, Any]:
+    """Attribution to the visible patches, by leave-one-out ablation and by the gradient, with the cost of each."""
+    prediction = inputs.predict()
     found = {
-        "left out, one at a time": ablation.leave_one_out(question.model, question.image, question.masks),
-        "gradient": ablation.gradient(question.model, question.image, question.masks),
+        "left out, one at a time": leave_one_out(inputs.model, inputs.image, inputs.masks),
+        "gradient": gradient(inputs.model, inputs.image, inputs.masks),
     }
-    rows, cols = question.masks.grid
+    rows, cols = inputs.masks.grid
     figure = Figure(
-        "Which visible patches the prediction hangs on, bright where it does.",
+        "Attribution of the prediction to the visible patches, bright for large.",
         figsize=(2.4 * 3 + 1.4, 2.9),
         layout="constrained",
     )
@@ -45,7 +43,7 @@ def look_ablation(question: Question) -> dict[str, Any]:
         values = np.full(rows * cols, np.nan, np.float32)
         values[importance.patches.numpy()] = importance.weight.numpy()
         drawn = axis.imshow(values.reshape(rows, cols), vmin=0, cmap="viridis")
-        outline(axis, question.masks, 1, BOX["predicted"], 1.5)
+        outline(axis, inputs.masks, 1, BOX["predicted"], 1.5)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_title(f"{name}\n{importance.passes} passes, {importance.seconds:.2f} s", fontsize=9)
@@ -62,12 +60,12 @@ def look_ablation(question: Question) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each visible patch matters.
+    """Attribution of a prediction to each visible patch.
 
     Attributes:
         patches: (K,) int64, the visible patches; weight: (K,) float32, zero or more.
-        passes: number of images that went forward through encoder and predictor (a gradient's backward pass counts
-            as two); seconds: what it took.
+        passes: forward passes of one image through encoder and predictor (a backward pass counts as two).
+        seconds: wall time.
     """
 
     patches: Tensor
@@ -98,7 +96,7 @@ def leave_one_out(model: IJEPA, image: Tensor, masks: Masks, batch: int = 16) ->
     _checked(image, masks)
     count = masks.context.shape[1]
     if count < 2:
-        raise ValueError("Leaving out needs at least two visible patches.")
+        raise ValueError("Leave-one-out needs at least two visible patches.")
     started = time.perf_counter()
     pixels = normalise(image.to(model.device).float())[None]
     masks = masks.to(str(model.device))
@@ -114,7 +112,7 @@ def leave_one_out(model: IJEPA, image: Tensor, masks: Masks, batch: int = 16) ->
 
 
 def gradient(model: IJEPA, image: Tensor, masks: Masks, directions: int = 8, seed: int = 0) -> Importance:
-    """How fast the predicted tokens change with each visible patch's pixels.
+    """Sensitivity of the predicted tokens to each visible patch's pixels.
 
     The root mean square, over random directions v of the output, of the length of the gradient of <v, prediction>
     with respect to the patch's pixels: an estimate of the norm of the patch's block of the Jacobian.
@@ -122,7 +120,7 @@ def gradient(model: IJEPA, image: Tensor, masks: Masks, directions: int = 8, see
     Args:
         image: (3, H, W) in [0, 1].
         masks: of one image.
-        directions: backward passes; more is less noise.
+        directions: number of backward passes; more reduce the noise of the estimate.
 
     Raises:
         ValueError: several images, padding, or no direction.

@@ -1,4 +1,4 @@
-"""Inspections of one prediction: their input and their registry. ``ijepa-viz look`` finds each by name."""
+"""Input and registry of the inspections of one prediction (``ijepa-viz look --inspection NAME``)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ijepa_viz.registry import Registry
 
 
 @dataclass(frozen=True)
-class Question:
-    """One image with a hole, and other images to compare with.
+class InspectionInput:
+    """One image with a mask, and other images for controls and retrieval.
 
     Attributes:
         model: with a predictor.
-        image: (3, H, W) in [0, 1]. masks: of it, B = 1.
-        others: (n, 3, H, W) uint8 at the model's size, not holding the image.
-        scenes: how many drawn scenes a reader of parts is fitted on; None is :func:`position.part_reader`'s own.
+        image: (3, H, W) in [0, 1]. masks: of this image, B = 1.
+        others: (n, 3, H, W) uint8 at the model's size, without the image itself.
+        scenes: number of drawn scenes that the part classifier is fitted on; None is the default of
+            :func:`ijepa_viz.inspections.position.fit_part_classifier`.
     """
 
     model: IJEPA
@@ -32,12 +33,11 @@ class Question:
     scenes: int | None = None
 
     def predict(self) -> Prediction:
-        """The model's prediction for the hole."""
+        """Predict the hidden blocks of the image."""
         return predict(self.model, self.image, self.masks)
 
 
-Look = Callable[[Question], dict[str, Any]]
+Inspection = Callable[[InspectionInput], dict[str, Any]]
 
-LOOKS: Registry[Look] = Registry("look")
-
-"""``f(question) -> {number: value, "figure": Figure}``; ``ijepa-viz look --probe NAME`` finds it."""
+INSPECTIONS: Registry[Inspection] = Registry("inspection")
+"""``f(inputs) -> {name: number, "figure": Figure}`` by name."""

@@ -1,7 +1,7 @@
-"""Where in a hole a prediction is right: error and cosine, patch by patch, beside the controls.
+"""Maps of cosine and error between predicted and target tokens, beside two controls.
 
-A cosine of 0.9 says little by itself, because all tokens of a model may share a direction. What another image's
-prediction and the data's mean token reach at the same place is the zero of the scale.
+A cosine of 0.9 means little by itself, because all tokens of a model may share a direction. The prediction from another
+image and the mean prediction at the same position are the baseline.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from torch import Tensor
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import context_image, show
 from ijepa_viz.figures.figure import Figure
-from ijepa_viz.inspections import maps
-from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import IJEPA
 
 
-@LOOKS.register("maps")
-def look_maps(question: Question) -> dict[str, Any]:
-    """Cosine and error over the hole, of the prediction and of what knows nothing of this image."""
-    prediction = question.predict()
+@INSPECTIONS.register("maps")
+def inspect_maps(inputs: InspectionInput) -> dict[str, Any]:
+    """Maps of cosine and error over the target block, for the prediction and for controls from other images."""
+    prediction = inputs.predict()
     tokens = {"prediction": prediction.predicted.cpu()}
-    tokens |= maps.controls(question.model, question.others, question.masks)
-    found = {name: maps.token_map(t, prediction.target.cpu(), question.masks) for name, t in tokens.items()}
+    tokens |= controls(inputs.model, inputs.others, inputs.masks)
+    found = {name: token_map(t, prediction.target.cpu(), inputs.masks) for name, t in tokens.items()}
     figure = Figure(
-        "How well each patch of the hole is predicted, beside predictions that know nothing of this picture.",
+        "Cosine and error of each hidden patch, for the prediction and for controls from other images.",
         figsize=(2.1 * (1 + len(found)) + 0.6, 4.6),
         layout="constrained",
     )
@@ -61,10 +60,10 @@ def look_maps(question: Question) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TokenMap:
-    """How near tokens are to the target, patch by patch.
+    """Cosine and error between tokens and the target, patch by patch.
 
     Attributes:
-        cosine: (rows, cols) float32, NaN outside the hole.
+        cosine: (rows, cols) float32, NaN outside the target blocks.
         error: (rows, cols), root mean square over features of the difference; targets have unit size per feature.
     """
 
@@ -73,17 +72,17 @@ class TokenMap:
 
     @property
     def mean_cosine(self) -> float:
-        """Over the hole."""
+        """Mean cosine over the hidden patches."""
         return float(np.nanmean(self.cosine))
 
     @property
     def mean_error(self) -> float:
-        """Over the hole."""
+        """Mean error over the hidden patches."""
         return float(np.nanmean(self.error))
 
 
 def token_map(tokens: Tensor, target: Tensor, masks: Masks) -> TokenMap:
-    """Compare tokens with the target's; a patch in several blocks gets their average.
+    """Compare predicted with target tokens; a patch in several blocks gets their average.
 
     Args:
         tokens, target: (M, T, D), of the blocks of one image.
@@ -102,9 +101,9 @@ def token_map(tokens: Tensor, target: Tensor, masks: Masks) -> TokenMap:
     return TokenMap(*(scatter_mean(values, masks.targets[0], masks.grid) for values in (cosine, error)))
 
 
-def scatter_mean(values: Tensor, places: Tensor, grid: Grid) -> np.ndarray:
-    """(M, T) values at (M, T) places -> (rows, cols), NaN where there is none, the mean where there are several."""
-    flat, index = values.flatten().double().cpu(), places.flatten().cpu()
+def scatter_mean(values: Tensor, patch_indices: Tensor, grid: Grid) -> np.ndarray:
+    """Scatter (M, T) values to (M, T) patch indices: (rows, cols), the mean of duplicates, NaN elsewhere."""
+    flat, index = values.flatten().double().cpu(), patch_indices.flatten().cpu()
     total = torch.zeros(grid[0] * grid[1], dtype=torch.float64).index_add_(0, index, flat)
     count = torch.zeros_like(total).index_add_(0, index, torch.ones_like(flat))
     return (total / count).view(*grid).float().numpy()
@@ -112,15 +111,14 @@ def scatter_mean(values: Tensor, places: Tensor, grid: Grid) -> np.ndarray:
 
 @torch.no_grad()
 def controls(model: IJEPA, images: Tensor, masks: Masks, batch: int = 64) -> dict[str, Tensor]:
-    """Tokens for the same hole that know nothing of the image, (M, T, D) each.
+    """Control predictions for the same target blocks from other images, (M, T, D) each.
 
     Args:
-        images: (n, 3, H, W) uint8, other images than the one in question.
+        images: (n, 3, H, W) uint8, without the inspected image.
         masks: of one image.
 
     Returns:
-        "another image": the prediction from the first of them; "mean prediction": the average over all of them,
-        place by place.
+        "another image": the prediction from the first; "mean prediction": the average over all, token by token.
 
     Raises:
         ValueError: no images.
@@ -139,6 +137,6 @@ def controls(model: IJEPA, images: Tensor, masks: Masks, batch: int = 64) -> dic
 
 
 def repeat(masks: Masks, count: int) -> Masks:
-    """The masks of one image for ``count`` of them."""
+    """Repeat the masks of one image for a batch of ``count``."""
     valid = None if masks.context_valid is None else masks.context_valid.expand(count, -1)
     return Masks(masks.context.expand(count, -1), masks.targets.expand(count, -1, -1), masks.grid, valid)

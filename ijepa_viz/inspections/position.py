@@ -1,7 +1,7 @@
-"""What a prediction does with place: asked everywhere, with its context moved, and where a part is expected.
+"""Predictions at every position, shift equivariance of the prediction, and maps of predicted parts.
 
-The predictor is told *where* to predict by position tokens alone (section 3, "Prediction"). So one may ask it, with
-the same context, about every place of the grid; and move the context as a whole, to see whether the answer moves along.
+Position embeddings alone tell the predictor where to predict (section 3, "Prediction"). One context can therefore be
+queried at every position of the grid, and shifted as a whole to measure whether the prediction shifts with it.
 """
 
 from __future__ import annotations
@@ -20,42 +20,41 @@ from ijepa_viz.data.menagerie.creatures import PART
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
 from ijepa_viz.figures.figure import Figure
-from ijepa_viz.inspections import components, position
-from ijepa_viz.inspections.components import _normalised
-from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections import components
+from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Masks
-from ijepa_viz.models import IJEPA
+from ijepa_viz.models import IJEPA, target_layer_norm
 from ijepa_viz.probes.factors import REGIONS
 from ijepa_viz.probes.features import standardise
 from ijepa_viz.probes.linear import fit_linear
 
 
-@LOOKS.register("position")
-def look_position(question: Question) -> dict[str, Any]:
-    """What is expected at every place from the same context; whether it moves along; where which part is expected.
+@INSPECTIONS.register("position")
+def inspect_position(inputs: InspectionInput) -> dict[str, Any]:
+    """Prediction at every position from one context, its shift equivariance, and maps of predicted parts.
 
-    The part maps come from a reader trained on drawn scenes, so they mean something for drawn scenes only.
+    The part classifier is fitted on drawn scenes, so the part maps are valid for drawn scenes only.
     """
-    model, masks = question.model, question.masks
-    prediction = question.predict()
-    asked = position.everywhere(model, question.image, masks)
+    model, masks = inputs.model, inputs.masks
+    prediction = inputs.predict()
+    predicted = predict_everywhere(model, inputs.image, masks)
     with torch.no_grad():
-        target = model.encode_target(_normalised(question.image[None], model))[0]
-    target = F.layer_norm(target, target.shape[-1:]).float().cpu()
-    reader = position.part_reader(model, question.scenes)
+        target = model.encode_target(normalise(inputs.image[None].to(model.device).float()))[0]
+    target = target_layer_norm(target).float().cpu()
+    classifier = fit_part_classifier(model, inputs.scenes)
     rows, cols = masks.grid
-    expected, real = reader(asked).view(rows, cols, -1), reader(target).view(rows, cols, -1)
+    expected, real = classifier(predicted).view(rows, cols, -1), classifier(target).view(rows, cols, -1)
     steps = {
         shift: cosine
         for shift in ((-1, 0), (1, 0), (0, -1), (0, 1), (-2, 0), (2, 0), (0, -2), (0, 2))
-        if _stays(masks, shift)
-        for cosine in position.moved(model, question.image, masks, [shift]).values()
+        if _stays_in_grid(masks, shift)
+        for cosine in shift_equivariance(model, inputs.image, masks, [shift]).values()
     }
-    parts = [i for i in range(1, len(position.PART_NAMES)) if max(expected[..., i].max(), real[..., i].max()) > 0.3]
+    parts = [i for i in range(1, len(PART_NAMES)) if max(expected[..., i].max(), real[..., i].max()) > 0.3]
     parts = sorted(parts, key=lambda i: -float(torch.maximum(expected[..., i], real[..., i]).sum()))[:4]
     columns = 2 + len(parts) + 1
     figure = Figure(
-        "What is expected at every place from the same context, and where each part is expected.",
+        "Prediction at every position from the same context, and maps of predicted parts.",
         figsize=(1.65 * columns + 0.8, 4.1),
         layout="constrained",
     )
@@ -64,8 +63,8 @@ def look_position(question: Question) -> dict[str, Any]:
     show(axes[1, 0], context_image(prediction))
     axes[0, 0].set_title("original", fontsize=9)
     axes[1, 0].set_title("context", fontsize=9)
-    colours = components.common_components([target, asked])
-    for row, (name, tokens) in enumerate((("target", target), ("predicted everywhere", asked))):
+    colours = components.common_components([target, predicted])
+    for row, (name, tokens) in enumerate((("target", target), ("predicted everywhere", predicted))):
         show(axes[row, 1], colours.colours(tokens).view(rows, cols, 3).numpy())
         axes[row, 1].set_title(f"{name}\n(first components)", fontsize=8)
     drawn = None
@@ -73,13 +72,11 @@ def look_position(question: Question) -> dict[str, Any]:
         for row, values in enumerate((real, expected)):
             axis = axes[row, column]
             drawn = axis.imshow(values[..., part], vmin=0, vmax=1, cmap="viridis")
-            axis.set_title(f"{position.PART_NAMES[part]}\n{('target', 'predicted')[row]}", fontsize=8)
+            axis.set_title(f"{PART_NAMES[part]}\n{('target', 'predicted')[row]}", fontsize=8)
     for row, values in enumerate((real, expected)):
         axis = axes[row, -1]
-        doubt = axis.imshow(
-            position.uncertainty(values), vmin=0, vmax=float(np.log2(len(position.PART_NAMES))), cmap="magma"
-        )
-        axis.set_title(f"undecided\n{('target', 'predicted')[row]}", fontsize=8)
+        entropy = axis.imshow(uncertainty(values), vmin=0, vmax=float(np.log2(len(PART_NAMES))), cmap="magma")
+        axis.set_title(f"uncertainty\n{('target', 'predicted')[row]}", fontsize=8)
     for axis in axes[:, 2:].flat:
         axis.set_xticks([])
         axis.set_yticks([])
@@ -87,11 +84,11 @@ def look_position(question: Question) -> dict[str, Any]:
         outline(axis, masks, 1, BOX["predicted"], 1.5)
     if drawn is not None:
         figure.colorbar(drawn, ax=axes[0].tolist(), label="probability", shrink=0.8)
-    figure.colorbar(doubt, ax=axes[1].tolist(), label="entropy, bits", shrink=0.8)
+    figure.colorbar(entropy, ax=axes[1].tolist(), label="entropy, bits", shrink=0.8)
     return {**{f"moved_by_{r}_{c}": value for (r, c), value in steps.items()}, "figure": figure}
 
 
-def _stays(masks: Masks, shift: tuple[int, int]) -> bool:
+def _stays_in_grid(masks: Masks, shift: tuple[int, int]) -> bool:
     rows, cols = masks.grid
     r, c = masks.targets // cols + shift[0], masks.targets % cols + shift[1]
     return masks.targets.shape[1] == 1 and bool(((r >= 0) & (r < rows) & (c >= 0) & (c < cols)).all())
@@ -100,14 +97,14 @@ def _stays(masks: Masks, shift: tuple[int, int]) -> bool:
 # 0 is background; the regions of the factor probe follow.
 PART_NAMES = ("background", *REGIONS)
 
-_READER_PATCHES, _BATCH_PATCHES = 96_000, 4096
+_FIT_PATCHES, _BATCH_PATCHES = 96_000, 4096
 
 
 @torch.no_grad()
-def everywhere(model: IJEPA, image: Tensor, masks: Masks) -> Tensor:
-    """The prediction for every patch of the grid, visible ones too, from one image's context: (N, D).
+def predict_everywhere(model: IJEPA, image: Tensor, masks: Masks) -> Tensor:
+    """Prediction at every patch of the grid, visible ones included, from one image's context: (N, D).
 
-    Each patch is asked on its own, as a block of one, so that no question sees another's place.
+    Each patch is a target block of its own, because mask tokens of one block attend to each other.
 
     Args:
         image: (3, H, W) in [0, 1].
@@ -116,28 +113,30 @@ def everywhere(model: IJEPA, image: Tensor, masks: Masks) -> Tensor:
     pixels = normalise(image.to(model.device).float())[None]
     context = masks.context.to(model.device)
     valid = None if masks.context_valid is None else masks.context_valid.to(model.device)
-    places = torch.arange(masks.num_patches, device=model.device)[None, :, None]
-    ask = Masks(context, places, masks.grid, valid)
-    return model.predict(model.encode_context(pixels, ask), ask)[0, :, 0].float().cpu()
+    patch_indices = torch.arange(masks.num_patches, device=model.device)[None, :, None]
+    every_patch = Masks(context, patch_indices, masks.grid, valid)
+    return model.predict(model.encode_context(pixels, every_patch), every_patch)[0, :, 0].float().cpu()
 
 
 @torch.no_grad()
-def moved(model: IJEPA, image: Tensor, masks: Masks, shifts: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """Does the prediction move when everything moves? Cosine of predictions before and after, by shift.
+def shift_equivariance(
+    model: IJEPA, image: Tensor, masks: Masks, shifts: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], float]:
+    """Cosine of the predictions before and after a shift of context and target together, by shift.
 
-    The pixels of the context and the hole are shifted together by whole patches; patches that leave the grid are
-    left out of the context, before as well as after, so that both see the same content.
+    Shifts are by whole patches. Patches that leave the grid are removed from the context before as well as after the
+    shift, so that both contexts have the same content.
 
     Args:
         image: (3, H, W) in [0, 1].
         masks: of one image, one block.
-        shifts: (rows down, columns right), such that the hole stays in the grid and some context too.
+        shifts: (rows down, columns right), with the target block and some context inside the grid.
 
     Returns:
-        shift -> mean cosine of predicted tokens, 1 where what is predicted moves along exactly.
+        shift -> mean cosine of predicted tokens, 1 for exact equivariance.
 
     Raises:
-        ValueError: a shift that moves the hole, or all of the context, out of the grid.
+        ValueError: a shift that moves the target block, or all of the context, out of the grid.
     """
     rows, cols = masks.grid
     size = model.config.patch_size
@@ -148,7 +147,9 @@ def moved(model: IJEPA, image: Tensor, masks: Masks, shifts: Sequence[tuple[int,
         after = [(index // cols + down, index % cols + right) for index in (context, target)]
         stays = [(r >= 0) & (r < rows) & (c >= 0) & (c < cols) for r, c in after]
         if not bool(stays[1].all()) or not bool(stays[0].any()):
-            raise ValueError(f"A shift by {(down, right)} moves the hole, or all of the context, out of the grid.")
+            raise ValueError(
+                f"A shift by {(down, right)} moves the target block, or all of the context, out of the grid."
+            )
         (r, c), (tr, tc) = after
         old = Masks(context[stays[0]][None], target, masks.grid).to(str(model.device))
         new = Masks((r * cols + c)[stays[0]][None], tr * cols + tc, masks.grid).to(str(model.device))
@@ -159,8 +160,8 @@ def moved(model: IJEPA, image: Tensor, masks: Masks, shifts: Sequence[tuple[int,
     return found
 
 
-class PartReader:
-    """Names the part of a drawn creature that a token stands for: multinomial regression on target tokens.
+class PartClassifier:
+    """Multinomial logistic regression from a target token to the part of a drawn creature in its patch.
 
     Args:
         tokens: (n, D), of the target encoder after the loss's LayerNorm.
@@ -179,7 +180,7 @@ class PartReader:
 
 
 def patch_parts(scene: menagerie.Scene, grid: tuple[int, int]) -> Tensor:
-    """(N,) int64: the part of the nearest thing that fills most of each patch, where it fills a quarter; else 0."""
+    """Part of the nearest thing that fills most of each patch, (N,) int64; 0 where no part fills a quarter of it."""
     own = scene.owners == scene.count
     side = scene.parts.shape[0] // grid[0]
     shares = [np.full(grid, 0.25)]
@@ -190,30 +191,30 @@ def patch_parts(scene: menagerie.Scene, grid: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def part_reader(model: IJEPA, scenes: int | None = None, seed: int = 1003) -> PartReader:
-    """A :class:`PartReader` for this model, from drawn scenes at its image size.
+def fit_part_classifier(model: IJEPA, scenes: int | None = None, seed: int = 1003) -> PartClassifier:
+    """Fit a :class:`PartClassifier` for a model on drawn scenes at its image size.
 
     Args:
-        scenes: how many; None is as many as hold 96 000 patches, so that what is kept does not grow with the grid:
-            1500 of 8x8. Each costs one pass of the target encoder, seconds apiece for a giant on a CPU.
+        scenes: number of scenes; None is as many as hold 96 000 patches (1500 of 8x8), which bounds the memory. Each
+            costs one pass of the target encoder, seconds for ViT-g on a CPU.
 
     Raises:
         ValueError: fewer than one scene.
     """
-    scenes = max(1, _READER_PATCHES // math.prod(model.grid)) if scenes is None else scenes
+    scenes = max(1, _FIT_PATCHES // math.prod(model.grid)) if scenes is None else scenes
     if scenes < 1:
-        raise ValueError(f"The reader of parts is fitted on at least one drawn scene, got {scenes}.")
+        raise ValueError(f"The part classifier is fitted on at least one drawn scene, got {scenes}.")
     batch = max(1, _BATCH_PATCHES // math.prod(model.grid))
     tokens, labels = [], []
     for start in range(0, scenes, batch):
         drawn = [menagerie.scene(i, model.config.image_size, seed) for i in range(start, min(start + batch, scenes))]
         images = torch.from_numpy(np.stack([s.image for s in drawn])).permute(0, 3, 1, 2).to(model.device)
         found = model.encode_target(normalise(images.float() / 255))
-        tokens.append(F.layer_norm(found, found.shape[-1:]).float().cpu().flatten(0, 1))
+        tokens.append(target_layer_norm(found).float().cpu().flatten(0, 1))
         labels += [patch_parts(s, model.grid) for s in drawn]
-    return PartReader(torch.cat(tokens), torch.cat(labels))
+    return PartClassifier(torch.cat(tokens), torch.cat(labels))
 
 
 def uncertainty(probabilities: Tensor) -> Tensor:
-    """Entropy in bits of (..., parts) probabilities: how undecided the model is about what is at each place."""
+    """Entropy in bits of class probabilities, (..., parts) -> (...)."""
     return -(probabilities * probabilities.clamp_min(1e-12).log2()).sum(-1)

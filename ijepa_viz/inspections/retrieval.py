@@ -1,7 +1,7 @@
-"""Which real patches and blocks of a data set are nearest to what a model predicted.
+"""Nearest-neighbour retrieval of real patches and blocks by predicted tokens.
 
-Retrieval shows only real pictures, so that, unlike a decoder, it cannot invent anything: what it finds is what the
-prediction is closest to among what there is.
+Unlike a decoder, retrieval shows real images only: the blocks of a data set whose target tokens are closest to the
+prediction.
 """
 
 from __future__ import annotations
@@ -17,60 +17,62 @@ from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.inspections import maps
-from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Grid, Masks
-from ijepa_viz.models import IJEPA
+from ijepa_viz.models import IJEPA, target_layer_norm
 
 
-@LOOKS.register("retrieval")
-def look_retrieval(question: Question, k: int = 7) -> dict[str, Any]:
-    """The real blocks nearest to the predicted one, to the target, and to the mean prediction (the control)."""
-    prediction = question.predict()
-    hidden = question.masks.hidden[0].nonzero()
+@INSPECTIONS.register("retrieval")
+def inspect_retrieval(inputs: InspectionInput, k: int = 7) -> dict[str, Any]:
+    """Nearest real blocks to the predicted tokens, to the target tokens, and to the mean prediction (the control)."""
+    prediction = inputs.predict()
+    hidden = inputs.masks.hidden[0].nonzero()
     (top, left), (bottom, right) = hidden.min(0).values.tolist(), hidden.max(0).values.tolist()
     shape = (bottom - top + 1, right - left + 1)
-    if len(hidden) != shape[0] * shape[1] or question.masks.targets.shape[1] != 1:
-        raise ValueError("Retrieval looks for blocks: hide one rectangle.")
-    index = TokenIndex.of(question.model, question.others)
+    if len(hidden) != shape[0] * shape[1] or inputs.masks.targets.shape[1] != 1:
+        raise ValueError("Retrieval needs one rectangular target block.")
+    index = TokenIndex.from_images(inputs.model, inputs.others)
     queries = {
         "predicted": prediction.predicted[0].cpu(),
         "target": prediction.target[0].cpu(),
-        "mean prediction": maps.controls(question.model, question.others[:256], question.masks)["mean prediction"][0],
+        "mean prediction": maps.controls(inputs.model, inputs.others[:256], inputs.masks)["mean prediction"][0],
     }
     found = {name: index.blocks(tokens, shape, k) for name, tokens in queries.items()}
     kinds = dict(zip(queries, ("predicted", "target", "control"), strict=True))
     figure = Figure(
-        "The real blocks nearest to the predicted tokens, to the target's, and to the mean prediction.",
+        "Nearest real blocks to the predicted tokens, to the target tokens, and to the mean prediction.",
         figsize=(1.3 * (k + 1), 1.55 * len(found) + 0.3),
         layout="constrained",
     )
     axes = figure.subplots(len(found), k + 1, squeeze=False)
     for line, (name, places) in zip(axes, found.items(), strict=True):
         show(line[0], context_image(prediction) if name != "target" else prediction.image.permute(1, 2, 0).numpy())
-        outline(line[0], question.masks, prediction.patch_size, BOX[kinds[name]], 1.5)
+        outline(line[0], inputs.masks, prediction.patch_size, BOX[kinds[name]], 1.5)
         line[0].set_title(f"nearest to\n{name}", fontsize=8)
         for i, axis in enumerate(line[1:]):
             if i >= len(places.images):
                 axis.set_axis_off()
                 continue
-            _show_block(axis, question, places, i, shape, BOX[kinds[name]])
+            _show_block(axis, inputs, places, i, shape, BOX[kinds[name]])
     return {**{f"{name.replace(' ', '_')}_best": float(p.cosine[0]) for name, p in found.items()}, "figure": figure}
 
 
-def _show_block(axis: Any, question: Question, found: Found, i: int, shape: tuple[int, int], colour: str) -> None:
-    show(axis, (question.others[found.images[i]].permute(1, 2, 0) / 255).numpy())
+def _show_block(
+    axis: Any, inputs: InspectionInput, found: Neighbours, i: int, shape: tuple[int, int], colour: str
+) -> None:
+    show(axis, (inputs.others[found.images[i]].permute(1, 2, 0) / 255).numpy())
     row, col = int(found.rows[i]), int(found.cols[i])
-    block = Masks.from_block(question.model.grid, row, col, *shape)
-    outline(axis, block, question.model.config.patch_size, colour, 1.5)
+    block = Masks.from_block(inputs.model.grid, row, col, *shape)
+    outline(axis, block, inputs.model.config.patch_size, colour, 1.5)
     axis.set_title(f"cosine {found.cosine[i]:.2f}", fontsize=8)
 
 
 @dataclass(frozen=True)
-class Found:
-    """The nearest places, best first.
+class Neighbours:
+    """Nearest patches or blocks, best first.
 
     Attributes:
-        images: (k,) int64, which image; rows, cols: (k,) int64, the (top left) patch; cosine: (k,).
+        images: (k,) int64, image indices. rows, cols: (k,) int64, the (top left) patch. cosine: (k,).
     """
 
     images: Tensor
@@ -80,12 +82,12 @@ class Found:
 
 
 class TokenIndex:
-    """The target encoder's tokens of many images, ready to be searched.
+    """Searchable index of the target tokens of many images.
 
-    Built once; a query is one matrix product. Memory: 4 N D bytes an image (33 KB for the tiny models).
+    A query is one matrix product. Memory: 4 N D bytes an image (33 KB for the tiny models).
 
     Args:
-        tokens: (n, N, D), row-major on the grid. Kept on its device, each normalised to length 1.
+        tokens: (n, N, D), row-major on the grid. They stay on their device, normalised to length 1.
         grid: (rows, cols), N = rows * cols.
 
     Raises:
@@ -100,32 +102,32 @@ class TokenIndex:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: IJEPA, images: Tensor, batch: int = 64) -> TokenIndex:
+    def from_images(cls, model: IJEPA, images: Tensor, batch: int = 64) -> TokenIndex:
         """Index (n, 3, H, W) uint8 images by the model's target encoder, after the loss's LayerNorm."""
         parts = []
         for chunk in images.split(batch):
             tokens = model.encode_target(normalise(chunk.to(model.device).float() / 255))
-            parts.append(F.layer_norm(tokens, tokens.shape[-1:]).float().cpu())
+            parts.append(target_layer_norm(tokens).float().cpu())
         return cls(torch.cat(parts), model.grid)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def patches(self, token: Tensor, k: int = 8) -> Found:
-        """The ``k`` patches, of any image and place, whose tokens have the highest cosine with ``token`` (D,)."""
+    def patches(self, token: Tensor, k: int = 8) -> Neighbours:
+        """The ``k`` patches of any image and position with the highest cosine to ``token`` (D,)."""
         return self.blocks(token[None], (1, 1), k)
 
     def blocks(
         self, tokens: Tensor, shape: tuple[int, int], k: int = 8, at: tuple[int, int] | None = None, each: bool = True
-    ) -> Found:
-        """The ``k`` blocks with the highest mean cosine, token by token, with a block of predictions.
+    ) -> Neighbours:
+        """The ``k`` blocks with the highest mean cosine, token by token, to a block of predicted tokens.
 
         Args:
             tokens: (T, D), row-major over the block.
             shape: (height, width) of the block in patches, T = height * width.
-            k: how many; fewer come back where there are fewer.
-            at: only the block whose top left patch is (row, col) of each image; None is any place.
-            each: at most one place an image, its best.
+            k: number of results, or as many as there are.
+            at: restrict the search to blocks with this top left patch (row, col); None is any position.
+            each: return only the best block of each image.
 
         Raises:
             ValueError: tokens that do not fit the block, or a block that does not fit in the grid.
@@ -141,11 +143,11 @@ class TokenIndex:
         query = F.normalize(tokens.float().to(self.tokens.device), dim=-1)
         if at is not None:
             first = at[0] * cols + at[1]
-            places = [first + r * cols + c for r in range(height) for c in range(width)]
-            one_by_one = [self.tokens[:, p] @ q for p, q in zip(places, query, strict=True)]
+            patch_indices = [first + r * cols + c for r in range(height) for c in range(width)]
+            one_by_one = [self.tokens[:, p] @ q for p, q in zip(patch_indices, query, strict=True)]
             total = torch.stack(one_by_one).sum(0)[:, None, None]
         else:
-            # Every token of the block against every patch of every image, then the diagonal that a block is.
+            # Cosine of every token with every patch of every image, then the sum along each block.
             score = (self.tokens @ query.T).view(len(self), rows, cols, -1)
             total = torch.zeros(len(self), down, right, device=score.device)
             for t in range(len(query)):
@@ -161,4 +163,4 @@ class TokenIndex:
         else:
             cosine, index = flat.flatten().topk(min(k, flat.numel()))
             image, place = index // flat.shape[1], index % flat.shape[1]
-        return Found(image, place // across + origin[0], place % across + origin[1], cosine)
+        return Neighbours(image, place // across + origin[0], place % across + origin[1], cosine)

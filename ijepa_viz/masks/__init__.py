@@ -1,9 +1,9 @@
-"""Which patches are context and which are targets: :class:`Masks`, and the strategies that sample them."""
+"""Context and target patches: :class:`Masks`, and the strategies that sample them (section 3, table 6)."""
 
 from ijepa_viz.masks.masks import Grid, Masks
 from ijepa_viz.masks.strategies import STRATEGIES, Sampler, register, sample
 from ijepa_viz.registry import import_files
 
-import_files(__name__)  # a strategy's file registers itself
+import_files(__name__)  # each strategy registers on import
 
 __all__ = ["STRATEGIES", "Grid", "Masks", "Sampler", "register", "sample"]

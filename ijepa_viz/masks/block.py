@@ -1,12 +1,11 @@
-"""One target block, the rest is context (table 6)."""
+"""Block masks: one large target block (table 6)."""
 
 from __future__ import annotations
 
 import torch
 
 from ijepa_viz.masks.masks import Grid, Masks
-from ijepa_viz.masks.multiblock import _place_targets
-from ijepa_viz.masks.rectangles import _between, _block_size, _gather
+from ijepa_viz.masks.rectangles import block_size, interpolate, padded_indices, random_targets
 from ijepa_viz.masks.strategies import register
 
 
@@ -19,12 +18,16 @@ def block(
     scale: float = 0.6,
     aspect: tuple[float, float] = (0.75, 1.5),
 ) -> Masks:
-    """One large target block; its complement is the context (table 6)."""
+    """One large target block; its complement is the context (table 6).
+
+    Args:
+        scale: target block's share of the grid's area. aspect: range of its height / width.
+    """
     rows, cols = grid
     draw = torch.rand(1, generator=generator).item()
-    size = _block_size(rows * cols * scale, _between(aspect, draw), grid)
+    size = block_size(rows * cols * scale, interpolate(aspect, draw), grid)
     if size[0] * size[1] == rows * cols:
         size = (size[0], size[1] - 1)
-    index, hidden = _place_targets(batch, grid, generator, 1, size, 0)
-    context, valid = _gather(~hidden)
+    index, hidden = random_targets(batch, grid, generator, 1, size, 0)
+    context, valid = padded_indices(~hidden)
     return Masks(context, index, grid, valid)

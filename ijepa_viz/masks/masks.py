@@ -1,4 +1,4 @@
-"""Masks, and the registry of the samplers that make them (I-JEPA, section 3 "Targets" and "Context").
+"""Context and target patches of a batch of images (section 3, "Targets" and "Context").
 
 Positions are indices into the row-major patch grid: patch ``(row, col)`` is ``row * cols + col``.
 """
@@ -17,14 +17,14 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class Masks:
-    """What the context encoder sees and what the predictor must predict, for a batch of images.
+    """Context patches and target blocks of a batch of images.
 
     Attributes:
         context: (B, K) int64, visible patches of each image, ascending.
         targets: (B, M, T) int64, the patches of each of M target blocks.
         grid: (rows, cols) of the patch grid, N = rows * cols.
-        context_valid: (B, K) bool or None. Rows with fewer than K visible patches are padded;
-            False marks the padding, which no layer may attend to. None means no padding.
+        context_valid: (B, K) bool or None. Rows with fewer than K visible patches are padded; False marks the padding,
+            which no layer attends to. None means no padding.
 
     Raises:
         ValueError: a shape, a dtype, or an index that does not fit the grid; an image with no
@@ -37,7 +37,7 @@ class Masks:
     context_valid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        rows, cols = _check_grid(self.grid)
+        rows, cols = check_grid(self.grid)
         if self.context.ndim != 2 or self.targets.ndim != 3:
             raise ValueError(
                 "Masks need context (B, K) and targets (B, M, T), got "
@@ -101,7 +101,7 @@ class Masks:
         return flat.view(len(self), *self.grid)
 
     def hidden_pixels(self, patch_size: int) -> Tensor:
-        """(B, H, W) bool: :attr:`hidden` for the pixels of patches of ``patch_size`` pixels a side."""
+        """:attr:`hidden` by pixel, (B, H, W) bool, for patches of ``patch_size`` pixels a side."""
         return self.hidden.repeat_interleave(patch_size, 1).repeat_interleave(patch_size, 2)
 
     @property
@@ -112,17 +112,21 @@ class Masks:
         return (counts > 0).view(len(self), *self.grid)
 
     def to(self, device: torch.device | str) -> Masks:
-        """The same masks on another device."""
+        """Copy the masks to a device."""
         valid = None if self.context_valid is None else self.context_valid.to(device)
         return Masks(self.context.to(device), self.targets.to(device), self.grid, valid)
 
     def __getitem__(self, rows: slice | Tensor) -> Masks:
-        """The masks of some images of the batch."""
+        """Select the masks of some images of the batch."""
         valid = None if self.context_valid is None else self.context_valid[rows]
         return Masks(self.context[rows], self.targets[rows], self.grid, valid)
 
     def repeat(self, batch: int) -> Masks:
-        """One image's masks for a batch of ``batch`` images."""
+        """Repeat the masks of one image for a batch of ``batch`` images.
+
+        Raises:
+            ValueError: masks of several images.
+        """
         if len(self) != 1:
             raise ValueError(f"Only the masks of one image can be repeated, these are for {len(self)}.")
         valid = None if self.context_valid is None else self.context_valid.expand(batch, -1)
@@ -130,12 +134,21 @@ class Masks:
 
     @classmethod
     def from_block(cls, grid: Grid, row: int, col: int, height: int, width: int) -> Masks:
-        """One rectangular target block, everything else visible; B = M = 1.
+        """One rectangular target block, its complement visible; B = M = 1.
+
+        Args:
+            grid: (rows, cols). row, col: top left patch of the block. height, width: of the block, in patches.
 
         Raises:
             ValueError: the block is empty, leaves the grid, or covers all of it.
+
+        >>> masks = Masks.from_block((4, 4), row=1, col=1, height=2, width=2)
+        >>> masks.targets
+        tensor([[[ 5,  6,  9, 10]]])
+        >>> masks.context.shape
+        torch.Size([1, 12])
         """
-        rows, cols = _check_grid(grid)
+        rows, cols = check_grid(grid)
         if height < 1 or width < 1:
             raise ValueError(f"The block is empty: height {height}, width {width}.")
         if row < 0 or col < 0 or row + height > rows or col + width > cols:
@@ -149,7 +162,7 @@ class Masks:
 
     @classmethod
     def from_array(cls, hidden: Any) -> Masks:
-        """A free-hand mask: ``hidden`` (rows, cols) bool, True = hidden; B = M = 1.
+        """A mask of any shape from a bool array (rows, cols), True = hidden; B = M = 1.
 
         Raises:
             ValueError: not a two-dimensional boolean array, nothing hidden, or everything hidden.
@@ -164,7 +177,7 @@ class Masks:
         return cls(context[None], targets[None, None], (rows, cols))
 
     def to_json(self) -> str:
-        """A JSON text that :meth:`from_json` reads back."""
+        """Serialise to JSON; :meth:`from_json` is the inverse."""
         return json.dumps(
             {
                 "grid": list(self.grid),
@@ -178,10 +191,10 @@ class Masks:
 
     @classmethod
     def from_json(cls, text: str) -> Masks:
-        """Read what :meth:`to_json` wrote.
+        """Parse the JSON of :meth:`to_json`.
 
         Raises:
-            ValueError: not JSON, a key missing, or a mask that is not valid.
+            ValueError: not JSON, a missing key, or invalid masks.
         """
         try:
             data = json.loads(text)
@@ -201,7 +214,12 @@ class Masks:
         return cls(context.view(len(rows), width), targets, grid, None if valid.all() else valid)
 
 
-def _check_grid(grid: Grid) -> Grid:
+def check_grid(grid: Grid) -> Grid:
+    """Return ``grid`` as two integers.
+
+    Raises:
+        ValueError: not (rows, cols), both at least 1.
+    """
     if len(grid) != 2 or any(int(n) != n or n < 1 for n in grid):
         raise ValueError(f"A grid is (rows, cols), both at least 1, got {grid!r}.")
     return int(grid[0]), int(grid[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ijepa_viz.masks.masks import Grid, Masks
-from ijepa_viz.masks.rectangles import _offsets
+from ijepa_viz.masks.rectangles import block_offsets
 from ijepa_viz.masks.strategies import register
 
 
@@ -13,16 +13,16 @@ from ijepa_viz.masks.strategies import register
 def rasterized(batch: int, grid: Grid, generator: torch.Generator | None = None) -> Masks:
     """One quadrant is the context, the three others are the targets (table 6).
 
-    On an odd grid the context quadrant takes the middle row and column, targets stay equal.
+    On an odd grid the context quadrant includes the middle row and column; the targets have equal sizes.
     """
     rows, cols = grid
     half = (rows // 2, cols // 2)
     corner = torch.randint(4, (batch,), generator=generator)
-    offsets = _offsets(half, cols)
+    offsets = block_offsets(half, cols)
     starts = torch.tensor([r * (rows - half[0]) * cols + c * (cols - half[1]) for r in (0, 1) for c in (0, 1)])
     others = torch.tensor([[c for c in range(4) if c != corner] for corner in range(4)])
     index = starts[others[corner]][..., None] + offsets
     full = (rows - half[0], cols - half[1])
     starts = torch.tensor([r * half[0] * cols + c * half[1] for r in (0, 1) for c in (0, 1)])
-    context = starts[corner][:, None] + _offsets(full, cols)
+    context = starts[corner][:, None] + block_offsets(full, cols)
     return Masks(context, index, grid)

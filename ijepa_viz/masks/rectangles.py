@@ -1,4 +1,4 @@
-"""Rectangles on a patch grid: their sizes, places and patch indices."""
+"""Rectangular blocks on a patch grid: sizes, random positions and patch indices."""
 
 from __future__ import annotations
 
@@ -10,30 +10,37 @@ from torch import Tensor
 from ijepa_viz.masks.masks import Grid
 
 
-def _between(bounds: tuple[float, float], draw: float) -> float:
+def interpolate(bounds: tuple[float, float], draw: float) -> float:
+    """Map a uniform number in [0, 1] to the range ``bounds``."""
     return bounds[0] + (bounds[1] - bounds[0]) * draw
 
 
-def _block_size(area: float, aspect: float, limit: Grid) -> Grid:
+def block_size(area: float, aspect: float, limit: Grid) -> Grid:
+    """(height, width) of a block of about ``area`` patches and height / width ``aspect``, at most ``limit``."""
     height = min(max(1, round(math.sqrt(area * aspect))), limit[0])
     width = min(max(1, round(math.sqrt(area / aspect))), limit[1])
     return max(1, height), max(1, width)
 
 
-def _offsets(size: Grid, cols: int) -> Tensor:
+def block_offsets(size: Grid, cols: int) -> Tensor:
+    """Patch indices of a block relative to its top left patch, (T,), on a grid with ``cols`` columns."""
     return (torch.arange(size[0])[:, None] * cols + torch.arange(size[1])).flatten()
 
 
-def _starts(count: int, grid: Grid, generator: torch.Generator | None, size: Grid, margin: int) -> Tensor:
-    """The top left patches of ``count`` blocks of one size at random places, (count,)."""
+def random_corners(count: int, grid: Grid, generator: torch.Generator | None, size: Grid, margin: int) -> Tensor:
+    """Top left patches of ``count`` blocks of one size at random positions, (count,).
+
+    Args:
+        margin: rows and columns at the bottom and right that no block reaches.
+    """
     down, right = grid[0] - size[0] + 1 - margin, grid[1] - size[1] + 1 - margin
-    place = torch.randint(down * right, (count,), generator=generator)
-    return place + place // right * (grid[1] - right)
+    position = torch.randint(down * right, (count,), generator=generator)
+    return position + position // right * (grid[1] - right)
 
 
-def _place(count: int, grid: Grid, generator: torch.Generator | None, size: Grid, margin: int) -> Tensor:
-    """``count`` blocks of one size at random places, as a (count, N) bool map."""
-    start = _starts(count, grid, generator, size, margin)[:, None]
+def random_blocks(count: int, grid: Grid, generator: torch.Generator | None, size: Grid, margin: int) -> Tensor:
+    """Blocks of one size at random positions as bool maps, (count, N)."""
+    start = random_corners(count, grid, generator, size, margin)[:, None]
     top, left = start // grid[1], start % grid[1]
     row, col = torch.arange(grid[0]), torch.arange(grid[1])
     inside_rows = (row >= top) & (row < top + size[0])
@@ -41,8 +48,12 @@ def _place(count: int, grid: Grid, generator: torch.Generator | None, size: Grid
     return (inside_rows[:, :, None] & inside_cols[:, None]).flatten(1)
 
 
-def _thin(visible: Tensor, limit: int, generator: torch.Generator | None) -> Tensor:
-    """Keep at most ``limit`` patches of each row of (B, N), at random."""
+def subsample(visible: Tensor, limit: int, generator: torch.Generator | None) -> Tensor:
+    """Keep at most ``limit`` True entries of each row of (B, N), chosen at random.
+
+    Raises:
+        ValueError: a limit below 1.
+    """
     if limit < 1:
         raise ValueError(f"max_context must be at least 1, got {limit}.")
     if limit >= visible.shape[1]:
@@ -52,8 +63,8 @@ def _thin(visible: Tensor, limit: int, generator: torch.Generator | None) -> Ten
     return visible & torch.zeros_like(visible).scatter_(1, chosen, True)
 
 
-def _gather(visible: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(B, N) bool -> ascending indices (B, K), padded with a visible one, and which are real."""
+def padded_indices(visible: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Indices of the True entries of (B, N), ascending, padded to (B, K) with the first, and their validity or None."""
     counts = visible.sum(1)
     longest = int(counts.max())
     context = visible.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
@@ -61,3 +72,13 @@ def _gather(visible: Tensor) -> tuple[Tensor, Tensor | None]:
     if bool(valid.all()):
         return context, None
     return torch.where(valid, context, context[:, :1]), valid
+
+
+def random_targets(
+    batch: int, grid: Grid, generator: torch.Generator | None, targets: int, size: Grid, margin: int
+) -> tuple[Tensor, Tensor]:
+    """Patch indices (B, M, T) of M blocks of one size an image, at random positions, and their union (B, N) bool."""
+    starts = random_corners(batch * targets, grid, generator, size, margin)
+    index = (starts[:, None] + block_offsets(size, grid[1])).view(batch, targets, -1)
+    hidden = torch.zeros(batch, grid[0] * grid[1], dtype=torch.bool)
+    return index, hidden.scatter_(1, index.flatten(1), True)

@@ -1,4 +1,4 @@
-"""The registry of mask strategies, and :func:`sample`, which draws from one."""
+"""The registry of mask strategies, and :func:`sample`, which samples masks by a strategy's name (table 6)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 
-from ijepa_viz.masks.masks import Grid, Masks, _check_grid
+from ijepa_viz.masks.masks import Grid, Masks, check_grid
 from ijepa_viz.registry import Registry
 
 Sampler = Callable[..., Masks]
 
 STRATEGIES: Registry[Sampler] = Registry("mask strategy")
-
 """``f(batch, grid, generator, **options) -> Masks`` by name."""
 
 register = STRATEGIES.register
@@ -33,19 +32,26 @@ def sample(
         strategy: a name in :data:`STRATEGIES`: multiblock, rasterized, block, random.
         batch: B, the number of images.
         grid: (rows, cols), at least 2x2.
-        generator: a CPU generator; the same seed gives the same masks. None uses torch's own.
-        **options: the strategy's own; see its function.
+        generator: a CPU generator; the same seed gives the same masks. None is torch's global generator.
+        **options: of the strategy; see its function.
 
     Returns:
-        Masks on the CPU.
+        Masks on the CPU, with context (B, K) and targets (B, M, T).
 
     Raises:
         ValueError: an unknown strategy, an empty batch, or a grid below 2x2.
+
+    >>> import torch
+    >>> masks = sample(batch=2, grid=(8, 8), generator=torch.Generator().manual_seed(0))
+    >>> len(masks), masks.targets.shape[1]  # B = 2 images, M = 4 target blocks
+    (2, 4)
+    >>> bool((masks.hidden & masks.visible).any())  # no patch is both context and target
+    False
     """
     sampler = STRATEGIES[strategy]
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}.")
-    rows, cols = _check_grid(grid)
+    rows, cols = check_grid(grid)
     if min(rows, cols) < 2:
         raise ValueError(f"Masks need a grid of at least 2x2 patches, got {rows}x{cols}.")
     return sampler(batch, (rows, cols), generator, **options)

@@ -6,8 +6,8 @@ with ``strict=True``. There is no [CLS] token.
 
 from ijepa_viz.models.config import SIZES, ModelConfig
 from ijepa_viz.models.encoder import Encoder
-from ijepa_viz.models.ijepa import IJEPA, set_recompute
-from ijepa_viz.models.patches import cut, patchify, unpatchify
+from ijepa_viz.models.ijepa import IJEPA, set_activation_checkpointing, target_layer_norm
+from ijepa_viz.models.patches import gather_targets, patchify, unpatchify
 from ijepa_viz.models.predictor import Predictor
 from ijepa_viz.models.vit import sincos_positions
 
@@ -17,9 +17,10 @@ __all__ = [
     "Encoder",
     "ModelConfig",
     "Predictor",
-    "cut",
+    "gather_targets",
     "patchify",
-    "set_recompute",
+    "set_activation_checkpointing",
     "sincos_positions",
+    "target_layer_norm",
     "unpatchify",
 ]

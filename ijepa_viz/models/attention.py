@@ -1,7 +1,7 @@
-"""Which kernel computes attention: torch's fused one, or the two matrix products it replaces.
+"""Choice of the attention kernel: torch's fused one, or two matrix products.
 
-On a CPU in bfloat16 the fused kernel with its gradient was measured more than 4 times slower than plain products, for
-the lengths a small I-JEPA has; in float32 the two were about alike (``make benchmark``).
+Measured (``make benchmark``): on a CPU in bfloat16 the fused kernel with its gradient is more than 4 times slower than
+the products at the sequence lengths of a small I-JEPA; in float32 both take about the same time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def fused_pays(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether to use the fused kernel: always, but where it is known to be slow."""
+    """Whether the fused kernel is the faster one: everywhere except in bfloat16 on a CPU."""
     return not (device.type == "cpu" and dtype == torch.bfloat16)
 
 
@@ -38,15 +38,14 @@ def choose_kernels(module: nn.Module, device: torch.device, dtype: torch.dtype) 
 
 
 def key_mask(valid: Tensor, extra: int) -> Tensor:
-    """What is added to attention scores: 0 where a key may be attended to, minus infinity where not.
+    """Additive attention mask: 0 for valid keys, minus infinity for padding.
 
     Args:
         valid: (B, K) bool, at least one True a row.
-        extra: further keys behind them that always count.
+        extra: number of further keys behind them, always valid.
 
     Returns:
-        (B, 1, 1, K + extra) in the number format that attention is computed in; timm's plain path adds it, so a
-        bool mask would do nothing there.
+        (B, 1, 1, K + extra) in the dtype of the attention. Not bool, because timm's unfused path adds the mask.
     """
     kind = valid.device.type
     lowered = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)

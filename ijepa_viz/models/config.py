@@ -1,4 +1,4 @@
-"""Sizes of an I-JEPA: one dataclass, and the published sizes by name."""
+"""Model sizes: one dataclass, and the published sizes by name (appendix A)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ModelConfig:
         width, depth, heads, mlp_ratio: the encoders' ViT.
         predictor_width, predictor_depth, predictor_heads: the predictor; width 0 means none.
         norm_eps: of every LayerNorm.
-        predictor_context: "separate" runs the predictor once for each target block, as the paper does; "shared"
-            computes the context once for all: targets attend to it and to their own block, and it to itself only.
+        predictor_context: "separate" runs the predictor once for each target block, as in the paper; "shared" computes
+            the context once for all blocks: targets attend to it and to their own block, context tokens to the context.
     """
 
     image_size: int = 224
@@ -69,7 +69,7 @@ class ModelConfig:
     def of_size(cls, size: str, **options: Any) -> ModelConfig:
         """The config of a named size; ``options`` override single fields.
 
-        The predictor's heads default to the encoder's (as published) unless given.
+        The predictor's number of heads defaults to the encoder's, as published.
 
         Raises:
             ValueError: an unknown size; the message names the nearest.

@@ -1,4 +1,4 @@
-"""The ViT encoder, on whole images or on their visible patches only (section 3)."""
+"""The ViT encoder, of whole images or of their context patches only (section 3)."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ from torch import Tensor, nn
 from ijepa_viz.models.attention import key_mask
 from ijepa_viz.models.config import ModelConfig
 from ijepa_viz.models.patches import patchify
-from ijepa_viz.models.vit import _BUCKETS, _blocks, _initialise, _Patchify, in_buckets, recomputed, sincos_positions
+from ijepa_viz.models.vit import (
+    MAX_BUCKETS,
+    PatchEmbed,
+    checkpointed,
+    in_buckets,
+    initialise_weights,
+    sincos_positions,
+    vit_blocks,
+)
 
 
 class Encoder(nn.Module):
-    """The ViT that is the context encoder, and, averaged over time, the target encoder."""
+    """ViT of the context encoder and, as its EMA, of the target encoder."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.buckets = _BUCKETS
-        self.recompute = False
+        self.buckets = MAX_BUCKETS
+        self.activation_checkpointing = False
         self.pos_embed = nn.Parameter(sincos_positions(config.width, config.grid), requires_grad=False)
-        self.patch_embed = _Patchify(config.patch_size, config.width)
-        self.blocks = _blocks(config.width, config.depth, config.heads, config)
+        self.patch_embed = PatchEmbed(config.patch_size, config.width)
+        self.blocks = vit_blocks(config.width, config.depth, config.heads, config)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        _initialise(self, self.blocks)
+        initialise_weights(self, self.blocks)
 
     def forward(
         self,
@@ -36,7 +44,7 @@ class Encoder(nn.Module):
 
         Args:
             images: (B, 3, H, W), normalised with ImageNet's mean and std.
-            context: (B, K) int64, patches to encode; no other patch is computed on. None: all.
+            context: (B, K) int64, patch indices to encode; None encodes all N patches.
             valid: (B, K) bool, False where ``context`` is padding.
             layers: 1 for the last layer; L > 1 concatenates the last L layers' outputs, each
                 through the final norm (the paper's last-four-layers protocol).
@@ -65,7 +73,7 @@ class Encoder(nn.Module):
         mask = None if valid is None else key_mask(valid, 0)
         kept = []
         for i, layer in enumerate(self.blocks):
-            x = recomputed(self, layer, x, attn_mask=mask)
+            x = checkpointed(self, layer, x, attn_mask=mask)
             if i >= len(self.blocks) - layers:
                 kept.append(self.norm(x))
         return torch.cat(kept, dim=-1)

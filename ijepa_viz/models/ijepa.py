@@ -11,21 +11,30 @@ from torch import Tensor, nn
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models.config import ModelConfig
 from ijepa_viz.models.encoder import Encoder
-from ijepa_viz.models.patches import cut
+from ijepa_viz.models.patches import gather_targets
 from ijepa_viz.models.predictor import Predictor
 
 
-def set_recompute(net: nn.Module, wanted: bool) -> None:
-    """Let the encoders and predictors in ``net`` compute their layers twice instead of keeping what is inside them."""
+def set_activation_checkpointing(net: nn.Module, enabled: bool) -> None:
+    """Enable or disable activation checkpointing in the encoders and predictors of ``net``."""
     for module in net.modules():
         if isinstance(module, Encoder | Predictor):
-            module.recompute = wanted
+            module.activation_checkpointing = enabled
+
+
+def target_layer_norm(tokens: Tensor) -> Tensor:
+    """Parameter-free LayerNorm over the features of target tokens, (..., D) -> (..., D).
+
+    The loss's targets are normalised so in the reference code (section 3, "Loss"): every token has mean 0 and
+    variance 1 over its D features.
+    """
+    return F.layer_norm(tokens, tokens.shape[-1:])
 
 
 class IJEPA(nn.Module):
     """Context encoder, predictor and EMA target encoder.
 
-    ``predictor`` is None for published encoders that come without one; then predicting raises.
+    ``predictor`` is None for encoder-only checkpoints; :meth:`predict` then raises.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -42,7 +51,7 @@ class IJEPA(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.encoder.pos_embed.device
 
     def _check(self, masks: Masks, batch: int) -> None:
@@ -55,7 +64,10 @@ class IJEPA(nn.Module):
             raise ValueError(f"Masks for {len(masks)} images, but there are {batch} images.")
 
     def encode_context(self, images: Tensor, masks: Masks) -> Tensor:
-        """The visible patches' tokens, (B, 3, H, W) -> (B, K, D).
+        """Encode the context patches, (B, 3, H, W) -> (B, K, D).
+
+        Args:
+            images: normalised by ImageNet's mean and standard deviation. masks: of these images.
 
         Raises:
             ValueError: masks for another grid or another number of images.
@@ -64,7 +76,10 @@ class IJEPA(nn.Module):
         return self.encoder(images, masks.context, masks.context_valid)
 
     def predict(self, context: Tensor, masks: Masks) -> Tensor:
-        """What the predictor expects in each target block, (B, K, D) -> (B, M, T, D).
+        """Predict the tokens of each target block, (B, K, D) -> (B, M, T, D).
+
+        Args:
+            context: of :meth:`encode_context` with the same masks.
 
         Raises:
             ValueError: masks for another grid or another number of images.
@@ -80,19 +95,19 @@ class IJEPA(nn.Module):
 
     @torch.no_grad()
     def encode_target(self, images: Tensor) -> Tensor:
-        """The target encoder on whole images, before the loss's LayerNorm, (B, N, D)."""
+        """Encode whole images by the target encoder, (B, 3, H, W) -> (B, N, D), before the loss's LayerNorm."""
         return self.target_encoder(images)
 
     @torch.no_grad()
     def targets(self, images: Tensor, masks: Masks) -> Tensor:
-        """What the loss compares predictions with, (B, M, T, D).
+        """Target tokens of the loss, (B, 3, H, W) -> (B, M, T, D).
 
-        The target encoder's output on the whole image, through a LayerNorm without parameters,
-        cut to the target blocks.
+        The target encoder's output on the whole image, through :func:`target_layer_norm`, gathered at the target
+        blocks.
 
         Raises:
             ValueError: masks for another grid or another number of images.
         """
         self._check(masks, len(images))
         tokens = self.encode_target(images)
-        return cut(F.layer_norm(tokens, tokens.shape[-1:]), masks)
+        return gather_targets(target_layer_norm(tokens), masks)

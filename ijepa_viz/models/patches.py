@@ -1,4 +1,4 @@
-"""Images to patches and back, and the tokens of target blocks out of all tokens."""
+"""Images to patches and back; the tokens of target blocks gathered from all tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unpatchify(patches: Tensor, grid: Grid, patch_size: int) -> Tensor:
     return x.permute(0, 3, 1, 4, 2, 5).reshape(x.shape[0], -1, rows * patch_size, cols * patch_size)
 
 
-def cut(tokens: Tensor, masks: Masks) -> Tensor:
+def gather_targets(tokens: Tensor, masks: Masks) -> Tensor:
     """The tokens of each target block: (B, N, D) -> (B, M, T, D)."""
     batch, blocks, patches = masks.targets.shape
     index = masks.targets.flatten(1)[..., None].expand(-1, -1, tokens.shape[-1])

@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from ijepa_viz.masks import Grid
 from ijepa_viz.models.config import ModelConfig
 
-# At most so many buckets, of at least so many images: smaller products would lose more than padding costs. Lengths are
-# rounded up, because every new shape costs a slow first call.
-_BUCKETS, _BUCKET, _ROUND = 4, 16, 4
+# Most buckets, and fewest images a bucket: smaller products would lose more than padding costs. Lengths are rounded up
+# to a multiple, because every new shape costs a slow first call.
+MAX_BUCKETS, _MIN_BUCKET_IMAGES, _LENGTH_MULTIPLE = 4, 16, 4
 
 
 def sincos_positions(width: int, grid: Grid) -> Tensor:
@@ -29,17 +29,18 @@ def sincos_positions(width: int, grid: Grid) -> Tensor:
     rows, cols = grid
     omega = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     row, col = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
-    angles = [place.flatten()[:, None] * omega for place in (col, row)]
+    angles = [index.flatten()[:, None] * omega for index in (col, row)]
     halves = [part for angle in angles for part in (angle.sin(), angle.cos())]
     return torch.cat(halves, dim=1).float()[None]
 
 
-def _blocks(width: int, depth: int, heads: int, config: ModelConfig) -> nn.ModuleList:
+def vit_blocks(width: int, depth: int, heads: int, config: ModelConfig) -> nn.ModuleList:
+    """The ViT blocks of an encoder or predictor: timm's, with query, key and value biases."""
     norm: Any = partial(nn.LayerNorm, eps=config.norm_eps)
     return nn.ModuleList(Block(width, heads, config.mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
 
 
-def _initialise(module: nn.Module, blocks: nn.ModuleList) -> None:
+def initialise_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
     """Truncated normal, std 0.02; the two residual outputs of layer i divided by sqrt(2 i)."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -52,21 +53,21 @@ def _initialise(module: nn.Module, blocks: nn.ModuleList) -> None:
             layer.mlp.fc2.weight /= math.sqrt(2 * i)  # type: ignore[union-attr,operator]
 
 
-class _Patchify(nn.Module):
-    """Holds the patch projection under the reference's name ``patch_embed.proj``."""
+class PatchEmbed(nn.Module):
+    """Linear patch embedding, with the parameter names of the reference (``patch_embed.proj``)."""
 
     def __init__(self, patch_size: int, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(B, K, 3 p p) -> (B, K, D): the convolution as a matrix product on chosen patches."""
+        """Embed patches, (B, K, 3 p p) -> (B, K, D): the convolution as a matrix product."""
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
-def recomputed(owner: Any, run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """``run`` it; with ``owner.recompute`` keep only what goes in and compute the rest again for the gradient."""
-    if owner.recompute and torch.is_grad_enabled():
+def checkpointed(owner: Any, run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """``run(*arguments)``, under activation checkpointing where ``owner.activation_checkpointing`` is set."""
+    if owner.activation_checkpointing and torch.is_grad_enabled():
         return checkpoint(run, *arguments, use_reentrant=False, **options)
     return run(*arguments, **options)
 
@@ -76,19 +77,22 @@ def in_buckets(
     valid: Tensor,
     *padded: Tensor,
     whole: Tensor | None = None,
-    buckets: int = _BUCKETS,
+    buckets: int = MAX_BUCKETS,
     **options: Any,
 ) -> Tensor:
-    """``run`` on images of like context length together, so that little is computed on padding: exact, and faster.
+    """Apply ``run`` to images grouped by context length, which avoids computation on padding; the result is exact.
 
-    On a CPU only, and with gradients: a GPU is faster with one large product. What stands at padded places is 0.
+    On a CPU with gradients only: a GPU is faster with one large product. Outputs at padded positions are 0.
 
     Args:
-        run: (b, k, ...) tensors, ``whole`` as the last one, and ``options`` -> (b, k, D); or, where ``whole`` is given,
-            anything (b, ...), which has no padding.
-        valid: (B, K) bool, True first in every row. padded: (B, K, ...) each. whole: (B, ...), not padded.
+        run: maps (b, k, ...) tensors, ``whole`` as the last one, and ``options`` to (b, k, D), or, with ``whole``, to
+            any (b, ...) without padding.
+        valid: (B, K) bool, True first in every row. padded: (B, K, ...) each. whole: (B, ...), without padding.
+        buckets: most groups.
     """
-    count = min(buckets, len(valid) // _BUCKET) if valid.device.type == "cpu" and torch.is_grad_enabled() else 0
+    count = (
+        min(buckets, len(valid) // _MIN_BUCKET_IMAGES) if valid.device.type == "cpu" and torch.is_grad_enabled() else 0
+    )
     last = [] if whole is None else [whole]
     if count < 2:
         return run(*padded, *last, **options)
@@ -96,7 +100,7 @@ def in_buckets(
     order = lengths.argsort(stable=True)
     parts = []
     for rows in order.chunk(count):
-        longest = min(valid.shape[1], -(-int(lengths[rows[-1]]) // _ROUND) * _ROUND)
+        longest = min(valid.shape[1], -(-int(lengths[rows[-1]]) // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE)
         part = run(*(t[rows, :longest] for t in padded), *(t[rows] for t in last), **options)
         parts.append(part if last else F.pad(part, (0, 0, 0, valid.shape[1] - longest)))
     return torch.cat(parts)[order.argsort()]

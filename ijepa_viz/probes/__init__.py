@@ -1,4 +1,4 @@
-"""What a representation holds: functions from arrays to arrays, and the registry of ``ijepa-viz evaluate``."""
+"""Probes of frozen representations, functions from arrays to arrays, and the registry of ``ijepa-viz evaluate``."""
 
 from ijepa_viz.probes.probe import PROBES, Probe, Split
 from ijepa_viz.registry import import_files

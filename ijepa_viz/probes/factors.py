@@ -1,8 +1,8 @@
-"""Which facts about a hidden part of a drawn scene can be read, linearly, from what a model predicts there.
+"""Linear probes for the factors of a hidden part of a drawn scene, from the tokens predicted there.
 
-The menagerie knows the truth about everything it draws. A block is hidden over one part of the nearest creature
-or building, the predictor sees only the rest, and linear probes ask its predicted tokens for the factors. The
-same questions go to representations that should know less, or more: the difference is what the predictor knows.
+The menagerie provides ground truth for every scene. A block hides one part of the nearest creature or building, the
+predictor sees the rest, and linear probes read the factors from the predicted tokens. The same probes on baselines
+(position only, average context token, random init) and on the target tokens bound the result from both sides.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import IJEPA, Encoder, Predictor
 from ijepa_viz.probes.features import standardise
+from ijepa_viz.probes.intervals import accuracy_with_interval
 from ijepa_viz.probes.linear import fit_linear
 from ijepa_viz.probes.probe import PROBES, Split
 
-# Parts as a person would name them.
+# Region -> the drawn parts that belong to it.
 REGIONS: dict[str, tuple[str, ...]] = {
     "head": ("head", "ear", "muzzle", "eye", "beak"),
     "body": ("body",),
@@ -38,32 +39,32 @@ REGIONS: dict[str, tuple[str, ...]] = {
     "roof": ("roof",),
 }
 COARSE = {"golden": "brown", "orange": "brown"}
-# Read from one probe that names all three at once: which way a thing faces is drawn differently for every part of every
-# species, so that no single direction of the features says it.
-TOGETHER = ("species", "part", "facing")
-_READ_OFF = ("species_and_part", *TOGETHER)
-KEPT = (*_READ_OFF, "facing_alone", "colour", "pose")
+# Marginals of one probe of all three jointly: facing is drawn differently for every part of every species, so that no
+# single direction of the features encodes it.
+JOINT = ("species", "part", "facing")
+_MARGINALS = ("species_and_part", *JOINT)
+KEPT = (*_MARGINALS, "facing_alone", "colour", "pose")
 DROPPED = ("texture_phase", "speckle", "background_detail")
 FACTORS = (*KEPT, *DROPPED)
-# At least so much of the part is hidden, and so much of its owner is to be seen.
+# Least share of the part that is hidden, and of its owner that stays visible.
 _HIDDEN, _SEEN = 0.5, 0.35
-# Over the number of scenes: nine tokens side by side are many features for some ten thousand of them.
+# Divided by the number of scenes. Strong, because nine concatenated tokens are many features for 10 000 scenes.
 _PENALTY = 50.0
-# The most that the command takes; a giant's images of so many scenes are ten gigabytes.
+# Limits of the command: at 224 px, so many images take ten gigabytes.
 _SCENES, _TESTS = 64000, 2000
-# From so many scenes on there is a progress bar.
+# Least number of scenes that gets a progress bar.
 _MANY = 4096
 
 
 @dataclass(frozen=True)
-class Questions:
-    """Scenes with one part hidden in each.
+class FactorScenes:
+    """Drawn scenes with one part hidden in each, and the factors of that part.
 
     Attributes:
         images: (n, 3, H, W) uint8.
         masks: one target block an image, n images.
-        labels: factor -> (n,) int64; classes: factor -> what the numbers mean. Besides the ``FACTORS`` there is
-            ``together``: species, part and facing as one class.
+        labels: factor -> (n,) int64; classes: factor -> names of the labels. Beside :data:`FACTORS`, ``joint`` is
+            species, part and facing as one class.
         scenes: (n,) int64, the index of each scene of the menagerie ``seed``.
     """
 
@@ -75,8 +76,10 @@ class Questions:
     seed: int
 
 
-def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Questions:
-    """Draw scenes until ``count`` of them had a part that ``block`` x ``block`` patches hide.
+def draw_factor_scenes(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> FactorScenes:
+    """Draw ``count`` scenes in which ``block`` x ``block`` patches hide one part of the nearest thing.
+
+    Scenes without such a part are skipped.
 
     Raises:
         ValueError: fewer than one scene, or a block that does not fit in the grid.
@@ -86,7 +89,7 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
     rng = np.random.default_rng([seed, 7])
     pictures: list[np.ndarray] = []
     places: list[tuple[int, int]] = []
-    facts: list[dict[str, str]] = []
+    factors: list[dict[str, str]] = []
     drawn: list[int] = []
     index = 0
     bar = tqdm(total=count, desc="drawing scenes", unit="scene", disable=count < _MANY)
@@ -102,9 +105,9 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
         pictures.append(scene.image)
         drawn.append(index - 1)
         places.append(place)
-        facts.append(
+        factors.append(
             {
-                "together": f"{thing.species} {part} {thing.facing}",
+                "joint": f"{thing.species} {part} {thing.facing}",
                 "species_and_part": f"{thing.species} {part}",
                 "species": thing.species,
                 "part": part,
@@ -118,16 +121,16 @@ def ask(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> Que
             }
         )
     bar.close()
-    classes = {name: sorted({fact[name] for fact in facts}) for name in facts[0]}
-    labels = {name: torch.tensor([known.index(fact[name]) for fact in facts]) for name, known in classes.items()}
+    classes = {name: sorted({row[name] for row in factors}) for name in factors[0]}
+    labels = {name: torch.tensor([names.index(row[name]) for row in factors]) for name, names in classes.items()}
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return Questions(images, _masks(places, grid, block), labels, classes, torch.tensor(drawn), seed)
+    return FactorScenes(images, _masks(places, grid, block), labels, classes, torch.tensor(drawn), seed)
 
 
 def _hide(
     scene: menagerie.Scene, grid: Grid, block: int, rng: np.random.Generator
 ) -> tuple[tuple[int, int], str] | None:
-    """Where a block hides one part of the nearest thing, and which; None where no part will do."""
+    """Top left patch of a block that hides one part of the nearest thing, and the part; None if no part qualifies."""
     own = scene.owners == scene.count
     patch = scene.parts.shape[0] // grid[0]
     for region in rng.permutation(list(REGIONS)):
@@ -145,7 +148,7 @@ def _hide(
 
 
 def _detail(scene: menagerie.Scene, grid: Grid, block: int, place: tuple[int, int]) -> str:
-    """Whether a tuft or stone on the ground, at a random place, is to be seen in the block: exact background."""
+    """Whether a tuft or stone on the ground, at a random place, is visible in the block: exact background detail."""
     size = scene.owners.shape[0]
     for x, y in scene.details:
         row, col = (min(int(v * size), size - 1) for v in (y, x))
@@ -166,22 +169,25 @@ def _masks(places: list[tuple[int, int]], grid: Grid, block: int) -> Masks:
 
 @torch.no_grad()
 def untrained_predictions(
-    model: IJEPA, questions: Sequence[Questions], batch: int = 200, seed: int = 0
+    model: IJEPA, scenes: Sequence[FactorScenes], batch: int = 200, seed: int = 0
 ) -> list[Tensor]:
-    """Predicted tokens of the hidden block side by side, (n, features) for each of ``questions``.
+    """Concatenated predicted tokens of the hidden block by a randomly initialised model of the same sizes.
 
-    They come from an untrained model of ``model``'s sizes, drawn once: a second giant would not fit beside the first.
+    One random init serves all of ``scenes``: a second ViT-g would not fit into memory beside the first.
+
+    Returns:
+        (n, T * D) for each of ``scenes``.
     """
     torch.manual_seed(seed)
-    # Not a whole IJEPA: its target encoder would be a third copy of a giant's weights.
+    # No IJEPA: its target encoder would be a third copy of the weights.
     encoder, predictor = Encoder(model.config).to(model.device), Predictor(model.config).to(model.device)
     found = []
-    for asked in questions:
+    for part_scenes in scenes:
         parts = []
-        for start in range(0, len(asked.images), batch):
+        for start in range(0, len(part_scenes.images), batch):
             some = slice(start, start + batch)
-            images = normalise(asked.images[some].to(model.device) / 255)
-            masks = asked.masks[some].to(model.device)
+            images = normalise(part_scenes.images[some].to(model.device) / 255)
+            masks = part_scenes.masks[some].to(model.device)
             parts.append(predictor(encoder(images, masks.context, masks.context_valid), masks).flatten(1))
         found.append(torch.cat(parts).float().cpu())
     return found
@@ -189,23 +195,23 @@ def untrained_predictions(
 
 @torch.no_grad()
 def representations(
-    model: IJEPA, questions: Questions, batch: int = 200, seed: int = 0, random_init: Tensor | None = None
+    model: IJEPA, scenes: FactorScenes, batch: int = 200, seed: int = 0, random_init: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """What is asked, (n, features) each.
+    """Representations to probe, (n, features) each.
 
-    ``predicted``: the predicted tokens of the hidden block side by side. ``position_only``: predicted as well, but
-    every context token replaced by the data's mean one, so that only places are known. ``context_mean``: the
-    average context token. ``random_init``: :func:`untrained_predictions`, unless given. ``target``: the target
-    encoder's tokens of the block; it has seen what is hidden.
+    ``predicted``: concatenated predicted tokens of the hidden block. ``position_only``: the same with every context
+    token replaced by the data's mean context token, which leaves positions only. ``context_mean``: the average context
+    token. ``random_init``: :func:`untrained_predictions`, unless given. ``target``: concatenated target tokens of the
+    block, from the encoder that sees the whole image.
     """
     if random_init is None:
-        (random_init,) = untrained_predictions(model, [questions], batch, seed)
+        (random_init,) = untrained_predictions(model, [scenes], batch, seed)
     parts: dict[str, list[Tensor]] = {n: [] for n in ("predicted", "context_mean", "target")}
     total, tokens = torch.zeros(model.config.width, device=model.device), 0
-    for start in range(0, len(questions.images), batch):
+    for start in range(0, len(scenes.images), batch):
         some = slice(start, start + batch)
-        images = normalise(questions.images[some].to(model.device) / 255)
-        masks = questions.masks[some].to(model.device)
+        images = normalise(scenes.images[some].to(model.device) / 255)
+        masks = scenes.masks[some].to(model.device)
         context = model.encode_context(images, masks)
         total += context.sum((0, 1))
         tokens += context.shape[0] * context.shape[1]
@@ -213,106 +219,100 @@ def representations(
         parts["context_mean"].append(context.mean(1))
         parts["target"].append(model.targets(images, masks).flatten(1))
     blind = []
-    for start in range(0, len(questions.images), batch):
-        masks = questions.masks[start : start + batch].to(model.device)
+    for start in range(0, len(scenes.images), batch):
+        masks = scenes.masks[start : start + batch].to(model.device)
         blind.append(model.predict((total / tokens).expand(*masks.context.shape, -1), masks).flatten(1))
     found = {name: torch.cat(p).float().cpu() for name, p in {**parts, "position_only": blind}.items()}
     return {**found, "random_init": random_init}
 
 
-def ask_linearly(features: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-    """(m, C): how probable a linear probe of ``features`` and ``labels`` finds each class in what is ``asked``.
+def linear_probe_probabilities(features: Tensor, labels: Tensor, test: Tensor) -> Tensor:
+    """Class probabilities (m, C) by a linear probe that is fitted on ``features`` and ``labels``.
 
     Args:
-        features, asked: (n, D) and (m, D), standardised as ``standardise(features, asked)`` does.
+        features, test: (n, D) and (m, D), standardised as ``standardise(features, test)`` does.
         labels: (n,) int64, 0 to C - 1.
     """
     weights, bias = fit_linear(features, labels, _PENALTY / len(features), iterations=60)
-    return (asked @ weights + bias).softmax(1)
+    return (test @ weights + bias).softmax(1)
 
 
-def coarser(classes: Tensor, factor: Tensor) -> Tensor:
-    """(F,) int64: the class of ``factor`` that each finer class implies; ``classes`` and ``factor`` are (n,) labels."""
+def class_map(classes: Tensor, factor: Tensor) -> Tensor:
+    """Class of ``factor`` that each finer class implies, (F,) int64; ``classes`` and ``factor`` are (n,) labels."""
     return torch.zeros(int(classes.max()) + 1, dtype=torch.int64).scatter_(0, classes, factor)
 
 
-def read_off(together: Tensor, classes: Tensor, factor: Tensor) -> Tensor:
-    """(m, C): how probable each class of ``factor`` is, where finer classes that imply it were asked for.
+def marginalise(joint: Tensor, classes: Tensor, factor: Tensor) -> Tensor:
+    """Marginal probabilities (m, C) of ``factor``, summed over the finer classes that imply each of its classes.
 
     Args:
-        together: (m, F), the probabilities of the finer classes.
-        classes, factor: (n,) int64, both labels of the same scenes.
+        joint: (m, F), probabilities of the finer classes.
+        classes, factor: (n,) int64, finer and coarser labels of the same scenes.
     """
-    found = together.new_zeros(len(together), int(factor.max()) + 1)
-    return found.index_add_(1, coarser(classes, factor), together)
+    found = joint.new_zeros(len(joint), int(factor.max()) + 1)
+    return found.index_add_(1, class_map(classes, factor), joint)
 
 
 def score(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
-    """The most probable class's accuracy, and the ends of Wilson's 95 % interval: (m, C) and (m,) int64."""
-    return share_of(int((probabilities.argmax(1) == truth).sum()), len(truth))
-
-
-def share_of(right: int, total: int) -> dict[str, float]:
-    """``right`` of ``total`` as every table here holds it: a share, and the ends of Wilson's 95 % interval."""
-    low, high = wilson(right, total)
-    return {"accuracy": right / total, "low": low, "high": high}
-
-
-def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval for a share of ``right`` out of ``total``."""
-    share = right / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return centre - half, centre + half
+    """Top-1 accuracy of (m, C) probabilities for (m,) int64 labels, with Wilson's 95 % interval."""
+    return accuracy_with_interval(int((probabilities.argmax(1) == truth).sum()), len(truth))
 
 
 def factor_table(model: IJEPA, train: int = 20000, test: int = 2000, block: int = 3) -> dict[str, dict[str, Any]]:
-    """Accuracy of every factor from every representation; ``chance`` is the most frequent class.
+    """Accuracy of every factor from every representation, beside that of the most frequent class.
 
-    Species, part and facing are read off one linear probe that names all three; ``facing_alone`` is what a probe reads
-    that is asked for nothing else.
+    Species, part and facing are marginals of one linear probe of all three jointly; ``facing_alone`` is a probe of
+    facing by itself.
 
     Args:
-        model: any size that divides into patches; scenes are drawn at its image size.
-        train, test: number of scenes to learn from and to test on, of different seeds.
+        model: with a predictor; scenes are drawn at its image size.
+        train, test: number of training and test scenes, of different seeds.
         block: side of the hidden block, in patches.
 
     Returns:
-        factor -> {"chance": share, representation: {"accuracy", "low", "high"}}.
+        factor -> {"most_frequent": test accuracy of the training set's most frequent class, representation:
+        {"accuracy", "low", "high"}}.
     """
     size, grid = model.config.image_size, model.grid
     # Seeds far from those that train/ draws from.
-    first, second = ask(train, size, grid, block, seed=1001), ask(test, size, grid, block, seed=1002)
-    # The untrained ones first, so that a giant's weights, mapped from its file, are not yet in memory beside them.
+    first, second = (draw_factor_scenes(n, size, grid, block, seed) for n, seed in ((train, 1001), (test, 1002)))
+    # Random init first: the weights of a large model are mapped from its file and are not yet in memory.
     untrained = untrained_predictions(model, (first, second))
-    x, z = (representations(model, asked, random_init=r) for asked, r in zip((first, second), untrained, strict=True))
-    labels, truth = first.labels, {name: renumbered(second, first, name) for name in FACTORS}
+    x, z = (
+        representations(model, part_scenes, random_init=r)
+        for part_scenes, r in zip((first, second), untrained, strict=True)
+    )
+    labels, truth = first.labels, {name: relabelled(second, first, name) for name in FACTORS}
     table: dict[str, dict[str, Any]] = {}
     for factor in FACTORS:
         frequent = int(F.one_hot(labels[factor]).sum(0).argmax())
-        table[factor] = {"chance": float((truth[factor] == frequent).float().mean())}
+        table[factor] = {"most_frequent": float((truth[factor] == frequent).float().mean())}
     for name in tqdm(list(x), desc="linear probes", unit="representation", disable=train < _MANY):
-        known, asked = standardise(x.pop(name), z[name])
-        together = ask_linearly(known, labels["together"], asked)
+        features, held_out = standardise(x.pop(name), z[name])
+        joint = linear_probe_probabilities(features, labels["joint"], held_out)
         for factor in FACTORS:
-            if factor in _READ_OFF:
-                found = read_off(together, labels["together"], labels[factor])
+            if factor in _MARGINALS:
+                found = marginalise(joint, labels["joint"], labels[factor])
             else:
-                found = ask_linearly(known, labels[factor], asked)
+                found = linear_probe_probabilities(features, labels[factor], held_out)
             table[factor][name] = score(found, truth[factor])
     return table
 
 
-def renumbered(questions: Questions, known: Questions, name: str) -> Tensor:
-    """(n,) int64: the labels of ``questions`` in the numbering of ``known``; -1 for a class that it never saw."""
-    numbers = {c: i for i, c in enumerate(known.classes[name])}
-    return torch.tensor([numbers.get(questions.classes[name][int(i)], -1) for i in questions.labels[name]])
+def relabelled(scenes: FactorScenes, reference: FactorScenes, name: str) -> Tensor:
+    """Labels of ``scenes`` in the numbering of ``reference``, (n,) int64; -1 for a class that is not in it."""
+    numbers = {c: i for i, c in enumerate(reference.classes[name])}
+    return torch.tensor([numbers.get(scenes.classes[name][int(i)], -1) for i in scenes.labels[name]])
 
 
 @PROBES.register("factors")
-def _evaluate(model: IJEPA, split: Split) -> dict[str, Any]:
-    """The data must be ``menagerie``: its scenes alone have known factors. ``count=N`` changes how many are learned."""
+def evaluate_factors(model: IJEPA, split: Split) -> dict[str, Any]:
+    """Linear probes of a hidden part's factors, from predicted tokens and baselines (``--data menagerie:count=N``).
+
+    Raises:
+        ValueError: another data set than the menagerie, whose scenes alone have ground truth.
+    """
     sources = split("train"), split("test")
     if not all(source.name.startswith("menagerie") for source in sources):
-        raise ValueError("The factor probe knows the truth about drawn scenes only: use --data menagerie.")
+        raise ValueError("The factor probe needs the ground truth of drawn scenes: use --data menagerie.")
     return factor_table(model, min(_SCENES, len(sources[0])), min(_TESTS, len(sources[1])))

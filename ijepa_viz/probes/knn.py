@@ -12,7 +12,7 @@ from ijepa_viz.probes.probe import PROBES, Split
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, k: int = 20) -> float:
-    """Top-1 accuracy of a majority vote among the k nearest by cosine, ties to the smaller label.
+    """Top-1 accuracy of a majority vote among the k nearest neighbours by cosine; ties go to the smaller label.
 
     Args:
         train, test: (n, D) and (m, D) features, standardised here.
@@ -35,5 +35,9 @@ def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
 
 @PROBES.register("knn")
 def knn_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
-    """kNN-20 of a :class:`~ijepa_viz.probes.features.FeatureBank`; raises as its table does."""
+    """kNN-20 accuracy of average-pooled target encoder features, beside baselines.
+
+    Raises:
+        ValueError: as :meth:`ijepa_viz.probes.features.FeatureBank.table`.
+    """
     return FeatureBank(model, split, limit).table(knn_accuracy)

@@ -59,5 +59,9 @@ def linear_accuracy(
 
 @PROBES.register("linear")
 def linear_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
-    """Linear accuracy of a :class:`~ijepa_viz.probes.features.FeatureBank`; raises as its table does."""
+    """Linear probing accuracy of average-pooled target encoder features, beside baselines (appendix A.2).
+
+    Raises:
+        ValueError: as :meth:`ijepa_viz.probes.features.FeatureBank.table`.
+    """
     return FeatureBank(model, split, limit).table(linear_accuracy)

@@ -1,8 +1,7 @@
-"""Low-shot and scene probes of the paper's evaluation: few labels, object counting and distance (tables 2 and 4)."""
+"""Low-shot classification, object counting and depth: the paper's evaluation beyond linear probing (tables 2, 4)."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,17 +9,21 @@ from torch import Tensor
 
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import FeatureBank, standardise
+from ijepa_viz.probes.intervals import mean_with_interval
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import fit_linear, linear_accuracy
 from ijepa_viz.probes.probe import PROBES, Split
 
 SHOTS = (1, 2, 5, 12)
 DRAWS = 5
-_T = 2.776  # Student's 97.5 % point for DRAWS - 1 degrees of freedom
 
 
 def draw_labels(labels: Tensor, per_class: int | float, generator: torch.Generator) -> Tensor:
-    """Indices of labelled examples: so many a class, or (below 1) such a share of each class, at least one.
+    """Indices of a class-balanced labelled subset, drawn at random.
+
+    Args:
+        labels: (n,) int64.
+        per_class: number of examples of each class, or, below 1, that fraction of each class, at least one example.
 
     Raises:
         ValueError: a class with fewer examples.
@@ -30,7 +33,7 @@ def draw_labels(labels: Tensor, per_class: int | float, generator: torch.Generat
         members = (labels == c).nonzero().flatten()
         wanted = max(1, round(per_class * len(members))) if per_class < 1 else int(per_class)
         if wanted > len(members):
-            raise ValueError(f"{wanted} labels a class were asked for, but class {int(c)} has {len(members)} pictures.")
+            raise ValueError(f"{wanted} labels a class were requested, but class {int(c)} has {len(members)} images.")
         chosen.append(members[torch.randperm(len(members), generator=generator)[:wanted]])
     return torch.cat(chosen)
 
@@ -44,19 +47,19 @@ def low_shot_accuracy(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[float]:
-    """Top-1 accuracy of logistic regression on few labels, once a draw.
+    """Top-1 accuracy of logistic regression on few labels, one value a draw.
 
-    Features are standardised by all of ``train``, whose pictures are there without their labels too. The penalty on
-    the weights is 1 / n for n labels, scikit-learn's default (C = 1).
+    Features are standardised by all of ``train``, whose images are available without labels. The penalty on the
+    weights is 1 / n for n labels, scikit-learn's default (C = 1).
 
     Args:
         train, test: (n, D) and (m, D). train_labels, test_labels: (n,) and (m,) int64.
         per_class: as :func:`draw_labels`.
     """
-    return _few(*standardise(train, test), train_labels, test_labels, per_class, draws, seed)
+    return _standardised_low_shot_accuracy(*standardise(train, test), train_labels, test_labels, per_class, draws, seed)
 
 
-def _few(
+def _standardised_low_shot_accuracy(
     train: Tensor,
     test: Tensor,
     train_labels: Tensor,
@@ -75,47 +78,46 @@ def _few(
     return found
 
 
-def interval(values: list[float]) -> dict[str, float]:
-    """Mean over draws and the ends of its 95 % interval (Student's t)."""
-    numbers = torch.tensor(values, dtype=torch.float64)
-    half = _T * float(numbers.std()) / math.sqrt(len(values))
-    mean = float(numbers.mean())
-    return {"accuracy": mean, "low": mean - half, "high": mean + half}
-
-
 def low_shot_sections(bank: FeatureBank) -> dict[str, dict[str, dict[str, float]]]:
-    """A section for 1 % of the labels and for each of :data:`SHOTS`: features -> mean accuracy and interval."""
+    """Tables for 1 % of the labels and for each of :data:`SHOTS`: features -> mean accuracy with its interval."""
     y, b = bank.labels()
     smallest = int(y.bincount()[y.unique()].min())
     shots = {"1 % of the labels": 0.01} | {f"{n} a class": n for n in SHOTS if n <= smallest}
     features = {name: standardise(*both) for name, both in bank.features.items()}
     return {
-        title: {name: interval(_few(*both, y, b, shot)) for name, both in features.items()}
+        title: {
+            name: mean_with_interval(_standardised_low_shot_accuracy(*both, y, b, shot))
+            for name, both in features.items()
+        }
         for title, shot in shots.items()
     }
 
 
 @PROBES.register("low-shot")
 def low_shot_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, Any]:
-    """Accuracy with few labels, mean and 95 % interval over five draws."""
+    """Low-shot accuracy by logistic regression on 1 % or 1 to 12 labels a class, mean and 95 % interval of 5 draws."""
     return low_shot_sections(FeatureBank(model, split, limit))
 
 
 @PROBES.register("count")
 def count_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
-    """How many things there are, linearly: on the menagerie, or on a CLEVR folder as in the paper's table 4."""
+    """Linear accuracy for the number of objects, on the menagerie or a CLEVR folder (Clevr/Count of table 4)."""
     return FeatureBank(model, split, limit).table(linear_accuracy, "count")
 
 
 @PROBES.register("distance")
 def distance_table(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, float | int]:
-    """How far the nearest thing is, in six classes, linearly: as :func:`count_table`."""
+    """Linear accuracy for the nearest object's distance in six classes, likewise (Clevr/Dist of table 4)."""
     return FeatureBank(model, split, limit).table(linear_accuracy, "distance")
 
 
 @PROBES.register("all")
 def all_tables(model: IJEPA, split: Split, limit: int | None = None) -> dict[str, Any]:
-    """kNN, linear and low-shot, and what else the data knows (count, facing, distance); features are computed once."""
+    """kNN, linear and low-shot accuracy, and probes of all other labels (count, facing, distance), from one pass.
+
+    Raises:
+        ValueError: a data set without any labels.
+    """
     bank = FeatureBank(model, split, limit)
     tables: dict[str, Any] = {}
     if bank.sources["train"].labels is not None:
@@ -124,7 +126,7 @@ def all_tables(model: IJEPA, split: Split, limit: int | None = None) -> dict[str
     for truth in bank.sources["train"].truths:
         tables[truth] = bank.table(linear_accuracy, truth)
     if not tables:
-        raise ValueError(f"{bank.sources['train'].name} has no labels: there is nothing to probe.")
+        raise ValueError(f"{bank.sources['train'].name} has no labels, so there is nothing to probe.")
     counts = {name: next(iter(tables.values())).pop(name) for name in ("train_images", "test_images")}
     for table in list(tables.values())[1:]:
         del table["train_images"], table["test_images"]

@@ -1,7 +1,6 @@
-"""How much of a hidden block's pixels a linear map explains from its predicted tokens.
+"""Ridge regression from the predicted tokens of a hidden block to its pixels, as explained variance (R2).
 
-A cheap go or no-go before a decoder is trained: what ridge regression cannot read out of a prediction, no
-decoder's picture of it should be believed to show. It says nothing about what is there non-linearly.
+A lower bound, at small cost, on the pixel information that a decoder could use; non-linear information is not measured.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
-from ijepa_viz.models import IJEPA, cut, patchify
+from ijepa_viz.models import IJEPA, gather_targets, patchify
 from ijepa_viz.probes.probe import PROBES, Split
 
 
 def ridge_r2(train: Tensor, train_pixels: Tensor, test: Tensor, test_pixels: Tensor, strength: float = 30.0) -> float:
-    """The share of the test pixels' variance that ridge regression explains.
+    """Share of the test pixels' variance that ridge regression explains.
 
     Args:
         train, test: (n, D) and (m, D) features, standardised here.
@@ -39,23 +38,24 @@ def ridge_r2(train: Tensor, train_pixels: Tensor, test: Tensor, test_pixels: Ten
 
 
 @PROBES.register("pixels")
-def _evaluate(model: IJEPA, split: Split) -> dict[str, float | int]:
+def evaluate_pixels(model: IJEPA, split: Split) -> dict[str, float | int]:
+    """R2 of ridge regression from the tokens of a hidden block to its pixels, beside baselines (test split only)."""
     return pixel_table(model, split("test"))
 
 
 @torch.no_grad()
 def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) -> dict[str, float | int]:
-    """R2 of a hidden block of a quarter of the image, at random places, two thirds to fit and one to test.
+    """R2 for a hidden block of a quarter of the image at random places; two thirds of the images fit, one third tests.
 
-    From the mean visible colour, the predicted tokens, their average, and the target tokens; and from the
-    predictions of a random init, which can do little more than pass the mean colour on.
+    Regressors: the mean visible colour, predicted tokens of a random init, the average predicted token, the predicted
+    tokens, and the target tokens.
 
     Raises:
-        ValueError: fewer than 30 pictures.
+        ValueError: fewer than 30 images.
     """
     count = min(limit, len(source))
     if count < 30:
-        raise ValueError(f"The pixel probe needs at least 30 pictures, got {count}.")
+        raise ValueError(f"The pixel probe needs at least 30 images, got {count}.")
     pixels = torch.from_numpy(arrays(source, model.config.image_size)[:count].copy()).permute(0, 3, 1, 2)
     images = normalise(pixels / 255)
     masks = mask_samplers.sample(
@@ -67,7 +67,7 @@ def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) 
         target_aspect=(1.0, 1.0),
         context_scale=(1.0, 1.0),
     )
-    truth = cut(patchify(images, model.config.patch_size), masks)[:, 0]  # (n, T, 3 p p)
+    truth = gather_targets(patchify(images, model.config.patch_size), masks)[:, 0]  # (n, T, 3 p p)
     torch.manual_seed(seed)
     random_init = IJEPA(model.config).eval()
     predicted, target = _tokens(model.eval(), images, masks)
@@ -97,7 +97,7 @@ def _tokens(model: IJEPA, images: Tensor, masks: Masks, batch: int = 200) -> tup
 
 
 def _mean_colour(images: Tensor, masks: Masks, patch_size: int) -> Tensor:
-    """(n, T, 3): the average colour of each image's visible patches, the same for every token."""
+    """Average colour of each image's visible patches, repeated for every token, (n, T, 3)."""
     colours = patchify(images, patch_size).unflatten(-1, (3, -1)).mean(-1)  # (n, N, 3)
     visible = masks.visible.flatten(1)[..., None]
     mean = (colours * visible).sum(1) / visible.sum(1)

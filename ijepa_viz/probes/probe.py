@@ -1,4 +1,4 @@
-"""The registry of probes, and what a probe is: ``f(model, split) -> {name: value or section}``."""
+"""The registry of probes, each ``f(model, split) -> {name: value or section}``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ijepa_viz.models import IJEPA
 from ijepa_viz.registry import Registry
 
 Split = Callable[[str], Source]
+"""``split("train")`` and ``split("test")`` open the two parts of a data set."""
 
 Probe = Callable[[IJEPA, Split], dict[str, Any]]
 

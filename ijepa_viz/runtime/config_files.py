@@ -1,5 +1,8 @@
 """YAML into dataclasses, strictly: an unknown key is an error that names the nearest known one.
 
+A renamed key stays readable: its dataclass has ``RENAMED: ClassVar[dict[str, str]]``, old key -> new key. Both at once
+are an error.
+
 OmegaConf's structured configs (2.3) are as strict, but their errors do not name the file, a number passes for a text,
 keys that were renamed cannot be read, and they bring two more packages: hence these lines of our own.
 """
@@ -37,23 +40,54 @@ def load(kind: type[T], path: str | Path, overrides: typing.Sequence[str] = ()) 
         data = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
-    _apply(data, overrides)
+    data = _with_new_keys(kind, data, str(path))
+    _apply(kind, data, overrides)
     return build(kind, data, str(path))
 
 
 def override(config: T, overrides: typing.Sequence[str]) -> T:
     """A config with some settings changed; ``overrides`` as in :func:`load`, and raises as it does."""
     data = _lists(dataclasses.asdict(config))  # type: ignore[call-overload]
-    _apply(data, overrides)
+    _apply(type(config), data, overrides)
     return build(type(config), data, "An override")
 
 
-def _apply(data: Any, overrides: typing.Sequence[str]) -> None:
+def _with_new_keys(kind: Any, data: Any, where: str) -> Any:
+    """``data`` with every renamed key of ``kind`` and of its sections under the new name.
+
+    Raises:
+        ValueError: a section has both the old and the new key.
+    """
+    if not isinstance(data, dict):
+        return data
+    renamed = getattr(kind, "RENAMED", {})
+    hints = typing.get_type_hints(kind)
+    found: dict[Any, Any] = {}
+    for key, value in data.items():
+        new = renamed.get(key, key)
+        if new != key and new in data:
+            raise ValueError(f"{where}: {key!r} is the old name of {new!r}: give one of them.")
+        section = hints.get(str(new))
+        found[new] = _with_new_keys(section, value, f"{where}: {new}") if dataclasses.is_dataclass(section) else value
+    return found
+
+
+def _with_new_names(kind: Any, keys: typing.Sequence[str]) -> list[str]:
+    """The path ``keys`` of a setting of ``kind``, renamed keys under their new names."""
+    found = []
+    for key in keys:
+        new = getattr(kind, "RENAMED", {}).get(key, key)
+        found.append(new)
+        kind = typing.get_type_hints(kind).get(new) if dataclasses.is_dataclass(kind) else None
+    return found
+
+
+def _apply(kind: Any, data: Any, overrides: typing.Sequence[str]) -> None:
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"An override reads KEY=VALUE, got {text!r}.")
-        _set(data, key.strip().split("."), yaml.safe_load(value), text)
+        _set(data, _with_new_names(kind, key.strip().split(".")), yaml.safe_load(value), text)
 
 
 def _set(data: Any, keys: list[str], value: Any, text: str) -> None:
@@ -68,6 +102,7 @@ def build(kind: type[T], data: Any, where: str) -> T:
     """A dataclass from nested dicts, every key and type checked; ``where`` opens the messages."""
     if not isinstance(data, dict):
         raise ValueError(f"{where}: expected a section of keys, got {data!r}.")
+    data = _with_new_keys(kind, data, where)
     hints = typing.get_type_hints(kind)
     known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
     values = {}

@@ -1,4 +1,4 @@
-"""What people touch: anywidget widgets with plain JavaScript and no request to anywhere."""
+"""anywidget widgets in plain JavaScript, without network requests; one .py and one .js each."""
 
 from ijepa_viz.widgets.architecture_diagram import ArchitectureDiagram
 from ijepa_viz.widgets.mask_painter import MaskPainter

@@ -1,5 +1,5 @@
-// ArchitectureDiagram: the three architectures, what flows where, and the energy each gives to a completion.
-// Arrows point forwards: x is what is visible, y the candidate for what is hidden, D the energy.
+// ArchitectureDiagram: the three architectures, their data flow, and the energy of each completion.
+// Arrows point forwards: x is the visible part, y the candidate for the hidden part, D the energy.
 
 const DIAGRAMS = [
   {
@@ -11,25 +11,25 @@ const DIAGRAMS = [
       ey: ["box", 170, 130, 70, "encoder", "The same encoder, with the same weights."],
       sx: ["dot", 55, 95, 0, "sx", "s_x: one vector for the whole view. Where things are is averaged away."],
       sy: ["dot", 205, 95, 0, "sy", "s_y: the other view's vector."],
-      d: ["energy", 130, 40, 0, "D", "D: the distance of the two vectors. It is low for any two views of one picture, so the energy cannot tell where a piece belongs."],
+      d: ["energy", 130, 40, 0, "D", "D: the distance of the two vectors. It is low for any two views of one picture, so the energy does not depend on where a piece belongs."],
     },
     flows: [["x", "ex"], ["ex", "sx"], ["y", "ey"], ["ey", "sy"], ["sx", "d"], ["sy", "d"]],
   },
   {
-    key: "mae", title: "Generative", claim: "Compatible: the very pixels.",
+    key: "mae", title: "Generative", claim: "Compatible: equal pixels.",
     nodes: {
       x: ["image", 20, 190, 70, "x", "x: the visible part of the picture."],
       y: ["image", 170, 190, 70, "y", "y: the candidate for the hidden part, as pixels."],
       ex: ["box", 20, 130, 70, "encoder", "The encoder computes on the visible patches only."],
       sx: ["dot", 55, 95, 0, "sx", "s_x: a token for each visible patch."],
       z: ["dot", 20, 50, 0, "z", "z: which patches to draw, as mask tokens with their places."],
-      dec: ["box", 45, 28, 70, "decoder", "The decoder draws the hidden pixels. What it cannot know it averages: a blur."],
-      d: ["energy", 205, 40, 0, "D", "D: the squared difference of pixels. It is high for every right answer that is drawn a little differently."],
+      dec: ["box", 45, 28, 70, "decoder", "The decoder draws the hidden pixels. Where several completions are possible it draws their mean: a blur."],
+      d: ["energy", 205, 40, 0, "D", "D: the squared difference of pixels. It is high for a correct completion with slightly different pixels."],
     },
     flows: [["x", "ex"], ["ex", "sx"], ["sx", "dec"], ["z", "dec"], ["dec", "d"], ["y", "d"]],
   },
   {
-    key: "ijepa", title: "Joint-embedding predictive", claim: "Compatible: what was to be expected there.",
+    key: "ijepa", title: "Joint-embedding predictive", claim: "Compatible: the expected representation.",
     nodes: {
       x: ["image", 20, 190, 70, "x", "x: the visible part of the picture."],
       y: ["image", 170, 190, 70, "y", "y: the candidate for the hidden part, within its picture."],
@@ -38,8 +38,8 @@ const DIAGRAMS = [
       sx: ["dot", 55, 95, 0, "sx", "s_x: a token for each visible patch."],
       sy: ["dot", 205, 95, 0, "sy", "s_y: the representation of the hidden patches, which may leave out what nobody can predict."],
       z: ["dot", 20, 50, 0, "z", "z: which patches to predict, as mask tokens with their places."],
-      dec: ["box", 45, 28, 70, "predictor", "The predictor guesses the representation of the hidden patches, never a pixel."],
-      d: ["energy", 205, 40, 0, "D", "D: the distance of prediction and representation. It is low for what the context lets one expect at that place."],
+      dec: ["box", 45, 28, 70, "predictor", "The predictor predicts the representation of the hidden patches, never a pixel."],
+      d: ["energy", 205, 40, 0, "D", "D: the distance of prediction and representation. It is low for completions that the context predicts at that position."],
     },
     flows: [["x", "ex"], ["ex", "sx"], ["y", "ey"], ["ey", "sy"], ["sx", "dec"], ["z", "dec"], ["dec", "d"], ["sy", "d"]],
   },

@@ -1,4 +1,4 @@
-"""ArchitectureDiagram: three ways of self-supervised learning, what flows where, and what each calls compatible."""
+"""ArchitectureDiagram: joint-embedding, generative and joint-embedding predictive architectures (figure 2)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ARCHITECTURES = {"invariance": "Joint-embedding", "mae": "Generative", "ijepa": 
 
 
 class ArchitectureDiagram(PictureWidget):
-    """The announcement's figure of three architectures, to be pointed at, with energies for candidates.
+    """Interactive diagram of the three architectures, with the energies of candidate completions.
 
     Args:
-        picture: the visible part, x; None draws no pictures.
-        candidates: name -> (picture, what it is), the true completion first.
-        energies: architecture (a key of :data:`ARCHITECTURES`) -> an energy for each candidate; those that are not
-            named show none. They are shown relative to the true completion's, because scales differ.
+        picture: image of the visible part, x; None draws no images.
+        candidates: name -> (image, description), the true completion first.
+        energies: architecture (a key of :data:`ARCHITECTURES`) -> one energy a candidate. Shown relative to the true
+            completion's, because the scales differ.
 
     Raises:
         ValueError: an unknown architecture, or another number of energies than of candidates.
@@ -59,22 +59,22 @@ class ArchitectureDiagram(PictureWidget):
         )
 
     def still(self) -> tuple[Figure, str]:
-        """Each architecture's energies as bars, or only their names."""
+        """Bar charts of each architecture's energies, or the names only."""
         figure = Figure("The energies of candidates under three architectures.", figsize=(9, 2.4), layout="constrained")
         names = [candidate["name"] for candidate in self.candidates]
-        said = []
+        texts = []
         axes: Any = figure.subplots(1, 3, sharey=True)
         for axis, (key, title) in zip(axes, ARCHITECTURES.items(), strict=True):
             axis.set_title(title, fontsize=10)
             values = self.energies.get(key)
             if not values or not values[0]:
                 axis.set_axis_off()
-                said.append(title)
+                texts.append(title)
                 continue
             relative = [value / values[0] for value in values]
             axis.barh(names, relative, color=["#009E73"] + ["#D55E00"] * (len(names) - 1))
             axis.invert_yaxis()
             axis.set_xlabel("energy over the truth's", fontsize=8)
             axis.tick_params(labelsize=8)
-            said.append(f"{title}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, relative, strict=True)))
-        return figure, "Three architectures. " + ". ".join(said)
+            texts.append(f"{title}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, relative, strict=True)))
+        return figure, "Three architectures. " + ". ".join(texts)

@@ -1,4 +1,4 @@
-"""MaskPainter: draw over a picture which patches to hide; the kernel has the mask at once."""
+"""MaskPainter: paint a mask over an image, synchronised with the kernel."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from ijepa_viz.runtime.files import write_file
 from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
 
 _SIDE = 320
-# How many of pretraining's masks a page can ask for; seeds 0 to 31.
+# Number of multi-block masks on the page; seeds 0 to 31.
 _PAPER_MASKS = 32
-# Seconds without a further stroke after which a hole is answered.
+# Seconds without a further stroke before the callback runs.
 _REST = 0.03
 
 
 class MaskPainter(PictureWidget):
-    """Paint a mask over a picture.
+    """Paint a mask over an image.
 
-    Drag to hide patches; a drag that starts on a hidden patch shows them again. A brush of one to three patches, a
-    tool for whole blocks, pretraining's own masks by seed, undo and redo, and files in and out. Arrow keys and space
-    work as well, Shift and an arrow hides along the way, and Ctrl+Z takes a stroke back.
+    Drag to hide patches; a drag that starts on a hidden patch shows them again. There are a brush of one to three
+    patches, a block tool, multi-block masks by seed, undo and redo, and loading and saving of files. Keyboard: arrow
+    keys and space; Shift and an arrow hides along the way; Ctrl+Z undoes.
 
     Args:
-        image: whatever ``data.transforms.read_image`` takes; its centred square is shown.
-        grid: (rows, cols).
-        hidden: (rows, cols) bool, the mask to begin with; None hides nothing.
+        image: any input of :func:`ijepa_viz.data.transforms.read_image`; its centred square is shown.
+        grid: (rows, cols) of patches.
+        hidden: (rows, cols) bool, the initial mask; None hides nothing.
 
     Raises:
-        ValueError: a picture that cannot be used, or a mask of another grid.
+        ValueError: an unreadable image, or a mask of another grid.
     """
 
     _esm = javascript("painter_files.js", "painter_surface.js", "mask_painter.js")
@@ -50,10 +50,10 @@ class MaskPainter(PictureWidget):
     image = traitlets.Unicode().tag(sync=True)
     mask = traitlets.Unicode().tag(sync=True)
     paper_masks = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    # The number of the page's last request, and of the last that the kernel has heard of.
+    # Number of the page's last request, and of the last one that the kernel received.
     seq = traitlets.Int(0).tag(sync=True)
     heard = traitlets.Int(0).tag(sync=True)
-    # A picture of the user's own, as a data: URI.
+    # An uploaded image, as a data: URI.
     upload = traitlets.Unicode("").tag(sync=True)
     uploads = traitlets.Bool(True).tag(sync=True)
 
@@ -68,7 +68,7 @@ class MaskPainter(PictureWidget):
 
     @property
     def hidden(self) -> np.ndarray:
-        """(rows, cols) bool, True = hidden. Set it to change the mask on the page."""
+        """The mask, (rows, cols) bool, True = hidden; assignment changes it on the page."""
         return (np.frombuffer(self.mask.encode(), np.uint8) == ord("1")).reshape(self.grid)
 
     @hidden.setter
@@ -80,23 +80,23 @@ class MaskPainter(PictureWidget):
 
     @property
     def masks(self) -> Masks:
-        """The mask for a model.
+        """The mask as :class:`ijepa_viz.Masks`, B = M = 1.
 
         Raises:
-            ValueError: nothing is hidden, or everything is.
+            ValueError: nothing or everything is hidden.
         """
         return Masks.from_array(self.hidden)
 
     @property
     def picture(self) -> Image.Image:
-        """What is painted on, 320 pixels square; the user may have brought their own."""
+        """The current image, 320 pixels square, which an upload may have replaced."""
         return self._picture
 
     def on_hole(self, answer: Callable[[Masks], object]) -> None:
-        """Call ``answer(masks)`` for every hole painted from now on, and show below the picture what went wrong.
+        """Call ``answer(masks)`` for every mask painted from now on; its errors are shown below the image.
 
-        Strokes that come while ``answer`` still works on another are taken together: the last counts. A mask that
-        hides nothing or everything is no hole. Where no event loop runs, as in a script, the answer comes at once.
+        Strokes during a call are merged into one later call with the last mask. Masks that hide nothing or everything
+        are skipped. Without a running event loop, as in a script, the call is immediate.
         """
         waiting: list[asyncio.TimerHandle] = []
 
@@ -105,7 +105,7 @@ class MaskPainter(PictureWidget):
                 return
             try:
                 answer(self.masks)
-            except Exception as error:  # shown on the page: a callback's traceback would be seen nowhere
+            except Exception as error:  # shown on the page, where a callback's traceback is not visible
                 self.error = f"This hole was not answered: {str(error) or type(error).__name__}"
             else:
                 self.error = ""
@@ -123,11 +123,11 @@ class MaskPainter(PictureWidget):
         self.observe(painted, "seq")
 
     def save(self, path: str | Path) -> None:
-        """Write the mask: ``.npy`` for NumPy, (rows, cols) bool; ``.json`` for :meth:`ijepa_viz.Masks.from_json`.
+        """Save the mask as ``.npy``, (rows, cols) bool, or ``.json`` for :meth:`ijepa_viz.Masks.from_json`.
 
         Raises:
-            ValueError: another ending, or, for JSON, a mask that hides nothing or everything.
-            OSError: the disk refuses; a file that was there before is intact.
+            ValueError: another suffix, or, for JSON, a mask that hides nothing or everything.
+            OSError: a write error; a previous file is intact.
         """
         path = Path(path)
         if path.suffix == ".npy":
@@ -140,7 +140,7 @@ class MaskPainter(PictureWidget):
             raise ValueError(f"A mask is saved as .json or .npy, got {path.name!r}.")
 
     def load(self, path: str | Path) -> None:
-        """Show the mask of a file that :meth:`save`, or the page's own menu, wrote.
+        """Load a mask file of :meth:`save` or of the page's menu.
 
         Raises:
             FileNotFoundError: no such file. ValueError: not a mask, or one of another grid.
@@ -155,7 +155,7 @@ class MaskPainter(PictureWidget):
         self.hidden = masks.hidden[0].numpy()
 
     def still(self) -> tuple[Image.Image, str]:
-        """The picture with its mask."""
+        """The image with its mask, and the alternative text."""
         return self._painted(), f"A picture with {int(self.hidden.sum())} of {self.hidden.size} patches hidden"
 
     def _painted(self) -> Image.Image:
@@ -177,14 +177,14 @@ class MaskPainter(PictureWidget):
         self.upload = ""
 
     def _take(self, image: Image.Image) -> None:
-        """Paint on another picture from now on."""
+        """Replace the image."""
         self._picture = square(image, _SIDE)
         with self.hold_sync():
             self.image, self.error = data_uri(self._picture), ""
 
 
 def _paper_masks(grid: Grid) -> list[str]:
-    """The hidden patches of the multi-block sampler, one batch of one image a seed."""
+    """Hidden patches of the multi-block sampler as texts, one image a seed."""
     drawn = []
     for seed in range(_PAPER_MASKS):
         masks = mask_samplers.sample(batch=1, grid=grid, generator=torch.Generator().manual_seed(seed))
@@ -193,7 +193,11 @@ def _paper_masks(grid: Grid) -> list[str]:
 
 
 def to_text(hidden: np.ndarray, grid: Grid) -> str:
-    """(rows, cols) bool -> "0" and "1", rows one after the other."""
+    """Serialise (rows, cols) bool as "0" and "1", row-major.
+
+    Raises:
+        ValueError: not a boolean array of the grid's shape.
+    """
     array = np.asarray(hidden)
     if array.shape != grid or array.dtype != bool:
         raise ValueError(f"The mask must be a boolean array ({grid[0]}, {grid[1]}), got {array.dtype} {array.shape}.")

@@ -1,4 +1,4 @@
-// MaskSampler: sliders for the sampler, a few of its masks, and where context falls over many of them.
+// MaskSampler: sliders of the sampler, a few of its masks, and the distribution of context over many masks.
 
 const WARM = ["#E69F00", "#D55E00", "#CC79A7", "#F0E442"];
 
@@ -42,15 +42,15 @@ export default {
     const multiblock = [
       menu("mode", [["unbiased", "unbiased (ours)"], ["faithful", "faithful (to the reference code)"]], "mode",
         "faithful repeats the reference sampler's habits, the starved bottom rows included"),
-      slider("targets", "target blocks", 1, 8, 1, "How many blocks are predicted; the paper has 4"),
+      slider("targets", "target blocks", 1, 8, 1, "Number of target blocks; 4 in the paper"),
       slider("scale_low", "smallest target", 0.02, 0.6, 0.01, "Share of the picture"),
       slider("scale_high", "largest target", 0.02, 0.6, 0.01, "Share of the picture"),
       slider("aspect_low", "flattest target", 0.25, 4, 0.05, "Height over width"),
       slider("aspect_high", "tallest target", 0.25, 4, 0.05, "Height over width"),
-      slider("context_low", "smallest context block", 0.1, 1, 0.05, "Share of the picture, before targets are cut out"),
+      slider("context_low", "smallest context block", 0.1, 1, 0.05, "Share of the picture, before the targets are removed"),
     ];
     const share = slider("scale", "hidden share", 0.1, 0.95, 0.05, "For the strategies block and random");
-    slider("seed", "seed", 0, 99, 1, "Every picture here is made from it");
+    slider("seed", "seed", 0, 99, 1, "Seed of the masks");
     left.append(summary, alertBox);
 
     const strip = element("div", { className: "strip" });

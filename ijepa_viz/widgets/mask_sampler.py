@@ -1,4 +1,4 @@
-"""MaskSampler: turn a mask sampler's knobs, and see its masks and where their context falls."""
+"""MaskSampler: sliders for a mask strategy, its masks, and the distribution of their context."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class MaskSampler(PictureWidget):
     Args:
         grid: (rows, cols).
         traits: ``strategy``, ``mode``, ``targets``, ``scale_low`` and ``_high``, ``aspect_low`` and ``_high``,
-            ``context_low``, ``scale`` and ``seed`` to begin with.
+            ``context_low``, ``scale`` and ``seed``, initial values.
 
     Attributes:
-        drawn: the masks of the last answer, 256 images.
+        drawn: the last sampled masks, 256 images.
 
     Raises:
-        ValueError: settings that the sampler refuses. On the page they are shown, and the last masks stay.
+        ValueError: invalid settings. On the page the error is shown, and the last masks stay.
     """
 
     _esm = javascript("mask_sampler.js")
@@ -63,7 +63,7 @@ class MaskSampler(PictureWidget):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What to pass to ``masks.sample`` beside strategy, batch, grid and generator."""
+        """Options of the strategy for :func:`ijepa_viz.masks.sample`."""
         if self.strategy == "multiblock":
             return {
                 "mode": self.mode, "targets": self.targets, "target_scale": (self.scale_low, self.scale_high),
@@ -72,7 +72,7 @@ class MaskSampler(PictureWidget):
         return {"scale": self.scale} if self.strategy in ("block", "random") else {}
 
     def still(self) -> tuple[Figure, str]:
-        """The masks that the page shows first."""
+        """Figure of the first masks, and the alternative text."""
         return mask_figure(self.drawn, _SHOWN), f"{_SHOWN} masks of the strategy {self.strategy}. {self.summary}"
 
     def _sample(self) -> Masks:
@@ -90,7 +90,7 @@ class MaskSampler(PictureWidget):
         self.heard = self.seq
         try:
             self.drawn = self._sample()
-        except ValueError as error:  # shown on the page: a callback's traceback would be seen nowhere
+        except ValueError as error:  # shown on the page, where a callback's traceback is not visible
             with self.hold_sync():
                 self.error, self.result_seq = str(error), self.seq
             return
@@ -105,11 +105,11 @@ class MaskSampler(PictureWidget):
         texts = []
         for i in range(_SHOWN):
             cells = ["."] * total
-            for place in seen[i].nonzero().flatten().tolist():
-                cells[place] = "c"
+            for patch in seen[i].nonzero().flatten().tolist():
+                cells[patch] = "c"
             for m, block in enumerate(drawn.targets[i].tolist()):
-                for place in block:
-                    cells[place] = "x" if seen[i, place] else str(m)
+                for patch in block:
+                    cells[patch] = "x" if seen[i, patch] else str(m)
             texts.append("".join(cells))
         hidden = torch.zeros_like(seen).scatter_(1, drawn.targets.flatten(1), 1.0)
         leaked = float((hidden * seen).sum(1).mean())

@@ -1,4 +1,4 @@
-"""A widget as one HTML file that needs no kernel and no network: what it would have answered comes with it."""
+"""Export of a widget as one HTML file without kernel and network, with precomputed results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from ijepa_viz.widgets.picture_widget import PictureWidget
 from ijepa_viz.widgets.prediction_explorer import PredictionExplorer
 
-# anywidget's model without a kernel. A change of the mask, or of what is shown, is answered from what was computed
-# before: for the hole among those that overlaps most with the painted one.
+# anywidget's model without a kernel. A change of the mask or of the menu is answered by the precomputed result whose
+# block is nearest to the painted one.
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>%(title)s</title>
@@ -38,7 +38,7 @@ class Model {
     if (!answers.length) return;
     const wanted = this.get("mask"), before = this.answered || this.start;
     const show = this.get("show");
-    // What was painted just now decides; where nothing was, all that is hidden.
+    // The newly painted patches decide; without any, all hidden ones.
     const fresh = [...wanted].map((c, i) => c === "1" && before[i] !== "1");
     const asked = fresh.some(Boolean) ? fresh : [...wanted].map((c) => c === "1");
     if (!asked.some(Boolean)) {
@@ -70,24 +70,24 @@ class Model {
 const model = new Model(JSON.parse(document.getElementById("state").textContent));
 window.model = model;
 %(script)s
-// What nobody computed before cannot be asked for here.
+// Controls without precomputed results are hidden.
 if (answers.length) {
   const numbers = document.querySelectorAll("#widget input[type=number]");
   numbers.forEach((node) => { node.closest("label").style.display = "none"; });
 }
 </script></body></html>
 """
-# Traits that belong to a kernel and a notebook: without them a page does not wait for one.
+# Traits of the communication with a kernel; a page without them does not wait for one.
 _KERNEL = ("heard", "uploads", "layout")
 
 
 def offline_page(
     widget: PictureWidget, title: str, words: str = "", answers: Sequence[Mapping[str, Any]] | None = None
 ) -> str:
-    """The page of ``widget`` as it is now, as one HTML text that loads nothing.
+    """Export the current state of ``widget`` as one HTML text without requests.
 
     Args:
-        widget: any of ours. title, words: above it.
+        widget: any widget of this package. title, words: above it.
         answers: of :func:`precomputed`, for a painter; without them it is shown and can be painted on.
     """
     state = {
@@ -107,13 +107,13 @@ def precomputed(
     holes: Sequence[np.ndarray],
     shows: Sequence[str] = ("predicted", "other"),
 ) -> list[dict[str, Any]]:
-    """What ``explorer`` answers for each hole and each choice of what is decoded.
+    """Results of ``explorer`` for each mask and each choice of the menu, for :func:`offline_page`.
 
     Args:
-        holes: (rows, cols) bool each. shows: of the menu.
+        holes: masks, (rows, cols) bool each. shows: choices of the menu.
 
     Raises:
-        ValueError: a hole that hides nothing or everything.
+        ValueError: a mask that hides nothing or everything.
     """
     found = []
     for hole in holes:

@@ -1,4 +1,4 @@
-// What every widget's page is made of: one style for light and dark, and a way to make elements.
+// Shared by all widgets: one style for light and dark themes, and construction of elements.
 
 const STYLE = `
 .ijv { --ink: #1d1d1f; --paper: #ffffff; --line: #6b6b70; --soft: #55555b; --mask: #D55E00; --focus: #0072B2;
@@ -67,7 +67,7 @@ function redrawInPageColours(root, draw) {
   return () => { size.disconnect(); theme.disconnect(); dark.removeEventListener("change", draw); };
 }
 
-// A kernel that has not heard of a request by then, in milliseconds, is busy with another cell, or gone.
+// Milliseconds without a reply after which the kernel is reported as busy or gone.
 const PATIENCE = 8000;
 
 // The kernel repeats the number of every request in "heard" at once. Where there is no kernel there is no "heard".

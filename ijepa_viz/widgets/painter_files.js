@@ -1,4 +1,4 @@
-// What goes into the painter from a file and out of it into one: masks, own pictures, the picture with its mask.
+// Files of the painter: masks, uploaded pictures, and the picture with its mask.
 
 const MOST_BYTES = 40e6, MOST_PIXELS = 50e6, SENT_SIDE = 640;
 
@@ -67,7 +67,7 @@ function fileMenu(model, painter) {
   return menu;
 }
 
-// The page shrinks the picture, so that not megabytes but kilobytes go to the kernel.
+// The page resizes the picture before the upload, from megabytes to kilobytes.
 async function upload(model, file) {
   if (file.type === "image/gif") throw new Error("a GIF can be animated. Save one frame as PNG or JPEG and take that.");
   if (file.size > MOST_BYTES) throw new Error(`it has ${Math.round(file.size / 1e6)} MB. Save a smaller version, at most ${MOST_BYTES / 1e6} MB.`);
@@ -90,7 +90,7 @@ async function upload(model, file) {
   const shrink = Math.min(1, SENT_SIDE / Math.min(width, height));
   const canvas = element("canvas", { width: Math.max(1, Math.round(width * shrink)), height: Math.max(1, Math.round(height * shrink)) });
   const pen = canvas.getContext("2d");
-  pen.fillStyle = "#fff";  // what is transparent becomes white
+  pen.fillStyle = "#fff";  // transparent pixels become white
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.imageSmoothingQuality = "high";
   pen.drawImage(image, 0, 0, canvas.width, canvas.height);

@@ -1,7 +1,7 @@
-// The drawing surface that every painting widget shares: a picture, a patch grid, a mask.
+// Drawing surface of the painting widgets: a picture, a patch grid, a mask.
 // The mask lives in the model as a string of "0" and "1" (1 = hidden), rows one after the other.
 
-// How many strokes can be taken back.
+// Most strokes that can be undone.
 const KEPT_STROKES = 200;
 
 function paintingSurface(model, host) {

@@ -1,4 +1,4 @@
-"""What every widget is: a page's script without any import, and, where widgets do not run, a picture with words."""
+"""Common base of the widgets: scripts without imports, and a static image with alternative text as fallback."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _HERE = Path(__file__).parent
 
 
 def javascript(*names: str) -> str:
-    """A widget's ESM: the parts that pages share, then the files named. Nothing is imported at run time."""
+    """A widget's ESM: the shared parts and these files concatenated, without imports at run time."""
     return "\n".join((_HERE / name).read_text() for name in ("page_parts.js", *names))
 
 
 def encode(image: Image.Image) -> bytes:
-    """A PNG, quickly."""
+    """Encode an image as PNG, at a fast compression level."""
     out = io.BytesIO()
     image.save(out, "png", compress_level=1)
     return out.getvalue()
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture as a PNG ``data:`` URI."""
+    """Encode an image as a PNG ``data:`` URI."""
     return "data:image/png;base64," + base64.b64encode(encode(image)).decode()
 
 
 class PictureWidget(anywidget.AnyWidget):
-    """A widget whose MIME bundle holds a picture as well, so that exported pages and other front ends show something.
+    """Widget whose MIME bundle also has a static image, for exported pages and front ends without widgets.
 
     Attributes:
-        error: what went wrong, shown on the page: a callback's traceback would be seen nowhere.
+        error: message shown on the page, because tracebacks of callbacks are not visible there.
     """
 
     error = traitlets.Unicode("").tag(sync=True)
 
     def still(self) -> tuple[Image.Image | Figure, str]:
-        """The picture, and its alternative text."""
+        """Static image, and its alternative text."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

@@ -38,11 +38,11 @@ export default {
     const first = element("div", { className: "bar" });
     const choices = model.get("choices");
     if (choices.length > 1) {
-      const node = field("choice", menu(choices.map((c) => [c, c]), "Which model is asked"), (n) => n.value);
+      const node = field("choice", menu(choices.map((c) => [c, c]), "Model"), (n) => n.value);
       first.append(element("label", {}, "model", node));
     }
     first.append(
-      element("label", {}, "decode", field("show", menu(SHOWN, "What the decoder is given"), (n) => n.value)),
+      element("label", {}, "decode", field("show", menu(SHOWN, "Conditioning of the decoder"), (n) => n.value)),
       element("label", {}, "samples", field("samples", number(1, 12), whole(1, 12))),
       element("label", {}, "seed", field("seed", number(0, 1e9), whole(0, 1e9))),
     );
@@ -94,7 +94,7 @@ export default {
   },
 };
 
-// The border of a hole, whatever its shape, to lie over a picture.
+// The border of a hidden region of any shape, as an overlay.
 function border(hole, [rows, cols], stroke) {
   const hides = (r, c) => r >= 0 && c >= 0 && r < rows && c < cols && hole[r * cols + c] === "1";
   let path = "";
@@ -108,7 +108,7 @@ function border(hole, [rows, cols], stroke) {
   return vector("svg", { viewBox: `0 0 ${cols} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" }, line);
 }
 
-// The cosine of predicted and target token of every hidden patch, as colours and, for a reader, as words.
+// The cosine of predicted and target token of every hidden patch, as colours and as text.
 function cosineMap(model) {
   const [rows, cols] = model.get("grid");
   const box = element("figure", { hidden: true });

@@ -1,4 +1,4 @@
-"""PredictionExplorer: paint a hole, let go, and see what the model expects there."""
+"""PredictionExplorer: paint a mask and see samples decoded from the prediction."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ijepa_viz.prediction import Prediction, Sampler, check_pair, predict
 from ijepa_viz.widgets.mask_painter import MaskPainter, to_text
 from ijepa_viz.widgets.picture_widget import data_uri, javascript
 
-# What the decoder is given, by the value of the page's menu.
+# Arguments of the decoder by the choice of the page's menu.
 _SHOW: dict[str, dict[str, str]] = {
     "predicted": {},
-    "pooled": {"condition": "pooled"},
+    "pooled": {"conditioning": "pooled"},
     "other": {},
     "mean": {},
     "target": {"source": "target"},
-    "null": {"condition": "null"},
+    "null": {"conditioning": "null"},
 }
 _CONTROLS = {"other": "another image", "mean": "mean prediction"}
-# The colour of the line around what was decoded, as in the figures.
+# Colour of the line around the decoded region, as in the figures.
 _LINE = {show: BOX["control"] for show in _SHOW} | {
     "predicted": BOX["predicted"],
     "pooled": BOX["predicted"],
@@ -43,26 +43,26 @@ _OTHERS = 24
 
 
 class PredictionExplorer(MaskPainter):
-    """Paint a hole over a picture; samples of the model's expectation appear when the pen is lifted.
+    """Paint a mask over an image; on release, samples decoded from the model's prediction appear.
 
-    One worker thread computes; a new stroke cancels what is being drawn. The menu holds the controls: another
-    image's prediction, the mean prediction of many images, the target encoder's own tokens, nothing at all.
+    One worker thread computes; a new stroke cancels the current sampling. The menu has the controls: another image's
+    prediction, the mean prediction of many images, the target tokens, and unconditional samples.
 
     Args:
         model: with a predictor.
         decoder: trained on that model.
-        image: whatever ``data.transforms.read_image`` takes.
-        other: one picture or several. The first is behind the control "another image's prediction", all of them
-            behind the mean prediction; None takes drawn scenes.
-        hidden: (rows, cols) bool, the hole to begin with; None is a block in the middle.
+        image: any input of :func:`ijepa_viz.data.transforms.read_image`.
+        other: one or several other images: the first for the control "another image's prediction", all for the mean
+            prediction. None takes drawn scenes.
+        hidden: (rows, cols) bool, the initial mask; None is a centred block.
         name: of this model, in the page's menu.
-        alternatives: name -> (model, decoder), further ones for the menu, of the same grid.
+        alternatives: name -> (model, decoder), further entries of the menu, of the same grid.
 
     Attributes:
-        last: the samples on the page, as the decoder gave them.
+        last: the samples on the page.
 
     Raises:
-        ValueError: a picture that cannot be used, a decoder of another model, or models of different grids.
+        ValueError: an unreadable image, a decoder of another model, or models of different grids.
     """
 
     _esm = javascript("painter_files.js", "painter_surface.js", "prediction_explorer.js")
@@ -75,7 +75,7 @@ class PredictionExplorer(MaskPainter):
     choice = traitlets.Unicode("").tag(sync=True)
     choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    # Which hole the pictures are of, as in ``mask``, which may be ahead of them; and the line around it.
+    # Mask of the shown samples (``mask`` may be newer), and the colour of its line.
     hole = traitlets.Unicode("").tag(sync=True)
     line = traitlets.Unicode("").tag(sync=True)
     caption = traitlets.Unicode("").tag(sync=True)
@@ -120,7 +120,7 @@ class PredictionExplorer(MaskPainter):
         self._wanted.set()
 
     def close(self) -> None:
-        """End the worker and close the widget."""
+        """Stop the worker thread and close the widget."""
         self._closed = True
         if hasattr(self, "_wanted"):  # close() also runs when the constructor failed
             self._wanted.set()
@@ -129,14 +129,14 @@ class PredictionExplorer(MaskPainter):
     def _take(self, image: Image.Image) -> None:
         self._show_source(image)
         super()._take(image)
-        self._wanted.set()  # whichever of the picture and its number came first
+        self._wanted.set()  # independent of the order of image and request number
 
     def _show_source(self, image: Image.Image) -> None:
         self._source = image
         self._resized: dict[int, Tensor] = {}
 
     def _pixels(self, size: int) -> Tensor:
-        """The picture at a size, (3, size, size); a photograph is shrunk once, not for every stroke and preview."""
+        """The image at a size, (3, size, size), resized once and cached."""
         resized = self._resized
         if size not in resized:
             resized[size] = to_tensor(self._source, size)
@@ -152,7 +152,7 @@ class PredictionExplorer(MaskPainter):
             try:
                 self.busy = True
                 self._answer(seq)
-            except Exception as error:  # shown on the page: a thread's traceback would be seen nowhere
+            except Exception as error:  # shown on the page, where a thread's traceback is not visible
                 self._show_error(seq, error)
             finally:
                 self.busy = False
@@ -165,7 +165,7 @@ class PredictionExplorer(MaskPainter):
         self._put(pictures=[], caption="", cosines=[], error=str(error) or type(error).__name__, result_seq=seq)
 
     def _answer(self, seq: int) -> None:
-        if "1" not in self.mask:  # as after Clear: where one begins, and no mistake
+        if "1" not in self.mask:  # as after Clear: no error
             words = "Nothing is hidden yet: drag over the picture."
             self._put(pictures=[], caption=words, cosines=[], error="", result_seq=seq)
             return
@@ -179,10 +179,13 @@ class PredictionExplorer(MaskPainter):
                 setattr(self, name, value)
 
     def answer(self, hidden: np.ndarray, show: str = "predicted") -> tuple[dict[str, Any], str]:
-        """What the page would show for another hole, and that hole as the page writes it; the page stays as it is.
+        """Traits of the page for another mask, and that mask as text, without changing the page.
+
+        Args:
+            hidden: (rows, cols) bool. show: choice of the menu.
 
         Raises:
-            ValueError: a hole that hides nothing or everything, or an unknown ``show``.
+            ValueError: a mask that hides nothing or everything, or an unknown ``show``.
         """
         if show not in _SHOW:
             raise ValueError(f"show is one of {', '.join(_SHOW)}, got {show!r}.")
@@ -229,7 +232,7 @@ class PredictionExplorer(MaskPainter):
         return look
 
     def still(self) -> tuple[Image.Image, str]:
-        """The picture with its hole, and beside it the samples: the first ones are waited for, at most ten seconds."""
+        """The image with its mask beside the samples; waits at most ten seconds for the first samples."""
         if threading.current_thread() is not self._worker:
             self._answered.wait(10)
         first, words = super().still()

@@ -1,4 +1,4 @@
-// RunMonitor: a training run's curves, redrawn as it goes on, and the verdict in words.
+// RunMonitor: live curves of a training run, and the verdict in words.
 
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"];
 
@@ -13,7 +13,7 @@ export default {
     const alertBox = element("div");
     alertBox.setAttribute("role", "alert");
     const progress = element("progress", { max: 1, value: 0 });
-    progress.setAttribute("aria-label", "Share of the run that is done");
+    progress.setAttribute("aria-label", "Completed share of the run");
     const words = element("span", { className: "soft" });
     const head = element("div", { className: "bar" });
     head.append(progress, words);

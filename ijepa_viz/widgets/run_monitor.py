@@ -1,4 +1,4 @@
-"""RunMonitor: a training run's curves, live while it trains, with a verdict in words."""
+"""RunMonitor: live curves of a training run, with a verdict in words."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from ijepa_viz.figures.run import PANELS, Points
 from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets.picture_widget import PictureWidget, javascript
 
-# Points of a line that the page gets: more are not to be told apart in 280 pixels.
+# Most points of a line on the page, which is 280 pixels wide.
 _POINTS = 200
 
 
 class RunMonitor(PictureWidget):
-    """Watch a run's folder, from the moment it is written until :meth:`stop` or :meth:`close`.
+    """Watch a run folder until :meth:`stop` or :meth:`close`.
 
     Args:
-        folder: a run's, of ``python -m train``; it need not exist yet.
-        verdict: what to say of the log's rows, such as ``train.monitor.verdict`` with the encoder's width.
-        every: seconds between two looks at the file.
+        folder: run folder of ``python -m train``; it need not exist yet.
+        verdict: function from the log's rows to a text, such as ``train.reports.verdict.verdict`` with the encoder's
+            width.
+        every: seconds between two reads of the log.
 
     Attributes:
         rows: of the log, as last read.
@@ -58,13 +59,13 @@ class RunMonitor(PictureWidget):
         self._watcher.start()
 
     def stop(self) -> None:
-        """Read the log a last time and stop watching; the curves stay on the page."""
+        """Read the log once more and stop watching; the curves stay on the page."""
         self._stop.set()
         self._watcher.join()
         self.look()
 
     def close(self) -> None:
-        """Stop watching and take the widget off the page."""
+        """Stop watching and close the widget."""
         if hasattr(self, "_stop"):  # close() also runs when the constructor failed
             self._stop.set()
         super().close()
@@ -100,7 +101,7 @@ class RunMonitor(PictureWidget):
             self.error, self.tick = "", self.tick + 1
 
     def still(self) -> tuple[Figure, str]:
-        """The curves so far."""
+        """Figure of the current curves, and the alternative text."""
         if not self.rows:
             empty = Figure(self.status, figsize=(6, 0.6))
             empty.text(0.5, 0.5, f"{self.folder.name}: no row of the log is written yet", ha="center", va="center")
@@ -125,7 +126,7 @@ class RunMonitor(PictureWidget):
 
 
 def _thin(points: Points) -> list[list[float]]:
-    """At most ``_POINTS`` of them, the first and the last kept."""
+    """Subsample to at most ``_POINTS`` points, with the first and the last."""
     if len(points) > _POINTS:
         step = (len(points) - 1) / (_POINTS - 1)
         points = [points[round(i * step)] for i in range(_POINTS)]

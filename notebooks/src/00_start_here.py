@@ -18,7 +18,7 @@
 # A *generative* model would paint the missing pixels. A **J**oint-**E**mbedding **P**redictive
 # **A**rchitecture does not: it predicts the hidden part's **representation**, a few numbers for each
 # patch, and never a pixel. To look at that prediction we need a second network, a *decoder*, which
-# draws what the numbers say. It draws several times, each time with other noise:
+# draws pixels for these numbers. It draws several samples, each with different noise:
 #
 # > What the samples **share** is in the prediction. What **varies** between them is not.
 
@@ -54,7 +54,7 @@ explorer = PredictionExplorer(model, decoder, scenes[0].image, other=scenes[1].i
 explorer
 
 # %% [markdown]
-# ## The famous figure
+# ## The announcement's figure
 #
 # Original, what the encoder saw, six samples in a green box, and, in orange, the **control**: the same
 # hole decoded from another image's prediction. A claim about the green boxes must fail for the orange
@@ -62,7 +62,7 @@ explorer
 
 # %% tags=["cover"]
 predictions = [ijepa_viz.predict(model, s.image, s.masks(model.grid)) for s in scenes]
-# The control: the same hole, asked about the next scene.
+# The control: the prediction for the same hole from the next scene.
 pairs = zip(predictions, predictions[1:] + predictions[:1], strict=True)
 controls = [ijepa_viz.predict(model, following.image, own.masks) for own, following in pairs]
 rows = [
@@ -74,8 +74,8 @@ completion_grid(rows)
 # %% [markdown]
 # ## In numbers
 #
-# The cosine between predicted and target tokens, beside the cosine that another image's prediction gets
-# for the same hole. Only the gap between the two is knowledge of *this* picture.
+# The cosine between predicted and target tokens, beside that of another image's prediction for the same
+# hole (the control). Only the gap between the two is information about *this* picture.
 
 # %%
 for scene, own, control in zip(scenes, predictions, controls, strict=True):
@@ -119,7 +119,7 @@ rows_of_both = [(predictions[0], one_step), (predictions[0], many_steps)]
 completion_grid(rows_of_both, names=["1 step", f"{decoder.config.steps} steps"])
 
 # %% [markdown]
-# One step is the average of everything the model thinks possible: a blur, nearly the same every time.
+# One step gives the conditional mean of all plausible completions: a blur, nearly the same every time.
 # That is why a decoder that shows what a representation *leaves open* has to be stochastic.
 
 # %%

@@ -10,7 +10,7 @@
 # # Masks: what is hidden decides what is learned
 #
 # **Goal.** See how I-JEPA's multi-block masks are drawn, what the alternatives look like, and what the reference
-# code's sampler really does to the bottom of every image.
+# code's sampler does to the bottom of every image.
 # **Time.** Fifteen minutes; every cell runs in seconds on a laptop's CPU. **You need** `00_start_here`.
 #
 # In pretraining every image gets a few **target** blocks, whose representations are to be predicted, and a
@@ -33,7 +33,7 @@ def drawn(strategy, grid=(14, 14), batch=128, seed=SEED, **options):
 
 
 # %% [markdown]
-# ## Turn the knobs
+# ## Set the options
 #
 # Blue is context; each target block has a warm colour and a hatch. Below, how often each patch is context over 256
 # masks, and how many context patches a mask has.
@@ -72,7 +72,7 @@ mask_figure(strategies["random"])
 
 
 def with_a_visible_neighbour(found):
-    """The share of target patches that touch a context patch on one of their four sides."""
+    """Share of target patches that touch a context patch on one of their four sides."""
     rows, cols = found.grid
     seen = torch.zeros(len(found), rows * cols)
     seen.scatter_add_(1, found.context, found.valid.float())
@@ -85,10 +85,10 @@ for name, found in strategies.items():
     print(f"{name:12} {100 * with_a_visible_neighbour(found):3.0f} % of the hidden patches have a visible neighbour")
 
 # %% [markdown]
-# ## What the reference sampler really does
+# ## What the reference sampler does
 #
-# Contexts of one batch have different lengths. The reference code cuts them all to the shortest **in raster order**,
-# from the top left on, so what is cut off is always the bottom of the image. `mode="faithful"` does the same;
+# Contexts of one batch have different lengths. The reference code truncates them all to the shortest **in raster
+# order**, from the top left on, so the removed patches are always at the bottom of the image. `mode="faithful"` does the same;
 # `mode="unbiased"`, our default, pads instead.
 
 # %% tags=["cover"]
@@ -102,7 +102,7 @@ def context_share(found):
 
 
 figure = Figure(
-    "How often each patch is context, unbiased and as the reference code does.",
+    "How often each patch is context, unbiased and as in the reference code.",
     figsize=(7.5, 3.4),
     layout="constrained",
 )
@@ -151,7 +151,7 @@ small = drawn("multiblock", (4, 4), mode="faithful")
 
 
 def leaks(found):
-    """For each image, whether one of its target patches is to be seen."""
+    """For each image, whether one of its target patches is visible."""
     seen = torch.zeros(len(found), found.num_patches).scatter_add_(1, found.context, found.valid.float())
     return seen.gather(1, found.targets.flatten(1)).sum(1) > 0
 

@@ -38,16 +38,16 @@ from ijepa_viz.data.transforms import to_pil
 from ijepa_viz.figures import run_figure
 from ijepa_viz.figures.completion import context_image
 from ijepa_viz.prediction import predict
-from ijepa_viz.probes.factors import ask
+from ijepa_viz.probes.factors import draw_factor_scenes
 from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets import ArchitectureDiagram, RunMonitor
-from train.monitor import verdict
-from train.objectives.objective import open_trained
-from train.reports.energies import KINDS, distractors, energies, energy_table
+from train.objectives.objective import load_objective
+from train.reports.energies import DISTRACTORS, distractors, energies, energy_table
+from train.reports.verdict import verdict
 
 SEED = 0
 NAMES = {"invariance": "menagerie-tiny-invariance", "mae": "menagerie-tiny-mae", "ijepa": "menagerie-tiny"}
-models = {kind: open_trained(name) for kind, name in NAMES.items()}
+models = {kind: load_objective(name) for kind, name in NAMES.items()}
 for kind, name in NAMES.items():
     cost = training_of(name)
     print(f"{kind:11} {name:26} {cost.images / 1e6:.2f} M pictures, {cost.flops:.1e} operations")
@@ -59,18 +59,20 @@ for kind, name in NAMES.items():
 # one, and read the three energies, each as a multiple of what that architecture gives to the truth.
 #
 # **Try this**
-# 1. *moved* is a block from elsewhere in the same picture. Which architecture does not mind, and why?
-# 2. *texture shifted* changes nothing that means anything. Does any of them mind?
-# 3. *mirrored* and *recoloured*: who cares about which?
+# 1. *moved* is a block from elsewhere in the same picture. Which architecture is invariant to it, and why?
+# 2. *texture shifted* changes a nuisance factor only. Is any of them sensitive to it?
+# 3. *mirrored* and *recoloured*: which architecture is sensitive to which?
 
 # %%
 grid, size = models["ijepa"].model.grid, models["ijepa"].model.config.image_size
-questions = ask(40, size, grid, block=3, seed=1004)
-candidates = distractors(questions)
+part_scenes = draw_factor_scenes(40, size, grid, block=3, seed=1004)
+candidates = distractors(part_scenes)
 SCENE = 2  # any of the 40
-values = {kind: energies(model, questions, candidates)[:, SCENE].tolist() for kind, model in models.items()}
-prediction = predict(models["ijepa"].model, questions.images[SCENE].float() / 255, questions.masks[SCENE : SCENE + 1])
-about = {"true": "what is really there", **KINDS}
+values = {kind: energies(model, part_scenes, candidates)[:, SCENE].tolist() for kind, model in models.items()}
+prediction = predict(
+    models["ijepa"].model, part_scenes.images[SCENE].float() / 255, part_scenes.masks[SCENE : SCENE + 1]
+)
+about = {"true": "the original", **DISTRACTORS}
 diagram = ArchitectureDiagram(
     (context_image(prediction) * 255).astype("uint8"),
     {name: (to_pil(pictures[SCENE].float() / 255), about[name]) for name, pictures in candidates.items()},
@@ -88,13 +90,13 @@ diagram
 # %% tags=["cover"]
 table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=100)
 print(f"{'':16}", *(f"{name.split(', ')[-1]:>11}" for name in table))
-for kind in KINDS:
+for kind in DISTRACTORS:
     print(f"{kind:16}", *(f"{row[kind]['accuracy']:11.2f}" for row in table.values()))
 figure
 
 # %% [markdown]
-# An energy can only complain about what its representation keeps. So the table is also a list of what each
-# architecture is *invariant* to: the columns where it stands near one half.
+# An energy is sensitive only to what its representation encodes. The table therefore lists what each architecture is
+# *invariant* to: the columns near one half.
 #
 # ## Collapse, on purpose
 #
@@ -106,28 +108,28 @@ figure
 # %%
 work = Path(tempfile.mkdtemp())
 WIDTH = 64  # of the encoder in the collapse config
-SWITCHES = ["nothing broken", "no stop-gradient"]
+ABLATIONS = ["baseline", "no stop-gradient"]
 SHORT = ["optimization.steps=140", "optimization.warmup=20", "run.monitor_every=10"]
 SHORT += ["data.source=menagerie:count=1500", "data.eval_source=null"]
 
 
 def break_it(name):
-    """One run of ``train.reports.collapse`` in its own process; returns its folder and the process."""
+    """Start one run of ``train.reports.collapse``; returns its folder and the process."""
     command = [sys.executable, "-m", "train.reports.collapse", "--out", str(work / name), "--only", name, *SHORT]
     settings = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return work / name / name.replace(",", "").replace(" ", "-"), process
 
 
-runs = {name: break_it(name) for name in SWITCHES}
+runs = {name: break_it(name) for name in ABLATIONS}
 monitor = RunMonitor(runs["no stop-gradient"][0], lambda rows: verdict(rows, WIDTH))
 monitor
 
 # %%
 for _, process in runs.values():
-    said, wrong = process.communicate()
-    assert process.returncode == 0, wrong[-2000:]
-    print(fill(said.splitlines()[0], 96), "\n")
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors[-2000:]
+    print(fill(output.splitlines()[0], 96), "\n")
 monitor.stop()
 
 # %%
@@ -149,14 +151,14 @@ run_figure(read_log(runs["no stop-gradient"][0]), "no stop-gradient: a falling l
 
 # %% tags=["solution"]
 side = size // grid[1]
-slid = questions.images.clone()
+slid = part_scenes.images.clone()
 for i in range(len(slid)):
-    mask = questions.masks[i : i + 1]
+    mask = part_scenes.masks[i : i + 1]
     inside = mask.hidden_pixels(side)[0]
-    slid[i] = torch.where(inside, questions.images[i].roll(side, 2), questions.images[i])
+    slid[i] = torch.where(inside, part_scenes.images[i].roll(side, 2), part_scenes.images[i])
 for kind, model in models.items():
-    truth, moved = energies(model, questions, {"true": questions.images, "slid": slid})
-    print(f"{kind:11} tells it from the truth in {100 * (moved > truth).float().mean():.0f} % of the scenes")
+    truth, moved = energies(model, part_scenes, {"true": part_scenes.images, "slid": slid})
+    print(f"{kind:11} has a higher energy than the truth in {100 * (moved > truth).float().mean():.0f} % of the scenes")
 
 # %%
 # This notebook checks itself.
@@ -166,5 +168,5 @@ assert table["ijepa"]["texture shifted"]["accuracy"] < 0.65, "a texture without 
 assert table["mae"]["moved"]["accuracy"] > 0.9
 assert all(0.2 < row["other species"]["accuracy"] < 0.8 for name, row in table.items() if "untrained" in name)
 assert verdict(read_log(runs["no stop-gradient"][0]), WIDTH).name == "complete collapse"
-assert verdict(read_log(runs["nothing broken"][0]), WIDTH).healthy
+assert verdict(read_log(runs["baseline"][0]), WIDTH).healthy
 print("All checks passed.")

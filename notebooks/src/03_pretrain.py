@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Pretrain a small I-JEPA, and watch it
 #
-# **Goal.** Train a model from nothing on drawn scenes, read its curves while it learns, and tell a healthy run from a
+# **Goal.** Train a model from scratch on drawn scenes, read its curves while it learns, and tell a healthy run from a
 # failing one. **Time.** Twenty minutes, of which the short form trains for half a minute on a laptop's CPU.
 # **You need** `00_start_here`; `01_masks` helps.
 #
@@ -29,7 +29,7 @@ from ijepa_viz import load_model
 from ijepa_viz.figures import run_figure
 from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets import RunMonitor
-from train.monitor import verdict
+from train.reports.verdict import verdict
 
 # The short form: 200 steps of 64 pictures. For a model worth looking at take configs/menagerie-tiny.yaml and an hour.
 SEED = 0
@@ -42,14 +42,14 @@ GENERATIVE = ["objective.name=mae", "regularizer.name=none", "mask.strategy=rand
 
 
 def start(name, *changes):
-    """Begin a training run of its own process, as the shell would: ``python -m train --fname CONFIG KEY=VALUE ...``."""
+    """Start a training run in its own process: ``python -m train --fname CONFIG KEY=VALUE ...``."""
     folder = work / name
     command = [sys.executable, "-m", "train", "--fname", str(configs / "collapse.yaml")]
     command += [f"run.folder={folder}", f"run.seed={SEED}", "run.log_every=5", *SHORT, *changes]
     # One thread each, so that runs at once do not slow each other down.
     settings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    said = (work / f"{name}.txt").open("w")
-    return folder, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env=settings)
+    log = (work / f"{name}.txt").open("w")
+    return folder, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=settings)
 
 
 def finish(run):
@@ -77,7 +77,7 @@ monitor = RunMonitor(run[0], lambda rows: verdict(rows, WIDTH))
 monitor
 
 # %% [markdown]
-# ## The same pictures for a generative model
+# ## A generative model on the same images
 #
 # A masked autoencoder with the same encoder, the same data and the same probes; only what it predicts differs: pixels.
 # It was started beside the other one.
@@ -108,11 +108,11 @@ for name, folder in (("I-JEPA", run[0]), ("masked autoencoder", generative[0])):
 #
 # ## The verdict in words
 #
-# `train.monitor.verdict` reads the log as you just did.
+# `train.reports.verdict.verdict` reads the log as you just did.
 
 # %%
-judged = verdict(read_log(run[0]), WIDTH)
-print(fill(str(judged), 96))
+result = verdict(read_log(run[0]), WIDTH)
+print(fill(str(result), 96))
 
 # %% [markdown]
 # ## A run that fails
@@ -150,7 +150,7 @@ else:  # a loss that is no number stops a run with the step and the way out
 # %%
 # This notebook checks itself.
 rows = read_log(run[0])
-assert judged.healthy, judged
+assert result.healthy, result
 assert float(rows[-1]["knn"]) > float(rows[-1]["knn_random_init"])
 last = [row for row in rows if row["cosine"]][-1]
 assert float(last["cosine"]) > float(last["cosine_other"]), "a prediction must fit its own image better"

@@ -7,10 +7,10 @@
 # ---
 
 # %% [markdown]
-# # The decoder: how the famous picture is made, and when to believe it
+# # The decoder: how the announcement's figure is made, and when to trust it
 #
-# **Goal.** Decode a dog's head and a bird's leg from predictions, train a decoder of your own, and put the picture
-# through every control that could prove it worthless. **Time.** Twenty-five minutes; the short training takes half a
+# **Goal.** Decode a dog's head and a bird's leg from predictions, train a decoder of your own, and compare the
+# picture with every control that could refute it. **Time.** Twenty-five minutes; the short training takes half a
 # minute on a laptop's CPU. **You need** `00_start_here`; `04_what_the_predictor_knows` helps.
 #
 # An I-JEPA predicts representations. To *look* at one, a diffusion model learns to draw the pixels of a block from the
@@ -63,7 +63,7 @@ training = subprocess.Popen(
 # ## The figure
 #
 # A dog's head, a bird's leg, a wolf's legs, a building's roof, a cat's head: the first scenes of the test seed that show
-# such a thing well. Nobody picked them. Green: six noise seeds for one prediction.
+# such a thing well, uncurated. Green: six noise seeds for one prediction.
 
 # %%
 completion_grid([(prediction, decoder.sample(prediction, 6, seed=SEED)) for prediction in predictions])
@@ -82,11 +82,11 @@ images = torch.from_numpy(menagerie.scenes(0, 24, model.config.image_size, seed=
 given = {name: dog.replaced(tokens) for name, tokens in controls(model, images[1:], dog.masks).items()}
 drawn = {
     "prediction": decoder.sample(dog, 4, seed=SEED),
-    "its average (the paper's setting)": decoder.sample(dog, 4, seed=SEED, condition="pooled"),
+    "its average (the paper's setting)": decoder.sample(dog, 4, seed=SEED, conditioning="pooled"),
     "another image's prediction": decoder.sample(given["another image"], 4, seed=SEED),
     "the mean prediction": decoder.sample(given["mean prediction"], 4, seed=SEED),
-    "nothing": decoder.sample(dog, 4, seed=SEED, condition="null"),
-    "target tokens (have seen it)": decoder.sample(dog, 4, seed=SEED, source="target"),
+    "nothing": decoder.sample(dog, 4, seed=SEED, conditioning="null"),
+    "target tokens (see the hole)": decoder.sample(dog, 4, seed=SEED, source="target"),
 }
 for name, samples in drawn.items():
     inside = samples.images[:, :, samples.inside]
@@ -128,13 +128,13 @@ completion_grid(rows, names=["1 step", *(f"{steps} steps" for steps in numbers[1
 # The standard deviation over 32 samples, with the prediction and with nothing. Dark: the samples agree.
 #
 # The reading rule needs samples that vary as much as the truth does.
-# `ijepa-viz evaluate menagerie-tiny --data menagerie --decoder --probe calibration --figure FILE` asks it of 160 blocks: a
+# `ijepa-viz evaluate menagerie-tiny --data menagerie --decoder --metric calibration --figure FILE` measures it on 160 blocks: a
 # species that three quarters of the samples show is there about three times out of four, but the finest grain hardly
 # varies, because this decoder hardly draws it.
 
 # %%
 many = {
-    name: decoder.sample(dog, 32, seed=SEED, condition=c)
+    name: decoder.sample(dog, 32, seed=SEED, conditioning=c)
     for name, c in (("the prediction", "tokens"), ("nothing", "null"))
 }
 spreads = {
@@ -183,7 +183,7 @@ guided = decoder.sample(dog, 32, guidance=3.0, seed=SEED)
 
 
 def spread_of(samples):
-    """The standard deviation over the samples, averaged over the hole's pixels."""
+    """Standard deviation over the samples, averaged over the hole's pixels."""
     return float(samples.images.std(0)[:, samples.inside].mean())
 
 
@@ -204,6 +204,6 @@ def error(name):
 
 assert error("prediction") < 0.8 * error("another image's prediction"), "the control must look different"
 assert error("prediction") < 0.8 * error("nothing")
-assert spread_of(many["the prediction"]) < spread_of(many["nothing"]), "a prediction must settle something"
+assert spread_of(many["the prediction"]) < spread_of(many["nothing"]), "a prediction must reduce the variance"
 assert own.config.ijepa_sha256 == decoder.config.ijepa_sha256
 print("All checks passed.")

@@ -14,8 +14,8 @@
 # **You need** `00_start_here`.
 #
 # The protocol (appendix A.2): the *target* encoder, frozen; its patch tokens averaged; the last layer, or the last four
-# side by side. Three things stand beside every number here: the most frequent answer, a random initialisation of the
-# same network, and an 8x8 colour thumbnail, which has learned nothing at all. A model that only matches the thumbnail
+# side by side. Three things stand beside every number here: the most frequent class, a random initialisation of the
+# same network, and an 8x8 colour thumbnail, without any learning. A model that only matches the thumbnail
 # knows where which colour is.
 
 # %%
@@ -36,7 +36,7 @@ def split(name):
 
 
 def show(table):
-    """A probe's result, a line a number or a section."""
+    """Print a probe's table, one line a number."""
     for name, value in table.items():
         if isinstance(value, dict) and "accuracy" in value:
             print(
@@ -52,9 +52,9 @@ def show(table):
 # %% [markdown]
 # ## kNN and linear
 #
-# kNN asks which features lie close together; a linear probe, which can be separated. From the shell:
-# `ijepa-viz evaluate menagerie-tiny --probe linear --data menagerie`. The probe `all` asks everything at once, so that
-# features are computed only once.
+# kNN measures which features lie close together; a linear probe, which are linearly separable. From the shell:
+# `ijepa-viz evaluate menagerie-tiny --probe linear --data menagerie`. The probe `all` runs all of them on features
+# that are computed once.
 
 # %%
 everything = PROBES["all"](model, split)
@@ -124,13 +124,14 @@ cost_figure(tables, costs, "linear")
 # low-shot sections above, then check with your own number of labels a class.
 
 # %% tags=["solution"]
-from ijepa_viz.probes.low_shot import interval, low_shot_accuracy
+from ijepa_viz.probes.intervals import mean_with_interval
+from ijepa_viz.probes.low_shot import low_shot_accuracy
 
 bank = FeatureBank(model, split)
 labels, truth = bank.labels()
 train, test = bank.features["target_encoder_last_4_layers"]
 for per_class in (2, 5, 10, 20, 40):
-    found = interval(low_shot_accuracy(train, labels, test, truth, per_class))
+    found = mean_with_interval(low_shot_accuracy(train, labels, test, truth, per_class))
     print(
         f"{per_class:3} labels a class: {100 * found['accuracy']:.1f} %   (thumbnail with all: {100 * linear['colour_thumbnail_8x8']:.1f} %)"
     )

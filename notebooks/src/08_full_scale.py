@@ -41,7 +41,7 @@ from ijepa_viz.checkpoints import save_reference
 from ijepa_viz.checkpoints.training_cost import training_of
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import to_tensor
-from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections import INSPECTIONS, InspectionInput
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.tensors import fingerprint
@@ -76,17 +76,17 @@ print(f"{total / 1e6:.1f} M parameters in all, {4 * total / 2**30:.2f} GiB in fl
 # ## Look inside a prediction
 #
 # The cat that scikit-image ships, with a hole over half of its face; `to_tensor(read_image("photo.jpg"), ...)` of
-# `ijepa_viz.data.transforms` would ask about a picture of yours. The controls come from other pictures.
+# `ijepa_viz.data.transforms` takes a picture of yours. The controls come from other pictures.
 
 # %% tags=["cover"]
 cat = examples.photographs()[0]
 others = torch.from_numpy(menagerie.scenes(0, 24, config.image_size, seed=1)).permute(0, 3, 1, 2)
-question = Question(model, to_tensor(cat.image, config.image_size), cat.masks(model.grid), others)
+inputs = InspectionInput(model, to_tensor(cat.image, config.image_size), cat.masks(model.grid), others)
 
 
 def look(name):
-    """One instrument: its numbers printed, its figure with a title that says whose weights these are."""
-    found = LOOKS[name](question)
+    """Run one inspection: print its numbers, return its figure with the source of the weights as title."""
+    found = INSPECTIONS[name](inputs)
     figure = found.pop("figure")
     figure.suptitle(TITLE, fontsize=9)
     for key, value in found.items():
@@ -151,6 +151,6 @@ assert again.config.predictor_heads == own.config.predictor_heads
 assert model.predictor is not None
 if random:
     gap = numbers["prediction_cosine"] - numbers["another_image_cosine"]
-    assert abs(gap) < 0.1, "random weights must not look as if they knew something"
+    assert abs(gap) < 0.1, "random weights must not fit their own image"
 assert 30 < needs["gpu_hours"] < 50, "the plan of the config's own comment: 38 GPU-hours"
 print("All checks passed.")

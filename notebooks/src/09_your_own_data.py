@@ -36,7 +36,7 @@ from ijepa_viz.data.opening import open_source
 from ijepa_viz.figures import completion_grid
 from ijepa_viz.runtime.run_folder import read_log
 from ijepa_viz.widgets import PredictionExplorer
-from train.monitor import verdict
+from train.reports.verdict import verdict
 
 SEED = 0
 FOLDER = None  # "/home/me/pictures"
@@ -67,7 +67,7 @@ print(f"{pictures.count} pictures in {FOLDER}")
 
 # %%
 def run(module, *arguments):
-    """A command of ours, as in a shell; its last words if it fails."""
+    """Run a command as in a shell; the end of its stderr if it fails."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -155,18 +155,18 @@ for file in sorted(p for p in (work / "share").rglob("*") if p.is_file()):
 (work / "with-broken" / "broken.jpg").write_text("not a picture")
 Image.fromarray(menagerie.scenes(0, 1, 96, seed=0)[0]).save(work / "with-broken" / "good.jpg")
 source = open_source(str(work / "with-broken"))
-said = []
+errors = []
 for i in range(source.count):
     try:
         print(source.read(i).size)
     except ValueError as error:
-        said.append(str(error))
+        errors.append(str(error))
         print(error)
 
 # %%
 # This notebook checks itself.
-assert len(said) == 1
-assert "broken.jpg" in said[0]
+assert len(errors) == 1
+assert "broken.jpg" in errors[0]
 again = ijepa_viz.load_model(work / "share")
 assert load_decoder(work / "share" / "decoder").config.ijepa_sha256 == decoder.config.ijepa_sha256
 assert torch.equal(again.encoder.patch_embed.proj.weight, model.encoder.patch_embed.proj.weight)

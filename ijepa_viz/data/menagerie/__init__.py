@@ -1,6 +1,6 @@
-"""The menagerie: drawn scenes with ground truth, a function of (seed, index)."""
+"""The menagerie: drawn scenes with ground truth, deterministic in (seed, index)."""
 
-from ijepa_viz.data.menagerie.scenes import (
+from ijepa_viz.data.menagerie.composition import (
     DISTANCES,
     GROUNDS,
     NAMES,

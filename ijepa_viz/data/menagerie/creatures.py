@@ -1,6 +1,6 @@
-"""How each species of the menagerie is drawn: dogs, wolves, cats, birds, buildings.
+"""Drawing functions of the menagerie's species: dogs, wolves, cats, birds, buildings.
 
-Every function draws in the creature's own frame: x forward, y up, feet at 0, about one unit tall.
+Coordinates are the creature's own frame: x forward, y up, feet at 0, about one unit tall.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PARTS = (
 
 PART = {name: i for i, name in enumerate(PARTS)}
 
-# Main colours a factor probe can ask for, by species.
+# Main colours by species, a factor of the probes.
 COLOURS: dict[str, dict[str, Colour]] = {
     "dog": {"brown": (146, 88, 48), "golden": (224, 172, 88), "white": (243, 238, 228), "black": (58, 50, 50)},
     "wolf": {"grey": (132, 138, 148), "black": (66, 68, 78), "white": (226, 230, 234), "brown": (134, 112, 96)},
@@ -153,7 +153,7 @@ def wolf(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) ->
 
 @register("cat")
 def cat(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) -> None:
-    """Round head turned to us, two triangle ears, whiskers, stripes, long thin tail in an S."""
+    """Round head facing the viewer, two triangle ears, whiskers, stripes, long thin tail in an S."""
     dark, pale = shade(colour, 0.64), shade(colour, 1.5)
     curl = rng.uniform(-0.06, 0.06)
     if pose == "sit":
@@ -248,7 +248,7 @@ def bird(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) ->
 
 @register("building")
 def building(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) -> None:
-    """A house front with a side wall: facing tells which side the door's porch and shade are on."""
+    """A house front with a side wall; facing determines the side of the door and of the shaded wall."""
     side, glass = shade(colour, 0.68), (120, 176, 214)
     roof: Colour = (128, 60, 50) if pose == "gable" else (92, 92, 106)
     lit = rng.random() < 0.25
@@ -294,12 +294,12 @@ def building(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator
 
 
 def width_of(species: str, pose: str) -> float:
-    """About half the width, in units of height, so that scenes keep creatures apart and inside."""
+    """Approximate half width in units of height, for spacing and margins."""
     widest = {"dog": 0.66, "wolf": 0.9, "cat": 0.62, "bird": 0.62, "building": 0.8}[species]
     return widest * (0.8 if pose == "sit" else 1.0) * (0.6 if pose == "tower" else 1.0)
 
 
 def height_of(species: str, pose: str) -> float:
-    """The top, in units of height."""
+    """Height of the top, in units of height."""
     tall = {"dog": 1.05, "wolf": 1.25, "cat": 1.1, "bird": 1.1, "building": 1.15}[species]
     return {"tower": 1.52, "fly": 1.4}.get(pose, tall)

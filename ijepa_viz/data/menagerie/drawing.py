@@ -1,6 +1,6 @@
-"""The brush of the menagerie: anti-aliased shapes in a creature's own coordinates, with a part map.
+"""Anti-aliased shapes in a creature's own coordinates, with maps of parts and owners.
 
-Shapes are drawn several times too large and averaged down, which is what makes them smooth.
+Anti-aliasing is by oversampling: shapes are drawn several times too large and averaged down.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _NEIGHBOURS = np.array([[-1], [0], [1], [2]])
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """``a`` moved towards ``b``; colours are 0 to 255."""
+    """Interpolate from ``a`` (share 0) to ``b`` (share 1); colours are 0 to 255."""
     return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Darker below 1; above 1 a step towards white."""
+    """Scale the brightness of a colour; a factor above 1 mixes in white."""
     if factor <= 1:
         return colour[0] * factor, colour[1] * factor, colour[2] * factor
     return mix(colour, (255, 255, 255), factor - 1)
@@ -47,7 +47,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a creature stands: x runs the way it faces, y up, feet at y = 0, one unit is its height.
+    """Coordinate frame of a creature: x forward, y up, feet at y = 0, unit length its height.
 
     ``origin`` and ``scale`` are in image heights, ``facing`` is +1 (right) or -1 (left).
     """
@@ -58,7 +58,7 @@ class Frame:
 
 
 class Canvas:
-    """A picture being drawn at ``oversample`` times its size, with maps of parts and owners."""
+    """Drawing surface at ``oversample`` times the image size, with maps of parts and owners."""
 
     def __init__(self, size: int, maps: bool) -> None:
         self.size = size
@@ -68,7 +68,7 @@ class Canvas:
         self._brush = ImageDraw.Draw(self.image)
         self._maps = None
         if maps:
-            # Red holds the part, green the owner, so that one polygon writes both.
+            # Red is the part, green the owner, so that one polygon writes both.
             self._map_image = Image.new("RGB", (self.pixels, self.pixels))
             self._maps = ImageDraw.Draw(self._map_image)
         self.owner = 0
@@ -76,13 +76,13 @@ class Canvas:
         self.enter(Frame((0.0, 0.0), 1.0))
 
     def enter(self, frame: Frame) -> None:
-        """Draw in this frame from now on."""
+        """Set the coordinate frame of all further shapes."""
         step = frame.scale * self.pixels
         self._step = np.array([frame.facing * step, -step])
         self._origin = np.array(frame.origin) * self.pixels
 
     def polygon(self, points: np.ndarray | list[Point], colour: Colour, part: int = 0) -> None:
-        """Fill a polygon; ``part`` 0 leaves the part map as it is."""
+        """Fill a polygon; ``part`` 0 leaves the part map unchanged."""
         flat = (np.asarray(points) * self._step + self._origin).ravel().tolist()
         r, g, b = mix(colour, *self.haze) if self.haze[1] else colour
         self._brush.polygon(flat, fill=(int(r), int(g), int(b)))
@@ -92,7 +92,7 @@ class Canvas:
     def ellipse(
         self, x: float, y: float, rx: float, ry: float, colour: Colour, part: int = 0, tilt: float = 0.0
     ) -> None:
-        """An ellipse around (x, y), tilted by ``tilt`` degrees."""
+        """Fill an ellipse around (x, y), tilted by ``tilt`` degrees."""
         outline = _CIRCLE * (rx, ry)
         if tilt:
             c, s = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
@@ -100,14 +100,14 @@ class Canvas:
         self.polygon(outline + np.array([x, y]), colour, part)
 
     def blob(self, knots: list[Point], colour: Colour, part: int = 0) -> None:
-        """A smooth closed curve through ``knots``."""
+        """Fill a smooth closed curve through ``knots``."""
         k = np.asarray(knots, dtype=float)
         n = np.arange(len(k))
         near = k[(n + _NEIGHBOURS) % len(k)]  # (4, n, 2)
         self.polygon(np.einsum("sk,knd->nsd", _SPLINE, near).reshape(-1, 2), colour, part)
 
     def limb(self, joints: list[Point], widths: list[float], colour: Colour, part: int = 0) -> None:
-        """A limb through ``joints``, ``widths`` thick there, round at both ends."""
+        """Fill a limb through ``joints`` with these ``widths``, round at both ends."""
         for (x0, y0), (x1, y1), w0, w1 in zip(joints, joints[1:], widths, widths[1:], strict=False):
             length = math.hypot(x1 - x0, y1 - y0) or 1.0
             nx, ny = (y0 - y1) / length / 2, (x1 - x0) / length / 2
@@ -122,11 +122,15 @@ class Canvas:
             self.ellipse(x, y, w / 2, w / 2, colour, part)
 
     def finish(self) -> np.ndarray:
-        """(size, size, 3) float, 0 to 255, averaged down."""
+        """The image averaged down, (size, size, 3) float32, 0 to 255."""
         return np.asarray(self.image.reduce(self.oversample), dtype=np.float32)
 
     def maps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Part and owner of each pixel, (size, size) uint8; the colour at the pixel's centre."""
+        """Part and owner at the centre of each pixel, (size, size) uint8 each.
+
+        Raises:
+            ValueError: a canvas without maps.
+        """
         if self._maps is None:
             raise ValueError("This canvas was made without maps.")
         centre = self.oversample // 2

@@ -1,7 +1,7 @@
-"""The menagerie: drawn scenes whose every factor is known, deterministic in (seed, index).
+"""Composition of menagerie scenes: one to four creatures or buildings in a landscape, with ground truth.
 
-One to four creatures or buildings stand or fly in a landscape. Depth sets both size and place, as
-perspective does, so that what is hidden can be expected from what is seen.
+Deterministic in (seed, index). Depth determines both size and position, as in perspective, so that hidden parts are
+predictable from visible ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GROUNDS: dict[str, tuple[Colour, Colour]] = {  # far, near
 
 _WATER: tuple[Colour, Colour] = (132, 184, 214), (64, 124, 176)
 
-# On a shore the water lies behind everything that stands.
+# Depth of the shore, behind which the water lies.
 _SHORE_DEPTH = 0.25
 
 SKIES: dict[str, tuple[Colour, Colour]] = {  # horizon, top
@@ -42,7 +42,7 @@ SKIES: dict[str, tuple[Colour, Colour]] = {  # horizon, top
 
 NAMES = tuple(SPECIES)
 
-# Depth of the nearest thing in six classes of about as many scenes each.
+# Class edges of the nearest thing's depth: six classes of about equal size.
 DISTANCES = (0.08, 0.16, 0.24, 0.49, 0.69)
 
 _SMALLEST = 32
@@ -51,12 +51,12 @@ _SMALLEST = 32
 VERSION = 1
 
 # Starting a process costs about as much as drawing this many scenes.
-_WORTH_A_PROCESS = 1000
+SCENES_PER_PROCESS = 1000
 
 
 @dataclass(frozen=True)
 class Thing:
-    """The truth about one creature or building.
+    """Ground truth of one creature or building.
 
     Attributes:
         species: one of :data:`NAMES`. facing: "left" or "right". pose: of that species' POSES.
@@ -77,17 +77,17 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and everything true about it.
+    """A drawn image and its ground truth.
 
     Attributes:
         image: (size, size, 3) uint8.
         things: far to near; owner ``i`` of the map is ``things[i - 1]``.
         parts: (size, size) uint8, index into ``creatures.PARTS``; 0 is background.
         owners: (size, size) uint8, 0 is background.
-        details: (x, y) of the tufts of grass or the stones on the ground, in image widths and heights; what stands
-            before them may hide them.
+        details: (x, y) of the tufts of grass or the stones on the ground, in image widths and heights; they may be
+            occluded.
         ground, sky: names. texture_phase (radians), speckle (standard deviation, 0 to 1): nuisance
-            factors that carry no meaning.
+            factors without meaning.
     """
 
     image: np.ndarray
@@ -102,7 +102,7 @@ class Scene:
 
     @property
     def count(self) -> int:
-        """How many things there are."""
+        """Number of things."""
         return len(self.things)
 
     @property
@@ -115,7 +115,7 @@ def scene(index: int, size: int = 64, seed: int = 0) -> Scene:
     """Draw scene ``index`` of the menagerie ``seed``.
 
     Raises:
-        ValueError: a size below 32 pixels, where a beak is less than a pixel.
+        ValueError: a size below 32 pixels, where a beak is below one pixel.
     """
     _check_size(size)
     plan = _plan(index, seed)
@@ -136,16 +136,16 @@ def variant(
     colour: str | None = None,
     texture_shift: float = 0.0,
 ) -> np.ndarray:
-    """The picture of scene ``index`` with one thing changed and all else as it was.
+    """Draw a counterfactual of scene ``index``: one factor changed, all others equal, (size, size, 3) uint8.
 
     Args:
-        species: another kind in the nearest thing's place, as large and facing the same way, in its first pose and,
-            unless ``colour`` says otherwise, its first colour; it draws its own small variations and the speckle anew.
-        colour: the main colour of the nearest thing, one of its species' COLOURS.
-        texture_shift: how far the faint wave over everything is moved on, radians.
+        species: replaces the nearest thing, at equal size and facing, in the first pose and (without ``colour``) the
+            first colour of the new species; its small variations and the speckle are drawn anew.
+        colour: main colour of the nearest thing, one of its species' COLOURS.
+        texture_shift: phase shift of the faint wave over the whole image, radians.
 
     Raises:
-        ValueError: no such species, or a colour that it does not have.
+        ValueError: an unknown species, or a colour that the species does not have.
     """
     _check_size(size)
     placed, ground, sky, phase, speckle = _plan(index, seed)
@@ -163,9 +163,9 @@ def variant(
 
 
 def scenes(start: int, stop: int, size: int = 64, seed: int = 0) -> np.ndarray:
-    """Only the pictures of scenes ``start`` to ``stop``, (n, size, size, 3) uint8."""
+    """Draw the images of scenes ``start`` to ``stop`` without maps, (n, size, size, 3) uint8."""
     _check_size(size)
-    workers = min(os.cpu_count() or 1, (stop - start) // _WORTH_A_PROCESS)
+    workers = min(os.cpu_count() or 1, (stop - start) // SCENES_PER_PROCESS)
     if workers > 1:
         return _in_parallel(start, stop, size, seed, workers)
     pictures = [_draw(Canvas(size, maps=False), _plan(i, seed), i, seed) for i in range(start, stop)]
@@ -173,11 +173,11 @@ def scenes(start: int, stop: int, size: int = 64, seed: int = 0) -> np.ndarray:
 
 
 def _in_parallel(start: int, stop: int, size: int, seed: int, workers: int) -> np.ndarray:
-    """Shares of the work to processes of this file; unlike a pool, it asks nothing of the caller."""
+    """Distribute the scenes over processes of ``__main__.py``; unlike a pool, this needs no guard in the caller."""
     edges = np.linspace(start, stop, workers + 1).astype(int).tolist()
 
     def share(ends: tuple[int, int]) -> bytes:
-        command = [sys.executable, "-m", __name__, *map(str, (*ends, size, seed))]
+        command = [sys.executable, "-m", __package__, *map(str, (*ends, size, seed))]
         return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
 
     with ThreadPoolExecutor(workers) as threads:
@@ -186,7 +186,7 @@ def _in_parallel(start: int, stop: int, size: int, seed: int, workers: int) -> n
 
 
 def things(index: int, seed: int = 0) -> tuple[Thing, ...]:
-    """The truth about scene ``index``, far to near; nothing is drawn."""
+    """Ground truth of scene ``index``, far to near, without drawing it."""
     return _plan(index, seed)[0]
 
 
@@ -329,7 +329,7 @@ def _landscape(
 
 
 def _texture(pixels: np.ndarray, phase: float, speckle: float, rng: np.random.Generator) -> np.ndarray:
-    """What carries no meaning: a faint wave and fine speckle, the same over everything."""
+    """Add the nuisance factors: a faint wave and fine speckle over the whole image."""
     size = pixels.shape[0]
     steps = np.arange(size, dtype=np.float32) / size
     wave = 3.0 * np.sin(2 * np.pi * (7 * steps + 5 * steps[:, None]) + phase)
@@ -338,16 +338,20 @@ def _texture(pixels: np.ndarray, phase: float, speckle: float, rng: np.random.Ge
 
 
 @register("menagerie")
-def _open(options: str, split: str) -> Source:
-    """``menagerie:seed=0,count=20000``; split "test" draws from another seed."""
-    known = {"seed": 0, "count": 20000 if split == "train" else 4000}
+def open_menagerie(options: str, split: str) -> Source:
+    """Drawn scenes with ground truth (``menagerie:seed=0,count=20000``); split "test" draws from another seed.
+
+    Raises:
+        ValueError: another option, or a value that is no integer.
+    """
+    numbers = {"seed": 0, "count": 20000 if split == "train" else 4000}
     for text in filter(None, options.split(",")):
         key, _, value = text.partition("=")
-        if key not in known or not value.lstrip("-").isdigit():
+        if key not in numbers or not value.lstrip("-").isdigit():
             raise ValueError(f"menagerie options are seed=N and count=N, got {text!r}.")
-        known[key] = int(value)
-    seed = known["seed"] * 2 + (split != "train")
-    count = known["count"]
+        numbers[key] = int(value)
+    seed = numbers["seed"] * 2 + (split != "train")
+    count = numbers["count"]
     return Source(
         name=f"menagerie ({split})",
         read=lambda i: Image.fromarray(scenes(i, i + 1, 256, seed)[0]),
@@ -362,9 +366,3 @@ def _open(options: str, split: str) -> Source:
         stamp=["menagerie", VERSION, seed],
         render=lambda start, stop, size: scenes(start, stop, size, seed),
     )
-
-
-if __name__ == "__main__":
-    _start, _stop, _size, _seed = map(int, sys.argv[1:])
-    for _i in range(_start, _stop):
-        sys.stdout.buffer.write(scenes(_i, _i + 1, _size, _seed).tobytes())

@@ -17,7 +17,7 @@ from ijepa_viz.cli import main
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.inspections import ablation, components, maps, position
-from ijepa_viz.inspections.inspection import LOOKS, Question
+from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.inspections.retrieval import TokenIndex
 from ijepa_viz.masks import Masks
 
@@ -105,7 +105,7 @@ def test_retrieval_against_a_naive_loop(count, height, width, each, fixed, seed)
 
 
 def test_retrieval_finds_what_was_planted(lively, others):
-    index = TokenIndex.of(lively, others, batch=5)
+    index = TokenIndex.from_images(lively, others, batch=5)
     target = lively.targets(normalise(others[7:8] / 255), Masks.from_block((4, 4), 2, 1, 2, 3))[0, 0]
     found = index.blocks(target, (2, 3), k=3)
     assert (int(found.images[0]), int(found.rows[0]), int(found.cols[0])) == (7, 2, 1)
@@ -214,7 +214,7 @@ def test_ablation_refuses_what_it_cannot_answer(lively, image):
 
 
 def test_everywhere_asks_each_patch_on_its_own(lively, image):
-    found = position.everywhere(lively, image, HOLE)
+    found = position.predict_everywhere(lively, image, HOLE)
     pixels = normalise(image)[None]
     for place in (0, 5, 15):
         ask = Masks(HOLE.context, torch.tensor([[[place]]]), (4, 4))
@@ -224,24 +224,24 @@ def test_everywhere_asks_each_patch_on_its_own(lively, image):
 
 def test_moving_is_exact_without_positions_and_not_with_them(lively, image):
     hole = Masks.from_block((4, 4), 1, 1, 1, 1)
-    with_positions = position.moved(lively, image, hole, [(1, 1), (-1, 0)])
+    with_positions = position.shift_equivariance(lively, image, hole, [(1, 1), (-1, 0)])
     assert all(value < 0.9999 for value in with_positions.values())
     for module, name in (
         (lively.encoder, "pos_embed"),
         (lively.predictor, "predictor_pos_embed"),
     ):
         getattr(module, name).zero_()
-    for value in position.moved(lively, image, hole, [(1, 1), (-1, 0), (2, -1)]).values():
+    for value in position.shift_equivariance(lively, image, hole, [(1, 1), (-1, 0), (2, -1)]).values():
         assert value == pytest.approx(1, abs=1e-5)
     with pytest.raises(ValueError, match="out of the grid"):
-        position.moved(lively, image, hole, [(3, 0)])
+        position.shift_equivariance(lively, image, hole, [(3, 0)])
 
 
-def test_the_part_reader_reads_what_is_planted_and_doubts_what_is_not():
+def test_the_part_classifier_names_what_is_planted_and_is_uncertain_of_what_is_not():
     torch.manual_seed(0)
     labels = torch.arange(800) % 4
     tokens = 3 * torch.eye(8)[labels] + 0.5 * torch.randn(800, 8)
-    reader = position.PartReader(tokens, labels)
+    reader = position.PartClassifier(tokens, labels)
     probabilities = reader(tokens)
     assert probabilities.shape == (800, len(position.PART_NAMES))
     assert torch.allclose(probabilities.sum(1), torch.ones(800), atol=1e-5)
@@ -253,7 +253,7 @@ def test_the_part_reader_reads_what_is_planted_and_doubts_what_is_not():
 
 
 @pytest.mark.parametrize(("scenes", "grid", "read"), [(3, 4, 3), (None, 4, 6000), (None, 8, 1500)])
-def test_the_part_reader_reads_so_many_scenes(monkeypatch, scenes, grid, read):
+def test_the_part_classifier_draws_so_many_scenes(monkeypatch, scenes, grid, read):
     seen = []
 
     class Blank:
@@ -266,12 +266,12 @@ def test_the_part_reader_reads_so_many_scenes(monkeypatch, scenes, grid, read):
     Blank.grid = (grid, grid)
     monkeypatch.setattr(menagerie, "scene", lambda *_: SimpleNamespace(image=np.zeros((16, 16, 3), np.uint8)))
     monkeypatch.setattr(position, "patch_parts", lambda scene, grid: torch.zeros(grid[0] * grid[1], dtype=torch.int64))
-    monkeypatch.setattr(position, "PartReader", lambda tokens, labels: (len(tokens), len(labels)))
-    assert position.part_reader(Blank(), scenes) == (read * grid**2, read * grid**2)
+    monkeypatch.setattr(position, "PartClassifier", lambda tokens, labels: (len(tokens), len(labels)))
+    assert position.fit_part_classifier(Blank(), scenes) == (read * grid**2, read * grid**2)
     assert sum(seen) == read
     assert max(seen) * grid**2 <= 4096
     with pytest.raises(ValueError, match="at least one"):
-        position.part_reader(Blank(), 0)
+        position.fit_part_classifier(Blank(), 0)
 
 
 def test_patch_parts_are_the_scene_s_own_maps():
@@ -296,9 +296,9 @@ def test_patch_parts_are_the_scene_s_own_maps():
 # --------------------------------------------------------------------------- the figures and the command
 
 
-@pytest.mark.parametrize("name", LOOKS)
-def test_every_look_draws_one_figure_and_says_numbers(lively, image, others, name):
-    table = LOOKS[name](Question(lively, image, HOLE, others, scenes=200))
+@pytest.mark.parametrize("name", INSPECTIONS)
+def test_every_inspection_draws_one_figure_and_returns_numbers(lively, image, others, name):
+    table = INSPECTIONS[name](InspectionInput(lively, image, HOLE, others, scenes=200))
     figure = table.pop("figure")
     assert figure.axes
     assert table
@@ -310,11 +310,12 @@ def test_the_command_writes_the_figure(lively, tmp_path, picture, capsys):
     picture.save(tmp_path / "photo.png")
     command = ["look", str(tmp_path / "model"), "--block", "1", "1", "2", "2", "--limit", "20"]
     out = tmp_path / "maps.png"
-    assert main([*command, "scene:3", "--probe", "maps", "--out", str(out)]) == 0
+    assert main([*command, "scene:3", "--inspection", "maps", "--out", str(out)]) == 0
     assert out.stat().st_size > 5000
     assert "prediction_cosine" in capsys.readouterr().out
-    assert main([*command, "scene:3", "--probe", "maps", "--scenes", "5", "--out", str(out)]) == 1
-    assert "--probe position" in capsys.readouterr().err
-    assert main([*command, "scene:3", "--probe", "position", "--scenes", "5", "--out", str(out)]) == 0
+    assert main([*command, "scene:3", "--inspection", "maps", "--scenes", "5", "--out", str(out)]) == 1
+    assert "--inspection position" in capsys.readouterr().err
+    assert main([*command, "scene:3", "--inspection", "position", "--scenes", "5", "--out", str(out)]) == 0
+    # --probe is the option's name in 0.1
     assert main([*command, str(tmp_path / "photo.png"), "--probe", "map", "--out", str(out)]) == 1
     assert "Did you mean 'maps'?" in capsys.readouterr().err
