@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab install browser lint notebooks colab gallery benchmark clean
+.PHONY: demo test lab docs install browser lint notebooks colab gallery benchmark clean
 
-demo: install
+demo: .venv/.installed-demo
 	$(BIN)/ijepa-viz demo --out out/demo
 
-lab: install
+lab: .venv/.installed-lab
 	$(BIN)/ijepa-viz lab
 
 test: install browser lint
@@ -17,6 +17,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.installed-docs
+	$(BIN)/python tools/build_docs.py
 
 notebooks: install
 	$(BIN)/python tools/build_notebooks.py
@@ -34,14 +37,21 @@ benchmark: install
 
 install: .venv/.installed
 
-.venv/.installed: pyproject.toml constraints.txt
+# One stamp for each set of extras: a demo needs neither JupyterLab nor the test tools.
+.venv/.installed-demo: EXTRAS :=
+.venv/.installed-lab: EXTRAS := [lab]
+.venv/.installed-docs: EXTRAS := [docs,lab]
+.venv/.installed: EXTRAS := [lab,test]
+.venv/.installed: CONTAINED := .venv/.installed-demo .venv/.installed-lab
+
+.venv/.installed .venv/.installed-demo .venv/.installed-lab .venv/.installed-docs: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[lab,test]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.$(EXTRAS)'
 	@# Python keeps what it compiled at the first import. Where it is told not to, every process would take 10 s longer.
 	@# Some packages hold templates, which are no Python and do not compile.
 	@if [ -n "$$PYTHONDONTWRITEBYTECODE" ]; then $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true; fi
-	touch $@
+	touch $@ $(CONTAINED)
 
 # Browser tests use an installed Chrome or Chromium; as root on Debian one is installed.
 browser:
