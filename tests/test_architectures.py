@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY
+from conftest import TINY, size_of
 
 from ijepa_viz.cli import main as export
 from ijepa_viz.data.transforms import normalise
@@ -217,7 +217,7 @@ def test_an_oracle_s_energy_has_an_auroc_of_one(questions):
         assert paired_auroc(values[0], values[i])["accuracy"] == 1.0
 
 
-def test_the_command_compares_trained_runs(tmp_path, capsys):
+def test_the_command_compares_trained_runs(tmp_path, capsys, drawn):
     from dataclasses import replace
 
     model = replace(TINY, image_size=64)
@@ -233,8 +233,13 @@ def test_the_command_compares_trained_runs(tmp_path, capsys):
         assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
     table, figure = tmp_path / "table.json", tmp_path / "figure.png"
     assert main([*folders, "--scenes", "30", "--json", str(table), "--figure", str(figure)]) == 0
-    assert figure.stat().st_size > 20000
     rows = json.loads(table.read_text())
+    assert min(size_of(figure)) > 500
+    *candidates, bars = drawn[0].axes
+    assert [axis.get_title() for axis in candidates[: 1 + len(DISTRACTORS)]] == ["true", *DISTRACTORS]
+    assert all(len(axis.images) == 1 for axis in candidates)
+    heights = sorted(bar.get_height() for bar in bars.patches)
+    assert heights == pytest.approx(sorted(row[kind]["accuracy"] for row in rows.values() for kind in DISTRACTORS))
     assert set(rows) == {f"{n}{twin}" for n in OBJECTIVES for twin in ("", ", untrained")}
     # These were never trained: a model is its own untrained twin.
     assert all(rows[n] == rows[f"{n}, untrained"] for n in OBJECTIVES)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random_decoder
+from conftest import random_decoder, size_of
 from PIL import Image
 
 from decoders.loading import load_decoder, save_decoder
@@ -182,14 +182,26 @@ def test_both_reference_models_are_bundled():
 
 # Measured: 0.46 and 0.32 on average.
 @pytest.mark.parametrize(("name", "gap"), [("menagerie-tiny", 0.3), ("wild-tiny", 0.2)])
-def test_the_bundled_demo(name, gap, tmp_path, capsys):
+def test_the_bundled_demo(name, gap, tmp_path, capsys, drawn):
     """Predictions know their picture: each is nearer to its own target than another image's prediction is."""
     assert main(["demo", "--model", name, "--out", str(tmp_path)]) == 0
     lines = json.loads((tmp_path / "report.json").read_text())["models"][0]["images"]
     gaps = [line["cosine"] - line["cosine_other_image"] for line in lines]
     assert min(gaps) > 0
     assert np.mean(gaps) > gap
-    assert (tmp_path / "completions.png").stat().st_size > 50_000
+    assert min(size_of(tmp_path / "completions.png")) > 500
+    axes = drawn[0].axes
+    titles = [axis.get_title() for axis in axes if axis.get_title()]
+    assert titles[:3] == ["original", "context", "sample 1"]
+    assert titles[-1].startswith("control")
+    pictures = [axis.images[0].get_array() for axis in axes]
+    assert len(pictures) == len(titles) * len(lines)
+    for row in range(len(lines)):
+        original, context, *samples = pictures[row * len(titles) : (row + 1) * len(titles)]
+        assert not np.array_equal(original, context)
+        for sample in samples:
+            same = np.isclose(sample, original, atol=1e-6).all(-1).mean()
+            assert 0.3 < same < 0.99, "a sample is the picture around the hole, and not in it"
 
 
 @pytest.mark.parametrize("name", ["menagerie-tiny", "wild-tiny"])
@@ -259,7 +271,7 @@ def test_a_model_without_a_decoder_is_told_how_to_get_one(model, tmp_path, capsy
     assert "its newest checkpoint is" in capsys.readouterr().err
 
 
-def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
+def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys, drawn):
     out = tmp_path / "cost.png"
     twin = tmp_path / "twin"
     assert main(["export", folder, str(twin)]) == 0
@@ -273,8 +285,15 @@ def test_evaluate_draws_accuracy_against_cost(folder, tmp_path, capsys):
     write_training(twin, TrainingCost("ijepa", 1000, 0.5, 1e12, "a test"))
     table = tmp_path / "table.json"
     assert main([*command, "--figure", str(out), "--json", str(table)]) == 0
-    assert out.stat().st_size > 5000
     rows = json.loads(table.read_text())
+    assert min(size_of(out)) > 200
+    left, right = drawn[0].axes
+    assert "FLOPs" in left.get_xlabel()
+    assert "hours" in right.get_xlabel()
+    for axis, amount in ((left, 1e12), (right, 0.5)):
+        points = {tuple(point) for line in axis.lines for point in line.get_xydata()}
+        points |= {tuple(point) for dots in axis.collections for point in dots.get_offsets()}
+        assert (amount, rows[str(twin)]["target_encoder"]) in points
     assert set(rows) == {folder, str(twin)}
     assert rows[folder] == rows[str(twin)]  # the same weights
     assert main([*command[:3], "--probe", "low-shot", *command[5:], "--figure", str(out)]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import size_of
 
 from ijepa_viz.runtime import config_files
 from train.config import TrainConfig
@@ -24,7 +25,7 @@ def test_every_ablation_is_a_valid_config_that_differs_from_the_baseline():
         assert (ablated == baseline) == (name == "baseline")
 
 
-def test_ablated_runs_collapse_and_are_plotted(tmp_path, capsys):
+def test_ablated_runs_collapse_and_are_plotted(tmp_path, capsys, drawn):
     out = tmp_path / "collapse"
     names = ["all removed", "frozen teacher", "baseline"]
     assert main(["--out", str(out), "--only", *names, *SMALL]) == 0  # settings may follow the names
@@ -34,7 +35,13 @@ def test_ablated_runs_collapse_and_are_plotted(tmp_path, capsys):
     assert table["all removed"]["spread_images_left"] < 0.2
     assert table["frozen teacher"]["verdict"] == "teacher frozen"
     assert table["baseline"]["verdict"] in ("healthy", "rising loss but learning")
-    assert (out / "collapse.png").stat().st_size > 10000
+    assert min(size_of(out / "collapse.png")) > 200
+    panels = drawn[0].axes[: len(names)]
+    assert [axis.get_title() for axis in panels] == [f"{name}\n{table[name]['verdict']}" for name in names]
+    for name, axis in zip(names, panels, strict=True):
+        spread = next(line for line in axis.lines if line.get_label() == "over images at a patch index").get_ydata()
+        assert spread[0] == 1
+        assert spread[-1] == pytest.approx(table[name]["spread_images_left"])
     assert main([*SMALL, "--out", str(out), "--only", names[0]]) == 1  # nothing is overwritten
     assert main(["--out", str(out), "--only", "no sleep"]) == 1
     assert "No ablation 'no sleep'" in capsys.readouterr().err

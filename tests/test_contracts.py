@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import doctest
 import importlib
 import inspect
@@ -129,15 +130,9 @@ def help_of():
     def text(command: str) -> str:
         if command not in known:
             mains = {"train": train.__main__.main, "decoders": decoders.__main__.main}
-            main = mains.get(command, cli.main)
-            written, kept = io.StringIO(), sys.stdout
-            sys.stdout = written
-            try:
-                main(["--help"] if command in mains else [command, "--help"])
-            except SystemExit as ended:
-                assert not ended.code
-            finally:
-                sys.stdout = kept
+            written = io.StringIO()
+            with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):
+                mains.get(command, cli.main)(["--help"] if command in mains else [command, "--help"])
             known[command] = written.getvalue()
         return known[command]
 
@@ -422,7 +417,9 @@ def test_widget(name, scenes_model, picture, tmp_path):
             assert min(still.size) > 50
             assert np.asarray(still.convert("RGB")).std() > 1
         state = widget.get_state()
-        json.dumps(state, default=lambda value: None if isinstance(value, (bytes, memoryview)) else str(value), allow_nan=False)
+        json.dumps(
+            state, default=lambda value: None if isinstance(value, (bytes, memoryview)) else str(value), allow_nan=False
+        )
         assert widget.error == ""
     finally:
         for end in ("stop", "close"):

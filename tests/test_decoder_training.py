@@ -7,7 +7,8 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from conftest import size_of
+from safetensors.torch import load_file, save_file
 from test_train import interrupt, rows
 
 from decoders import load_decoder
@@ -58,16 +59,21 @@ def test_cached_features_are_those_computed_on_the_fly(model, tmp_path):
     kept = DecoderTrainConfig(
         str(tmp_path / "ijepa"), data=DataConfig("menagerie:count=32", cached_batches=3), optimization=optimization
     )
-    source, cached = BlockSource(live, model, tmp_path), BlockSource(kept, model, tmp_path)
+    live_source, cached = BlockSource(live, model, tmp_path), BlockSource(kept, model, tmp_path)
     for step in (0, 2, 5, 5):
-        a, b = source.blocks(step % 3), cached.blocks(step)
+        a, b = live_source.blocks(step % 3), cached.blocks(step)
         assert torch.equal(a.patch_indices, b.patch_indices)
         for name in ("clean", "predicted", "target"):
             assert torch.allclose(getattr(a, name), getattr(b, name), atol=2e-3)
-    assert len(list(tmp_path.glob("features-*/*.safetensors"))) == 2
+    files = list(tmp_path.glob("features-*/*.safetensors"))
+    assert len(files) == 2
+    for path in files:  # as 0.1.0 named them
+        tensors = load_file(path)
+        save_file({"places": tensors.pop("patch_indices"), **tensors}, path)
+    assert torch.equal(cached.blocks(0).patch_indices, live_source.blocks(0).patch_indices)
 
 
-def test_training_a_decoder_from_a_folder(config, model, tmp_path):
+def test_training_a_decoder_from_a_folder(config, model, tmp_path, drawn):
     config = ["--fname", config, "optimization.steps=4"]
     run, whole = tmp_path / "run", tmp_path / "whole"
     assert main([*config, f"run.folder={run}", "--max-minutes", "0"]) == 0
@@ -75,7 +81,11 @@ def test_training_a_decoder_from_a_folder(config, model, tmp_path):
     assert main([*config, f"run.folder={whole}"]) == 0
     a, b = (load_decoder(f / "step-00000004").network.state_dict() for f in (run, whole))
     assert all(torch.equal(a[k], b[k]) for k in a)
-    assert (run / "sheets" / "step-00000004.png").stat().st_size > 1000
+    assert min(size_of(run / "sheets" / "step-00000004.png")) > 200
+    axes = drawn[-1].axes
+    assert [axis.get_title() for axis in axes[:6]] == ["original", "context", *(f"sample {i}" for i in (1, 2, 3, 4))]
+    assert len(axes) % 6 == 0
+    assert all(axis.images[0].get_array().shape == (32, 32, 3) for axis in axes)
     assert load_decoder(whole / "step-00000004").config.ijepa_sha256 == fingerprint(model)
 
 

@@ -10,7 +10,7 @@ from decoders.decoder import Cancelled
 from decoders.networks.network import NETWORKS, Conditioning, TokenSource, build_network
 from decoders.sampling import SOLVERS
 from ijepa_viz.masks import Masks
-from ijepa_viz.models import IJEPA
+from ijepa_viz.models import IJEPA, unpatchify
 from ijepa_viz.prediction import predict
 
 HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
@@ -185,8 +185,6 @@ def test_an_oracle_is_sampled_exactly(decoder, prediction, steps, solver):
     clean = torch.rand(16, 192) * 2 - 1
     decoder.pipeline.register_modules(network=_Oracle(decoder.network, clean), scheduler=SOLVERS[solver]())
     drawn = decoder.sample(prediction, 2, steps=steps)
-    from ijepa_viz.models import unpatchify
-
     expected = unpatchify(clean[None] / 2 + 0.5, (4, 4), 8)[0]
     assert torch.allclose(drawn.images[:, :, drawn.inside], expected[:, drawn.inside].expand(2, -1, -1), atol=1e-4)
 
@@ -228,6 +226,31 @@ def test_guidance_one_is_no_guidance(decoder, prediction):
     a = decoder.sample(prediction, 1).images
     assert torch.equal(a, decoder.sample(prediction, 1, guidance=1.0).images)
     assert not torch.equal(a, decoder.sample(prediction, 1, guidance=2.0).images)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_a_decoder_and_its_pipeline_have_one_loop(any_decoder, prediction, guidance):
+    images = any_decoder.sample(prediction, 1, steps=5, guidance=guidance, seed=3, source="target").images
+    pixels = any_decoder.pipeline(
+        prediction.target,
+        prediction.masks.targets[0],
+        source="target",
+        generator=[torch.Generator().manual_seed(3)],
+        num_inference_steps=5,
+        guidance_scale=guidance,
+    ).pixels
+    canvas = torch.full((1, 16, 192), 0.5)
+    canvas[:, prediction.masks.targets[0, 0]] = (pixels / 2 + 0.5).clamp(0, 1)
+    assert torch.equal(images, unpatchify(canvas, (4, 4), 8))
+
+
+def test_condition_is_a_deprecated_name_of_conditioning(decoder, prediction):
+    pooled = decoder.sample(prediction, 1, conditioning="pooled").images
+    with pytest.warns(DeprecationWarning, match="conditioning="):
+        assert torch.equal(pooled, decoder.sample(prediction, 1, condition="pooled").images)
+    arguments = (prediction.predicted, prediction.masks.targets[0])
+    with pytest.warns(DeprecationWarning, match="conditioning="), pytest.raises(ValueError, match="tokens"):
+        decoder.pipeline(*arguments, generator=[torch.Generator()], condition="all")
 
 
 def test_previews_and_cancelling(decoder, prediction):

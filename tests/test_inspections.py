@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import size_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -300,19 +302,26 @@ def test_patch_parts_are_the_scene_s_own_maps():
 def test_every_inspection_draws_one_figure_and_returns_numbers(lively, image, others, name):
     table = INSPECTIONS[name](InspectionInput(lively, image, HOLE, others, scenes=200))
     figure = table.pop("figure")
-    assert figure.axes
+    assert all(axis.has_data() for axis in figure.axes if axis.axison)
+    assert any(axis.get_title() for axis in figure.axes)
     assert table
     assert all(np.isfinite(value) for value in table.values())
 
 
-def test_the_command_writes_the_figure(lively, tmp_path, picture, capsys):
+def test_the_command_writes_the_figure(lively, tmp_path, picture, capsys, drawn):
     save_folder(lively, tmp_path / "model")
     picture.save(tmp_path / "photo.png")
     command = ["look", str(tmp_path / "model"), "--block", "1", "1", "2", "2", "--limit", "20"]
     out = tmp_path / "maps.png"
     assert main([*command, "scene:3", "--inspection", "maps", "--out", str(out)]) == 0
-    assert out.stat().st_size > 5000
-    assert "prediction_cosine" in capsys.readouterr().out
+    assert min(size_of(out)) > 200
+    titles = [axis.get_title().split("\n")[0] for axis in drawn[0].axes if axis.get_title()]
+    assert titles[:4] == ["original", "prediction", "another image", "mean prediction"]
+    shown = drawn[0].axes[1].images[0].get_array()
+    assert shown.shape == (4, 4)
+    assert np.isfinite(shown.filled(np.nan)).sum() == 4, "the four patches of the hole"
+    printed = float(re.search(r"prediction_cosine\s+(\S+)", capsys.readouterr().out)[1])
+    assert np.nanmean(shown.filled(np.nan)) == pytest.approx(printed, abs=1e-3)
     assert main([*command, "scene:3", "--inspection", "maps", "--scenes", "5", "--out", str(out)]) == 1
     assert "--inspection position" in capsys.readouterr().err
     assert main([*command, "scene:3", "--inspection", "position", "--scenes", "5", "--out", str(out)]) == 0

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from conftest import size_of
 
 from ijepa_viz.figures import run_figure
 from ijepa_viz.runtime import config_files
@@ -148,8 +148,7 @@ def test_the_report_draws_the_run_and_says_its_verdict(tmp_path, capsys):
     assert report([str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert any(printed.startswith(name) for name in MEANINGS)
-    picture = Image.open(tmp_path / "run" / "report.png")
-    assert picture.width > 1000
+    assert size_of(tmp_path / "run" / "report.png")[0] > 1000
     rows = read_log(tmp_path / "run")
     figure = run_figure(rows, "a run")
     panels = figure.axes

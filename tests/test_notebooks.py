@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from build_gallery import cover, execute, index, page, small
 from build_notebooks import main as build
@@ -131,7 +132,9 @@ def test_exported_pages_show_every_picture_offline(path, executed, chromium, tmp
     assert wrong == []
     view.close()
     png, alt = cover(notebook)
-    assert len(small(png)) > 5000
+    with Image.open(io.BytesIO(small(png))) as picture:
+        assert min(picture.size) > 100
+        assert np.asarray(picture.convert("RGB")).std() > 1, "the cover is blank"
     assert alt
 
 

@@ -58,7 +58,9 @@ def test_lab_of_a_clone_opens_its_own_notebooks(monkeypatch, tmp_path):
 def test_lab_of_an_installation_copies_the_notebooks_and_overwrites_nothing(monkeypatch, tmp_path, capsys, arguments):
     commands = recorded(monkeypatch)
     monkeypatch.setattr(lab, "cloned_notebooks", lambda: None)
-    monkeypatch.setattr(lab.importlib.resources, "files", lambda name: {"ijepa_viz_notebooks": ROOT / "notebooks"}[name])
+    monkeypatch.setattr(
+        lab.importlib.resources, "files", lambda name: {"ijepa_viz_notebooks": ROOT / "notebooks"}[name]
+    )
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / Path(*arguments[1:])
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,12 @@ def test_the_wheel_holds_everything_that_is_used_without_a_clone(wheel):
     assert wheel.name == f"ijepa_viz-{ijepa_viz.__version__}-py3-none-any.whl"
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"ijepa_viz_notebooks/{name}" for name in NOTEBOOKS} | {f"{package}/py.typed" for package in PACKAGES}
-    for pattern in ("ijepa_viz/weights/**/*", "ijepa_viz/widgets/*.js", "train/configs/*.yaml", "decoders/configs/*.yaml"):
+    for pattern in (
+        "ijepa_viz/weights/**/*",
+        "ijepa_viz/widgets/*.js",
+        "train/configs/*.yaml",
+        "decoders/configs/*.yaml",
+    ):
         matching = {str(path.relative_to(ROOT)) for path in ROOT.glob(pattern) if path.is_file()}
         assert matching, pattern
         wanted |= matching

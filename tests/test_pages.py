@@ -326,8 +326,8 @@ def diagram():
 
 def test_the_diagram_explains_its_parts_and_compares_energies(chromium, diagram):
     page = bare_page(chromium, diagram)
-    page.get_by_role("img", name="The predictor guesses").hover()
-    assert page.get_by_test_id("words").inner_text().startswith("The predictor guesses")
+    page.get_by_role("img", name="The predictor predicts").hover()
+    assert page.get_by_test_id("words").inner_text().startswith("The predictor predicts")
     page.get_by_role("img", name="The decoder draws").focus()
     assert page.get_by_test_id("words").inner_text().startswith("The decoder draws")
     page.get_by_role("button", name="blue").focus()

@@ -311,8 +311,8 @@ def test_shipped_decoder_configs_name_a_model_that_can_be_had(path):
 def test_a_bare_null_as_a_key_is_named(tmp_path):
     from decoders.config import DecoderTrainConfig
 
-    (tmp_path / "c.yaml").write_text("condition:\n  null: 0.1\n")
-    with pytest.raises(ValueError, match="condition: YAML reads a key as None; put it in quotes"):
+    (tmp_path / "c.yaml").write_text("conditioning:\n  null: 0.1\n")
+    with pytest.raises(ValueError, match="conditioning: YAML reads a key as None; put it in quotes"):
         config_files.load(DecoderTrainConfig, tmp_path / "c.yaml")
 
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, size_of
 from scipy import stats
 
 from ijepa_viz.checkpoints import save_folder
@@ -77,7 +77,7 @@ def test_unequal_arithmetic_is_said():
     assert "b 2e+12" in versus.unequal({"a": cost("x", 1e12), "b": cost("y", 2e12)})
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, drawn):
     runs = []
     for objective in ("ijepa", "mae"):
         for seed in range(2):
@@ -94,7 +94,12 @@ def test_the_command(tmp_path, capsys):
     assert all(0 <= rows["facing"][name]["accuracy"] <= 1 for name in ("ijepa", "mae"))
     # One seed a folder, the same for both objectives: the same numbers.
     assert rows["count"]["ijepa"] == rows["count"]["mae"]
-    assert figure.stat().st_size > 10_000
+    assert min(size_of(figure)) > 200
+    axes = drawn[0].axes
+    assert [axis.get_title().split("\n")[0] for axis in axes] == list(rows)
+    for axis, row in zip(axes, rows.values(), strict=True):
+        dots = [list(line.get_ydata()) for line in axis.lines if line.get_marker() == "o"]
+        assert dots == [row["ijepa"]["runs"], row["mae"]["runs"]]
     assert "Of equal arithmetic" in capsys.readouterr().out
     # Answers outlive their runs.
     kept = tmp_path / "kept.json"

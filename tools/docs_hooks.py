@@ -1,6 +1,6 @@
 """mkdocs hooks: pages that are written elsewhere in the project, and notebooks' pages without any external file.
 
-mkdocs calls ``on_files``, two functions in one, and ``on_page_content``; ``generated_files`` says what is added to ``docs/``.
+mkdocs calls ``on_files`` (two functions) and ``on_page_content``; ``generated_files`` says what is added to ``docs/``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 EXECUTED = ROOT / "out" / "docs-notebooks"
+_UNWANTED = (
+    "script, style, clipboard-copy, .clipboard-copy-txt, .zeroclipboard-container, .jp-InputPrompt, .jp-OutputPrompt, "
+    ".jp-Collapser, .jp-InputCollapser, .jp-OutputCollapser"
+)
 KEY = "ijepa_viz_docs"  # in an executed notebook's metadata: digests of what it was made from
 
 
@@ -72,8 +76,10 @@ on_files = CombinedEvent(add_files, restore_paths)
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """A notebook's page in the site's own style."""
-    return restyled(html) if page.file.src_uri.endswith(".ipynb") else html
+    """A notebook's page in the site's own style; elsewhere numbers that stay on the line of their unit."""
+    if page.file.src_uri.endswith(".ipynb"):
+        return restyled(html)
+    return re.sub(r"<td.*?</td>", lambda cell: re.sub(r"(\d) %", r"\1&nbsp;%", cell[0]), html, flags=re.DOTALL)
 
 
 def restyled(html: str) -> str:
@@ -85,8 +91,7 @@ def restyled(html: str) -> str:
     soup = BeautifulSoup(html, "html.parser")
     notebook = soup.find("div", class_="jupyter-wrapper")
     assert isinstance(notebook, Tag)
-    for unwanted in notebook.select("script, style, clipboard-copy, .zeroclipboard-container, .jp-InputPrompt, "
-                                    ".jp-OutputPrompt, .jp-Collapser, .jp-InputCollapser, .jp-OutputCollapser"):  # fmt: skip
+    for unwanted in notebook.select(_UNWANTED):
         unwanted.decompose()
     for block in notebook.select(".jp-InputArea-editor .highlight-ipynb"):
         block["class"] = ["highlight"]

@@ -9,8 +9,6 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":(?:func|class|meth|attr|data|mod|obj|exc):`(~?)([\w.]+)`")
-
-
 _DOCTEST = re.compile(r"^>>> .*(?:\n(?!\n).+)*", re.MULTILINE)
 
 

@@ -41,7 +41,7 @@ class _Named(IntEnum):
 
 
 class Conditioning(_Named):
-    """How tokens condition a network: not at all, as the block's average (the paper's setting), or token by token."""
+    """Conditioning of a network on tokens: none, on the block's average (the paper's setting), or token by token."""
 
     NULL = 0
     POOLED = 1

@@ -45,8 +45,8 @@ def recorded_costs(costs: Mapping[str, Cost | None]) -> dict[str, Cost]:
     """
     recorded = {name: cost for name, cost in costs.items() if cost is not None}
     if not recorded:
-        raise ValueError(f"No training cost is recorded for {', '.join(costs)} (no training.json beside the weights), and "
-                         "the figure is of accuracy against cost.")  # fmt: skip
+        raise ValueError(f"No training cost is recorded for {', '.join(costs)} (no training.json beside the weights), "
+                         "and the figure is of accuracy against cost.")  # fmt: skip
     return recorded
 
 

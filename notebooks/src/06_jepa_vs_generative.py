@@ -172,7 +172,7 @@ blocks = {
 }
 shares = {name: share_right(pictures, scenes) for name, pictures in blocks.items()}
 for name, row in shares.items():
-    print(f"{name:38}", "  ".join(f"{question} {100 * share:3.0f} %" for question, share in row.items()))
+    print(f"{name:38}", "  ".join(f"{factor} {100 * share:3.0f} %" for factor, share in row.items()))
 
 # %% [markdown]
 # ## Questions

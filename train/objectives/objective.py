@@ -139,8 +139,3 @@ def load_objective(source: str | Path) -> Objective:
         objective = build(TrainConfig(model=model.config))
         objective.copy_weights(model, source)
     return objective.eval()
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """Options of an objective without settings of its own."""
