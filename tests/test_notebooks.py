@@ -22,7 +22,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 def test_notebooks_are_what_their_sources_make():
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "build_notebooks.py"), "--check"], capture_output=True, text=True
+        [sys.executable, str(ROOT / "tools" / "build_notebooks.py"), "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
 

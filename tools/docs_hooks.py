@@ -83,7 +83,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 
 def restyled(html: str) -> str:
-    """What mkdocs-jupyter makes of a notebook, without its style sheets and scripts.
+    """The HTML that mkdocs-jupyter makes of a notebook, without its style sheets and scripts.
 
     They are 0.6 MB a page and load MathJax and mermaid from a network. Code gets the markup of the theme's own code
     blocks, with their colours and copy button; cells tagged ``solution`` are folded.

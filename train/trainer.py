@@ -256,7 +256,7 @@ class Trainer(TrainingLoop):
             self.folder.save(self.step, partial(self._write, net, state))
 
     @cached_property
-    def _flops_an_image(self) -> float:
+    def _flops_per_image(self) -> float:
         return flops_per_image(self.config)
 
     def _write_model(self, net: objectives.Objective, folder: Path) -> None:
@@ -264,7 +264,7 @@ class Trainer(TrainingLoop):
         net.save(folder)
         images = self.step * self.config.optimization.batch_size
         hours = self.seconds / 3600 * self.accelerator.num_processes
-        flops = self._flops_an_image * images
+        flops = self._flops_per_image * images
         write_training(folder, TrainingCost(self.config.objective.name, images, hours, flops, hardware()))
 
     def _write(self, net: objectives.Objective, optimizer: dict[str, Any], folder: Path) -> None:

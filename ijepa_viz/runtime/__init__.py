@@ -1,1 +1,1 @@
-"""What both trainings run on: files, configs, run folders, signals, precision, launcher, command line."""
+"""Infrastructure of both trainings: files, configs, run folders, signals, precision, launcher, command line."""

@@ -24,7 +24,7 @@ from ijepa_viz.runtime.trackers import Trackers, tracker_names
 
 @dataclass(frozen=True)
 class Due:
-    """What follows a step; the same on all processes.
+    """The decisions after a step, the same on all processes.
 
     Attributes:
         interrupted: a signal came: a scheduler waits for seconds only, so save and do nothing else.

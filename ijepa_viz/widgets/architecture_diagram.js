@@ -36,7 +36,7 @@ const DIAGRAMS = [
       ex: ["box", 20, 130, 70, "encoder", "The context encoder computes on the visible patches only."],
       ey: ["box", 170, 130, 70, "teacher", "The target encoder: a moving average of the context encoder's weights. No gradient flows through it."],
       sx: ["dot", 55, 95, 0, "sx", "s_x: a token for each visible patch."],
-      sy: ["dot", 205, 95, 0, "sy", "s_y: the representation of the hidden patches, which may leave out what nobody can predict."],
+      sy: ["dot", 205, 95, 0, "sy", "s_y: the representation of the hidden patches, which may leave out unpredictable detail."],
       z: ["dot", 20, 50, 0, "z", "z: which patches to predict, as mask tokens with their places."],
       dec: ["box", 45, 28, 70, "predictor", "The predictor predicts the representation of the hidden patches, never a pixel."],
       d: ["energy", 205, 40, 0, "D", "D: the distance of prediction and representation. It is low for completions that the context predicts at that position."],
