@@ -58,9 +58,7 @@ def test_lab_of_a_clone_opens_its_own_notebooks(monkeypatch, tmp_path):
 def test_lab_of_an_installation_copies_the_notebooks_and_overwrites_nothing(monkeypatch, tmp_path, capsys, arguments):
     commands = recorded(monkeypatch)
     monkeypatch.setattr(lab, "cloned_notebooks", lambda: None)
-    monkeypatch.setattr(
-        lab.importlib.resources, "files", lambda name: {"ijepa_viz_notebooks": ROOT / "notebooks"}[name]
-    )
+    monkeypatch.setattr(lab, "installed_notebooks", lambda: ROOT / "notebooks")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / Path(*arguments[1:])
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.resources
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,6 +21,14 @@ def cloned_notebooks() -> Path | None:
     return found if (root / "pyproject.toml").is_file() and (found / _FIRST).is_file() else None
 
 
+def installed_notebooks() -> Path | None:
+    """The folder of the notebooks that an installed package brought along."""
+    # Installed under a name of their own (pyproject.toml): "notebooks" may be any other package's.
+    spec = importlib.util.find_spec("ijepa_viz_notebooks")
+    places = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
+    return next((place for place in places if (place / _FIRST).is_file()), None)
+
+
 def copy_notebooks(folder: Path) -> list[Path]:
     """Copy the notebooks into ``folder``; existing files are kept.
 
@@ -30,17 +38,16 @@ def copy_notebooks(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: an installation without its notebooks.
     """
-    # Installed under a name of their own (pyproject.toml): "notebooks" may be any other package's.
-    source = cloned_notebooks() or importlib.resources.files("ijepa_viz_notebooks")
+    source = cloned_notebooks() or installed_notebooks()
+    if source is None or not (source / _FIRST).is_file():
+        raise FileNotFoundError("This installation has no notebooks: install the project anew.")
     written = []
-    for notebook in sorted(source.iterdir(), key=lambda entry: entry.name):
+    for notebook in sorted(source.glob("*.ipynb")):
         target = folder / notebook.name
-        if notebook.name.endswith(".ipynb") and not target.exists():
+        if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
             target.write_bytes(notebook.read_bytes())
             written.append(target)
-    if not (folder / _FIRST).is_file():
-        raise FileNotFoundError(f"{source} has no {_FIRST}: install the project anew.")
     return written
 
 
