@@ -143,7 +143,9 @@ def test_a_saved_model_and_its_decoder_are_still_a_pair(tmp_path, capsys):
     asked = ["predict", str(tmp_path / "picture.png"), "--block", "1", "1", "2", "2", "--samples", "2"]
     out = tmp_path / "figure.png"
     assert main([*asked, "--model", str(SAVED / "exported"), "--out", str(out)]) == 0, capsys.readouterr().err
-    assert out.stat().st_size > 1000
+    with Image.open(out) as figure:  # original, context and two samples: many colours, wider than high
+        assert figure.width > 2 * figure.height
+        assert len(figure.convert("RGB").getcolors(2**20)) > 100
 
 
 # --------------------------------------------------------------------------- runs
