@@ -343,15 +343,18 @@ def test_all_probes_at_once_are_those_one_by_one(model):
     assert (table["train_images"], table["test_images"]) == (120, 120)
     for name, alone in (("knn", knn_table), ("count", count_table), ("distance", distance_table)):
         expected = alone(model, split)
-        assert {k: v for k, v in expected.items() if k not in ("train_images", "test_images")} == table[name]
+        common = ("train_images", "test_images", "classes_without_test_images")
+        assert {k: v for k, v in expected.items() if k not in common} == table[name]
     assert table["1 % of the labels"] == low_shot_table(model, split)["1 % of the labels"]
-    source = open_source("menagerie:count=30")
-    source.truths = {}
+    sources = {name: open_source("menagerie:count=30", name) for name in ("train", "test")}
+    for source in sources.values():
+        source.truths = {}
     with pytest.raises(ValueError, match=r"labels of 'count'.*it has class"):
-        count_table(model, lambda name: source)
-    source.labels = None
+        count_table(model, sources.__getitem__)
+    for source in sources.values():
+        source.labels = None
     with pytest.raises(ValueError, match="nothing to probe"):
-        all_tables(model, lambda name: source)
+        all_tables(model, sources.__getitem__)
 
 
 def test_the_factors_picture_has_every_bar(model, tmp_path, drawn):
@@ -363,7 +366,7 @@ def test_the_factors_picture_has_every_bar(model, tmp_path, drawn):
     assert main([*command, "--figure", str(tmp_path / "f.png"), "--json", str(tmp_path / "t.json")]) == 0
     assert min(size_of(tmp_path / "f.png")) > 200
     table = json.loads((tmp_path / "t.json").read_text())
-    assert tuple(table) == FACTORS
+    assert tuple(table) == (*FACTORS, "test_data")
     axis = drawn[0].axes[0]
     assert axis.get_ylabel() == "linear probe accuracy"
     heights = sorted(bar.get_height() for bar in axis.patches)

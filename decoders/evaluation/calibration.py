@@ -24,6 +24,7 @@ from ijepa_viz.figures import calibration_figure
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 _IMAGES, _SAMPLES, _TRAIN, _BINS = 160, 24, 10000, 5
 
@@ -151,7 +152,7 @@ def calibration(
     table: dict[str, Any] = {}
     found: dict[str, Dispersion] = {}
     votes: dict[str, list[tuple[float, float, int]]] = {}
-    for row, options in SAMPLING.items():
+    for row, options in track(SAMPLING.items(), "calibration", "row"):
         sampled = as_images(sample_blocks(decoder, tokens, patch_indices, **options), held.shape)
         spread = found[row] = dispersion(sampled.unflatten(0, (len(real), samples)), real)
         table[row] = {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ijepa_viz.models import unpatchify
 from ijepa_viz.runtime.files import cache_folder
+from ijepa_viz.runtime.progress import track
 from ijepa_viz.runtime.tensors import read_tensors, write_tensors
 
 _VERSION = 1
@@ -89,7 +90,7 @@ def _fit(network: BlockClassifier, images: Tensor, labels: Mapping[str, Tensor],
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=max(steps, 2))
     network.train()
-    for _ in range(epochs):
+    for _ in track(range(epochs), "training a classifier", "epoch"):
         for chosen in torch.randperm(len(images))[: len(images) // batch * batch].split(batch):
             inputs = images[chosen]
             blurred = F.avg_pool2d(F.pad(inputs, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
@@ -111,14 +112,14 @@ def _write(network: BlockClassifier, path: Path) -> None:
 @torch.no_grad()
 def predict_logits(network: BlockClassifier, images: Tensor, batch: int = 256) -> dict[str, Tensor]:
     """Logits of images (n, 3, h, w) in batches: factor -> (n, classes)."""
-    parts = [network(chunk) for chunk in images.split(batch)]
+    parts = [network(chunk) for chunk in track(images.split(batch), "classifying", "batch")]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @torch.no_grad()
 def classifier_features(network: BlockClassifier, images: Tensor, batch: int = 256) -> Tensor:
     """Features of images (n, 3, h, w) before the heads, in batches: (n, F)."""
-    return torch.cat([network.features(chunk) for chunk in images.split(batch)])
+    return torch.cat([network.features(chunk) for chunk in track(images.split(batch), "classifying", "batch")])
 
 
 def answer_shares(logits: Tensor) -> Tensor:

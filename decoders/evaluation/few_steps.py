@@ -13,6 +13,7 @@ from decoders.sampling import SOLVERS
 from ijepa_viz.figures import few_steps_figure
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
@@ -43,7 +44,11 @@ def few_steps(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     def solve(pipeline: BlockPipeline, steps: int) -> torch.Tensor:
         parts = [
             pipeline(t, p, latents=z, num_inference_steps=steps).pixels
-            for t, p, z in zip(tokens.split(64), patch_indices.split(64), latents.split(64), strict=True)
+            for t, p, z in track(
+                list(zip(tokens.split(64), patch_indices.split(64), latents.split(64), strict=True)),
+                f"sampling with {steps} steps",
+                "batch",
+            )
         ]
         return torch.cat(parts).clamp(-1, 1).unflatten(0, (_IMAGES, _SAMPLES))
 

@@ -12,6 +12,7 @@ from ijepa_viz.figures import hole_size_figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 
 def on_larger_grid(network: BlockNetwork, times: int) -> BlockNetwork:
@@ -31,7 +32,7 @@ def hole_size(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     image = evaluation_images(split("test"), model.config.image_size, 100)[:1]
     wide = BlockPipeline(on_larger_grid(decoder.network, 2), decoder.pipeline.scheduler)
     columns = model.grid[1]
-    for side in range(1, min(model.grid)):
+    for side in track(range(1, min(model.grid)), "timing hole sizes", "size"):
         blocks = encode_blocks(model, image, Masks.from_block(model.grid, 0, 0, side, side))
         tokens, patch_indices = (
             t.to(decoder.device).repeat(6, 1, *[1] * (t.ndim - 2)) for t in (blocks.predicted, blocks.patch_indices)

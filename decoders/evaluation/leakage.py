@@ -13,6 +13,7 @@ from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 
 @DECODER_METRICS.register("leakage")
@@ -20,7 +21,7 @@ def leakage(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     """Largest change of the samples when all context pixels change and the prediction does not; must be exactly 0."""
     images = evaluation_images(split("test"), model.config.image_size, 4)
     worst = 0.0
-    for normalised in images:
+    for normalised in track(images, "changing the context", "image"):
         image = denormalise(normalised).clamp(0, 1)
         prediction = predict(model, image, centre_hole(model))
         reference = decoder.sample(prediction, 2).images

@@ -23,6 +23,7 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.probe import Split
 from ijepa_viz.registry import Registry
+from ijepa_viz.runtime.progress import track
 
 DecoderMetric = Callable[[IJEPA, Decoder, Split], dict[str, Any]]
 DECODER_METRICS: Registry[DecoderMetric] = Registry("decoder metric")
@@ -67,7 +68,7 @@ def encode_blocks(
         batch: images at a time. patch_size: of the pixels; None is the model's.
     """
     parts = []
-    for start in range(0, len(images), batch):
+    for start in track(range(0, len(images), batch), "encoding blocks", "batch"):
         chunk = images[start : start + batch]
         chunk_masks = masks.repeat(len(chunk)) if len(masks) == 1 else masks[start : start + batch]
         parts.append(blocks_of(model, chunk, chunk_masks, patch_size).to("cpu"))
@@ -88,7 +89,7 @@ def sample_blocks(
     """
     options = {"num_inference_steps": decoder.config.steps, **options}
     parts = []
-    for start in range(0, len(tokens), batch):
+    for start in track(range(0, len(tokens), batch), "sampling blocks", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))]
         result = decoder.pipeline(chunk, indices, generator=generators, **options)

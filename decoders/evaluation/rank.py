@@ -19,10 +19,12 @@ from decoders.evaluation.metric import (
     fit_ridge,
     sample_blocks,
 )
+from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA, unpatchify
 from ijepa_viz.probes.intervals import accuracy_with_interval
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 # Number of holes that ridge decoders are fitted on.
 _FIT = 4000
@@ -35,7 +37,7 @@ def embed(model: IJEPA, pixels: Tensor, patch_indices: Tensor, batch: int = 100)
     No other patch enters: in a completed image the context would identify the image.
     """
     parts = []
-    for start in range(0, len(pixels), batch):
+    for start in track(range(0, len(pixels), batch), "encoding decoded blocks", "batch"):
         own, indices = (t[start : start + batch].to(model.device) for t in (pixels, patch_indices))
         canvas = own.new_zeros(len(own), model.grid[0] * model.grid[1], own.shape[-1])
         canvas = canvas.scatter(1, indices[..., None].expand_as(own), own)
@@ -84,10 +86,11 @@ def rank(model: IJEPA, decoder: Decoder, split: Split, count: int = 400) -> dict
     One sample an image, all in the same hole. Rows of ridge decoders are the baseline, since one can be fitted to an
     untrained model as well.
     """
+    pair = train_and_test(split)
     size, hole = model.config.image_size, centre_hole(model)
-    test = evaluation_images(split("test"), size, count)
+    test = evaluation_images(pair.test, size, count)
     test = test[: len(test) // CANDIDATES * CANDIDATES]
-    train = evaluation_images(split("train"), size, _FIT, seed=1)
+    train = evaluation_images(pair.train, size, _FIT, seed=1)
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
     patch = decoder.network.config.patch_size

@@ -21,10 +21,12 @@ from decoders.evaluation.metric import (
     evaluation_images,
     sample_blocks,
 )
+from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import labelled
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 
 def kernel_matrix(x: Tensor, y: Tensor) -> Tensor:
@@ -61,7 +63,7 @@ def two_sample_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0
     distance = float(kernel_distance(gram, len(x)))
     generator = torch.Generator().manual_seed(seed)
     further = 0
-    for _ in range(permutations):
+    for _ in track(range(permutations), "permuting", "permutation"):
         order = torch.randperm(len(both), generator=generator)
         further += float(kernel_distance(gram[order][:, order], len(x))) >= distance
     return distance, (further + 1) / (permutations + 1)
@@ -73,12 +75,13 @@ def realism(model: IJEPA, decoder: Decoder, split: Split, train: int = 12000, co
 
     ``real_pixels``, other real blocks, is the lower bound. Real and decoded blocks are never of the same images.
     """
+    pair = train_and_test(split)
     size, hole = model.config.image_size, centre_hole(model)
     block, patch = box_of(hole), decoder.network.config.patch_size
-    images, labels = labelled(split("train"), size, train)
+    images, labels = labelled(pair.train, size, train)
     real = as_images(encode_blocks(model, normalise(images / 255), hole, patch_size=patch).clean, block)
     classifier = train_classifier(real, {"label": labels}, {"label": int(labels.max()) + 1}, epochs=6)
-    test = evaluation_images(split("test"), size, 3 * count)
+    test = evaluation_images(pair.test, size, 3 * count)
     blocks = encode_blocks(model, test, hole, patch_size=patch)
     third = len(test) // 3
     reference = classifier_features(classifier, as_images(blocks.clean[:third], block))

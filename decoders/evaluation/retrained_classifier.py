@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tqdm import tqdm
-
 from decoders.decoder import Decoder
 from decoders.evaluation.classifier import as_images, predict_logits
 from decoders.evaluation.metric import DECODER_METRICS, encode_blocks, sample_blocks
 from decoders.evaluation.scenes import (
     BLOCK_SHAPE,
-    MANY_SCENES,
     SCENE_FACTORS,
     accuracy,
     train_and_test_scenes,
@@ -21,6 +18,7 @@ from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 
 @DECODER_METRICS.register("retrained-classifier")
@@ -52,7 +50,7 @@ def retrained_classifier_accuracy(
     }
     truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
     table: dict[str, dict[str, Any]] = {}
-    for row, options in tqdm(rows.items(), desc="classifiers", unit="classifier", disable=train < MANY_SCENES):
+    for row, options in track(rows.items(), "classifiers", "classifier"):
         train_pixels, pixels = train_blocks.clean, blocks.clean
         if options is not None:
             # Other noise than the test's, or the classifier could learn it.

@@ -15,6 +15,7 @@ from ijepa_viz.figures import sheet_figure
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import Prediction, predict
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 ROWS, SAMPLES = 24, 3
 
@@ -44,6 +45,9 @@ def sheet(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     hole = centre_hole(model)
     predictions = [predict(model, image, hole) for image in images]
     following = [*predictions[1:], predictions[0]]
-    rows = [(own, columns(decoder, own, other)) for own, other in zip(predictions, following, strict=True)]
+    rows = [
+        (own, columns(decoder, own, other))
+        for own, other in track(list(zip(predictions, following, strict=True)), "sampling", "image")
+    ]
     cosine = torch.stack([p.cosine.mean() for p in predictions])
     return {"images": len(rows), "mean_cosine": float(cosine.mean()), "figure": sheet_figure(rows)}

@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ijepa_viz.cli.command import COMMANDS, Command
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.tables import as_text
 
+if TYPE_CHECKING:
+    from ijepa_viz.data.splits import Splits
+
 
 def _evaluate(options: argparse.Namespace) -> int:
     _check(options)
-    if options.decoder is None:
-        tables, figure = _probe_models(options)
-    else:
-        tables, figure = _evaluate_decoder(options)
+    split = _split(options)
+    found, figure = (_probe_models if options.decoder is None else _evaluate_decoder)(options, split)
+    tables = {name: {**one, "test_data": split.rule} for name, one in found.items()}
     table = tables if len(tables) > 1 else next(iter(tables.values()))
     # The numbers first: an error of the figure must not discard minutes of computation.
     for name, one in tables.items():
@@ -37,27 +39,35 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.decoder is None and options.metric:
-        raise ValueError(
-            f"--metric {options.metric} is of a decoder: add --decoder, or name a --probe of the features."
-        )
+    from decoders.evaluation import DECODER_METRICS
+    from ijepa_viz.probes import PROBES
+
     if options.metric and options.probe:
         raise ValueError("--metric is of the decoder, --probe of the features: give one of the two.")
+    if options.metric in PROBES and options.metric not in DECODER_METRICS:
+        raise ValueError(f"{options.metric} is a probe of the features: --probe {options.metric}, without --decoder.")
+    if options.decoder is None and options.metric:
+        DECODER_METRICS[options.metric]  # an unknown name is refused as such
+        raise ValueError(f"--metric {options.metric} is of a decoder: add --decoder.")
+    if options.decoder is not None and options.probe in PROBES and options.probe not in DECODER_METRICS:
+        raise ValueError(f"{options.probe} is a probe of the features: leave --decoder out.")
     if options.decoder and len(options.models) > 1:
         raise ValueError("A decoder belongs to one model: name one.")
 
 
-def _split(options: argparse.Namespace) -> Any:
-    from ijepa_viz.data.unreadable import open_readable
+def _split(options: argparse.Namespace) -> Splits:
+    from ijepa_viz.data.splits import Splits
 
-    def split(name: str):  # type: ignore[no-untyped-def]  # Source is imported late
-        source = options.test_data if name == "test" and options.test_data else options.data
-        return open_readable(source, name, options.strict_data)
+    return Splits(
+        options.data,
+        options.test_data,
+        options.test_share,
+        strict=options.strict_data,
+        without_shared=options.drop_shared,
+    )
 
-    return split
 
-
-def _probe_models(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], Any]:
+def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str, dict[str, Any]], Any]:
     """Tables of the probe by model, and a function that draws their figure."""
     from ijepa_viz import checkpoints
     from ijepa_viz.checkpoints.training_cost import training_of
@@ -74,13 +84,13 @@ def _probe_models(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]
     if options.figure and name != "factors":
         costs = {model: training_of(model) for model in options.models}
         recorded_costs(costs)
-    tables = {model: probe(checkpoints.load_model(model), _split(options)) for model in options.models}
+    tables = {model: probe(checkpoints.load_model(model), split) for model in options.models}
     if name == "factors":
         return tables, lambda: factor_figure(tables[options.models[0]], options.models[0])
     return tables, lambda: cost_figure(tables, costs, name)
 
 
-def _evaluate_decoder(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], Any]:
+def _evaluate_decoder(options: argparse.Namespace, split: Splits) -> tuple[dict[str, dict[str, Any]], Any]:
     """Table of the decoder metric by model, and a function that gives its figure, or None."""
     from decoders import load_decoder
     from decoders.evaluation import DECODER_METRICS
@@ -94,7 +104,7 @@ def _evaluate_decoder(options: argparse.Namespace) -> tuple[dict[str, dict[str, 
         model = checkpoints.load_model(name)
         decoder = load_decoder(options.decoder or decoder_of(name))
         check_pair(model, decoder)
-        tables[name] = metric(model, decoder, _split(options))
+        tables[name] = metric(model, decoder, split)
     figures = [table.pop("figure", None) for table in tables.values()]
     return tables, lambda: figures[0]
 
@@ -111,7 +121,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", metavar="NAME", help="metric of the decoder, listed below (default: leakage)")
     parser.add_argument("--data", required=True, help="images to fit on; labelled ones for kNN and linear probes")
-    parser.add_argument("--test-data", help="images to test on (default: the test split of --data)")
+    parser.add_argument(
+        "--test-data",
+        help="images to test on (default: the test part of --data, or a fifth of it, held out by content)",
+    )
+    parser.add_argument(
+        "--test-share", type=float, metavar="SHARE", help="hold out this share of each class of --data, such as 0.3"
+    )
+    parser.add_argument(
+        "--drop-shared",
+        action="store_true",
+        help="test without the pictures that are also in the training part, instead of refusing",
+    )
     parser.add_argument("--strict-data", action="store_true", help="refuse unreadable images instead of skipping them")
     parser.add_argument("--json", type=Path, help="also write the table to this file")
     parser.add_argument(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import square
-from ijepa_viz.runtime.files import cache_folder
+from ijepa_viz.runtime.files import cache_folder, replacing
+from ijepa_viz.runtime.progress import Progress
 
 
 def arrays(source: Source, size: int, cache: bool = True) -> np.ndarray:
@@ -36,30 +35,25 @@ def arrays(source: Source, size: int, cache: bool = True) -> np.ndarray:
     key = hashlib.sha256(json.dumps([source.name, source.stamp, len(source), size]).encode())
     path = cache_folder() / f"{key.hexdigest()[:24]}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
-        try:
+        with replacing(path) as partial:
             out = open_memmap(partial, "w+", np.uint8, (len(source), size, size, 3))
             _fill(out, source, size)
             out.flush()
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
 
 def _fill(out: np.ndarray, source: Source, size: int) -> None:
-    step = 64 if source.render is None else 4096
-    bar = tqdm(total=len(source), desc=f"reading {source.name}", unit="img", disable=len(source) < 4096)
-    for start in range(0, len(source), step):
-        stop = min(start + step, len(source))
-        if source.render is not None:
-            out[start:stop] = source.render(start, stop, size)
-        else:
-            for i in range(start, stop):
-                try:
-                    out[i] = np.asarray(square(source[i], size))
-                except (ValueError, OSError) as error:
-                    raise ValueError(f"Image {i} of {source.name} cannot be read: {error}") from error
-        bar.update(stop - start)
-    bar.close()
+    step = 64 if source.render is None else 1024
+    what = "reading" if source.render is None else "drawing"
+    with Progress(f"{what} {source.name}", len(source), "img") as bar:
+        for start in range(0, len(source), step):
+            stop = min(start + step, len(source))
+            if source.render is not None:
+                out[start:stop] = source.render(start, stop, size)
+            else:
+                for i in range(start, stop):
+                    try:
+                        out[i] = np.asarray(square(source[i], size))
+                    except (ValueError, OSError) as error:
+                        raise ValueError(f"Image {i} of {source.name} cannot be read: {error}") from error
+            bar.update(stop - start)

@@ -9,45 +9,98 @@ from typing import Any
 
 import numpy as np
 
+from ijepa_viz.data.labels import as_labels, merge_labels
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import read_image
 
-
-def _column_bytes(cell: Any) -> bytes:
-    return cell["bytes"] if isinstance(cell, dict) else cell
+# Usual names, in order of preference; Hugging Face's metadata tells of others.
+PICTURES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture")
+LABELS = ("label", "labels", "fine_label", "cls", "class")
 
 
 def open_parquet(name: str, files: list[str]) -> Source:
-    """Open parquet shards with an ``image`` (or ``img``) column and an optional label column.
+    """Open parquet shards with an image column and an optional label column; further columns are not read.
+
+    Labels are integers or class names. Shards that name their classes in different orders are matched by name.
 
     Raises:
-        ValueError: no image column.
+        ValueError: a shard without the columns of the first one, or a damaged one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = [pq.read_table(f) for f in files]
-    table = pa.concat_tables(tables)
-    columns = table.column_names
-    picture = next((c for c in ("image", "img") if c in columns), None)
-    if picture is None:
-        raise ValueError(f"{files[0]} has columns {columns}, but no column 'image' or 'img'.")
-    cells = table.column(picture)
-    label = next((c for c in ("label", "labels", "fine_label") if c in columns), None)
-    labels = None if label is None else table.column(label).to_numpy().astype(np.int64)
+    chunks: list[Any] = []
+    labels: list[tuple[np.ndarray, list[str]]] = []
+    picture, label = "", None
+    for file in files:
+        try:
+            schema = pq.read_schema(file)
+            features = _features(schema.metadata)
+            if file == files[0]:
+                picture, label = _columns(file, schema, features)
+            missing = [c for c in (picture, label) if c is not None and c not in schema.names]
+            if missing:
+                raise ValueError(
+                    f"{file} has no column {missing[0]!r}, which {files[0]} has; it has {schema.names}. "
+                    "Open shards of one kind."
+                )
+            table = pq.read_table(file, columns=[c for c in (picture, label) if c is not None])
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{file} cannot be read as parquet: {error}") from error
+        chunks += table.column(picture).chunks
+        if label is not None:
+            names = list(features.get(label, {}).get("names") or [])
+            labels.append(as_labels(table.column(label).to_pylist(), names, f"Column {label!r} of {file}"))
+    starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
+    if not starts[-1]:
+        raise ValueError(f"{name} holds no images: its {len(files)} parquet files have no rows.")
+
+    def read(index: int) -> Any:
+        chunk = int(np.searchsorted(starts, index, side="right")) - 1
+        return read_image(_encoded(chunks[chunk][int(index - starts[chunk])].as_py(), index))
+
+    numbers, classes = merge_labels(labels) if labels else (None, [])
     return Source(
         name=name,
-        read=lambda i: read_image(io.BytesIO(_column_bytes(cells[i].as_py()))),
-        count=table.num_rows,
-        labels=labels,
-        classes=_class_names(table.schema.metadata, label),
+        read=read,
+        count=int(starts[-1]),
+        labels=numbers,
+        classes=classes,
         stamp=[[os.path.realpath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns] for f in files],
     )
 
 
-def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> list[str]:
-    """Class names of a label column, from Hugging Face's metadata in the schema."""
-    if not metadata or b"huggingface" not in metadata or label is None:
-        return []
-    features = json.loads(metadata[b"huggingface"])["info"]["features"]
-    return list(features[label].get("names", []))
+def _encoded(cell: Any, index: int) -> io.BytesIO:
+    found = cell.get("bytes") if isinstance(cell, dict) else cell
+    if found is None:
+        where = (
+            f": the file holds its path only ({cell['path']})" if isinstance(cell, dict) and cell.get("path") else ""
+        )
+        raise ValueError(f"Row {index} holds no image{where}.")
+    return io.BytesIO(found)
+
+
+def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """Hugging Face's description of the columns, from the schema; empty where there is none."""
+    if not metadata or b"huggingface" not in metadata:
+        return {}
+    found = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
+    return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
+
+
+def _columns(file: str, schema: Any, features: dict[str, Any]) -> tuple[str, str | None]:
+    """Names of the image column and of the label column, None without labels.
+
+    Raises:
+        ValueError: no image column.
+    """
+    columns = schema.names
+
+    def choose(usual: tuple[str, ...], kind: str) -> str | None:
+        described = [name for name in columns if features.get(name, {}).get("_type") == kind]
+        return next((name for name in usual if name in columns), described[0] if len(described) == 1 else None)
+
+    picture = choose(PICTURES, "Image")
+    if picture is None:
+        raise ValueError(f"{file} has columns {columns}, but no image column ({', '.join(PICTURES)}).")
+    return picture, choose(LABELS, "ClassLabel")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ class Source:
         truths: further labels by name ("count", "distance"), as functions that return (count,) int64.
         stamp: identity of the content for the cache key (files, sizes, dates, seeds).
         render: for drawn data, (start, stop, size) -> (stop - start, size, size, 3) uint8.
+        split: the part that was opened, "train" or "test"; None where the data set has one part only.
+        notes: what was left out on opening, in sentences for the user.
+        digests: (count,) uint64 of the content of each image, where they are known without reading it.
     """
 
     name: str
@@ -35,12 +39,43 @@ class Source:
     truths: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     stamp: list[Any] = field(default_factory=list)
     render: Callable[[int, int, int], np.ndarray] | None = None
+    split: str | None = None
+    notes: Sequence[str] = ()
+    digests: Callable[[], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Image.Image:
         return self.read(index)
+
+    def subset(self, indices: np.ndarray, reason: str) -> Source:
+        """Some of the images, with their labels and truths.
+
+        Args:
+            indices: (n,) int64, of this source.
+            reason: part of the stamp, beside the indices themselves.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        render, digests = self.render, self.digests
+
+        def chosen(truth: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+            return lambda: truth()[indices]
+
+        def render_some(start: int, stop: int, size: int) -> np.ndarray:
+            assert render is not None
+            return np.concatenate([render(int(i), int(i) + 1, size) for i in indices[start:stop]])
+
+        return replace(
+            self,
+            read=lambda index: self.read(int(indices[index])),
+            count=len(indices),
+            labels=None if self.labels is None else self.labels[indices],
+            truths={name: chosen(truth) for name, truth in self.truths.items()},
+            stamp=[*self.stamp, reason, hashlib.sha256(indices.tobytes()).hexdigest()],
+            render=None if render is None else render_some,
+            digests=None if digests is None else chosen(digests),
+        )
 
 
 Opener = Callable[[str, str], Source]

@@ -1,4 +1,4 @@
-"""Image reading, cropping, and conversion to and from normalised tensors.
+"""Cropping of images, and conversion to and from normalised tensors; reading is in :mod:`ijepa_viz.data.reading`.
 
 The only augmentation of the paper is a random resized crop (appendix A); flips are an option.
 """
@@ -6,66 +6,21 @@ The only augmentation of the paper is a random resized crop (appendix A); flips 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
+
+from ijepa_viz.data.pixel_arrays import is_array, split_array, to_8_bits
+from ijepa_viz.data.reading import read_image as read_image
 
 # ImageNet statistics, as in every published I-JEPA; other statistics silently give wrong tokens.
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-_SMALLEST = 8
-
-
-def read_image(source: Any) -> Image.Image:
-    """Read an RGB image from a path, a binary file, a PIL image or an (H, W, 3) uint8 array.
-
-    CMYK, palette, grey, transparent (on white) and 16-bit images are converted; the EXIF orientation is applied.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an image, damaged, animated, or smaller than 8x8 pixels.
-    """
-    name = str(source) if isinstance(source, str | Path) else "The image"
-    if isinstance(source, Image.Image):
-        image = source
-    elif isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-            raise ValueError(f"An image array is (H, W, 3) uint8, got {source.dtype} {source.shape}.")
-        image = Image.fromarray(source)
-    else:
-        try:
-            image = Image.open(source)
-        except UnidentifiedImageError as error:
-            raise ValueError(f"{name} is not an image that Pillow can read.") from error
-        except (Image.DecompressionBombError, IsADirectoryError) as error:
-            raise ValueError(f"{name} cannot be read as an image: {error}") from error
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise ValueError(f"{name} is animated ({frames} frames). Give a still image.")
-    if min(image.size) < _SMALLEST:
-        raise ValueError(f"{name} is {image.width}x{image.height} pixels; at least {_SMALLEST}x{_SMALLEST} are needed.")
-    try:
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{name} is damaged: {error}") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        # Pillow clips these modes to 255 on conversion, which would lose the range of 16-bit images.
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode != "F" else max(1.0, float(values.max()))
-        image = Image.fromarray(np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+_TRIES = 10
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -77,6 +32,42 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
     """Convert the centred square of an image to (3, size, size) float in [0, 1]."""
     array = np.array(square(image, size))
     return torch.from_numpy(array).permute(2, 0, 1).float() / 255
+
+
+def to_pixels(images: Any, size: int) -> Tensor:
+    """Convert a picture of any kind to a model's pixels (3, size, size), or a batch to (B, 3, size, size).
+
+    Args:
+        images: any input of :func:`read_image`; a batch as an array or tensor of four dimensions
+            (:mod:`ijepa_viz.data.pixel_arrays`); or a list or tuple of pictures, of any sizes and kinds.
+        size: of the result. Arrays of that size keep their precision; everything else becomes 8-bit RGB, of
+            which the centred square is resized, as files are.
+
+    Returns:
+        Float in [0, 1], on the CPU.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_image`; an empty batch, or a batch within a batch.
+    """
+    if isinstance(images, list | tuple):
+        pictures = [to_pixels(image, size) for image in images]
+        if not pictures:
+            raise ValueError("The batch is empty: give at least one picture.")
+        if any(picture.ndim != 3 for picture in pictures):
+            raise ValueError("A list is a batch of single pictures, this one holds batches.")
+        return torch.stack(pictures)
+    if not is_array(images):
+        return to_tensor(read_image(images), size)
+    arrays, batched = split_array(images)
+    pixels = torch.stack([_array_pixels(array, size) for array in arrays])
+    return pixels if batched else pixels[0]
+
+
+def _array_pixels(array: np.ndarray, size: int) -> Tensor:
+    """(H, W, C), uint8 or float32 in [0, 1], to (3, size, size)."""
+    if array.shape[:2] != (size, size) or array.shape[2] == 4 or array.dtype == np.uint8:
+        return to_tensor(read_image(to_8_bits(array)), size)
+    return torch.from_numpy(array.copy()).permute(2, 0, 1).expand(3, size, size).contiguous()
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -99,8 +90,11 @@ def to_pil(image: Tensor) -> Image.Image:
 class Crops:
     """Random resized crops of a batch, drawn independently of the images' sizes.
 
+    The rule is that of torchvision's ``RandomResizedCrop``: of ten tries for an area and an aspect the first that fits
+    into the image, or, if none does, the largest centred box with an aspect within the range.
+
     Attributes:
-        draws: (5, B) uniform numbers: area, aspect, left, top, flip.
+        draws: (23, B) uniform numbers: ten areas, ten aspects, left, top, flip.
         scale: range of the crop's share of the area. ratio: range of its width / height, log-uniform.
         flip: mirror half of the images.
     """
@@ -113,7 +107,7 @@ class Crops:
     @classmethod
     def draw(cls, count: int, generator: torch.Generator | None, **options: Any) -> Crops:
         """Draw crops for ``count`` images; ``options`` are the other attributes."""
-        return cls(torch.rand(5, count, generator=generator), **options)
+        return cls(torch.rand(2 * _TRIES + 3, count, generator=generator), **options)
 
     def __len__(self) -> int:
         return self.draws.shape[1]
@@ -124,17 +118,28 @@ class Crops:
 
     def boxes(self, shape: float | Tensor = 1.0) -> Tensor:
         """Boxes (B, 4) as (left, top, width, height), relative to images of width / height ``shape``, () or (B,)."""
-        area = self.scale[0] + (self.scale[1] - self.scale[0]) * self.draws[0]
+        areas, aspects = self.draws[:_TRIES], self.draws[_TRIES : 2 * _TRIES]  # (10, B)
+        left, top = self.draws[2 * _TRIES : 2 * _TRIES + 2]
+        shape = torch.as_tensor(shape, dtype=self.draws.dtype).expand(len(self))
+        area = self.scale[0] + (self.scale[1] - self.scale[0]) * areas
         low, high = (float(np.log(r)) for r in self.ratio)
-        aspect = torch.exp(low + (high - low) * self.draws[1]) / shape
-        width = (area * aspect).sqrt().clamp(max=1)
-        height = (area / aspect).sqrt().clamp(max=1)
-        return torch.stack([self.draws[2] * (1 - width), self.draws[3] * (1 - height), width, height], 1)
+        aspect = torch.exp(low + (high - low) * aspects) / shape
+        # (10, B, 2), relative to the image's own width and height.
+        tries = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 2)
+        fits = (tries <= 1 + 1e-6).all(2)
+        first = fits.int().argmax(0)
+        chosen = tries[first, torch.arange(len(self))].clamp(max=1)
+        nearest = shape.clamp(*self.ratio)
+        centred = torch.stack([(nearest / shape).clamp(max=1), (shape / nearest).clamp(max=1)], 1)
+        any_fits = fits.any(0)
+        width, height = torch.where(any_fits[:, None], chosen, centred).unbind(1)
+        left, top = (torch.where(any_fits, place, 0.5) for place in (left, top))
+        return torch.stack([left * (1 - width), top * (1 - height), width, height], 1)
 
     @property
     def mirrored(self) -> Tensor:
         """(B,) bool."""
-        return (self.draws[4] < 0.5) & self.flip
+        return (self.draws[-1] < 0.5) & self.flip
 
 
 def crop_and_resize(images: Tensor, size: int, crops: Crops) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ijepa_viz.masks import Masks
@@ -21,7 +22,9 @@ class InspectionInput:
     Attributes:
         model: with a predictor.
         image: (3, H, W) in [0, 1]. masks: of this image, B = 1.
-        others: (n, 3, H, W) uint8 at the model's size, without the image itself.
+        others: (n, 3, H, W) uint8 at the model's size. Copies of the image itself are removed, since a control or a
+            retrieval that contains the answer means nothing.
+        excluded: number of the removed copies.
         scenes: number of drawn scenes that the part classifier is fitted on; None is the default of
             :func:`ijepa_viz.inspections.position.fit_part_classifier`.
     """
@@ -31,10 +34,34 @@ class InspectionInput:
     masks: Masks
     others: Tensor
     scenes: int | None = None
+    excluded: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        """Remove copies of the image.
+
+        Raises:
+            ValueError: no other image is left.
+        """
+        kept = ~copies_of(self.image, self.others)
+        if not kept.any():
+            raise ValueError("The other images are all copies of the image itself: give more --data.")
+        object.__setattr__(self, "excluded", int((~kept).sum()))
+        if self.excluded:
+            object.__setattr__(self, "others", self.others[kept])
 
     def predict(self) -> Prediction:
         """Predict the hidden blocks of the image."""
         return predict(self.model, self.image, self.masks)
+
+
+def copies_of(image: Tensor, others: Tensor, batch: int = 256) -> Tensor:
+    """Which of ``others`` (n, 3, H, W) uint8 show the same as ``image`` (3, H, W) in [0, 1]: (n,) bool.
+
+    The mean absolute difference is below one of 255 levels, so that a copy with little JPEG loss counts.
+    """
+    own = image.detach().cpu() * 255
+    found = [(chunk.float() - own).abs().mean(dim=(1, 2, 3)) < 1 for chunk in others.split(batch)]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool)
 
 
 Inspection = Callable[[InspectionInput], dict[str, Any]]

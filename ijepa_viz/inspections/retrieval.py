@@ -20,6 +20,7 @@ from ijepa_viz.inspections import maps
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import IJEPA, target_layer_norm
+from ijepa_viz.runtime.progress import track
 
 
 @INSPECTIONS.register("retrieval")
@@ -54,7 +55,8 @@ def inspect_retrieval(inputs: InspectionInput, k: int = 7) -> dict[str, Any]:
                 axis.set_axis_off()
                 continue
             _show_block(axis, inputs, places, i, shape, BOX[kinds[name]])
-    return {**{f"{name.replace(' ', '_')}_best": float(p.cosine[0]) for name, p in found.items()}, "figure": figure}
+    best = {f"{name.replace(' ', '_')}_best": float(p.cosine[0]) for name, p in found.items()}
+    return {"images": len(inputs.others), "copies_excluded": inputs.excluded, **best, "figure": figure}
 
 
 def _show_block(
@@ -105,7 +107,7 @@ class TokenIndex:
     def from_images(cls, model: IJEPA, images: Tensor, batch: int = 64) -> TokenIndex:
         """Index (n, 3, H, W) uint8 images by the model's target encoder, after the loss's LayerNorm."""
         parts = []
-        for chunk in images.split(batch):
+        for chunk in track(images.split(batch), "indexing images", "batch"):
             tokens = model.encode_target(normalise(chunk.to(model.device).float() / 255))
             parts.append(target_layer_norm(tokens).float().cpu())
         return cls(torch.cat(parts), model.grid)

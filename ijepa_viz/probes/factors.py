@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.menagerie.creatures import PART
@@ -27,6 +26,7 @@ from ijepa_viz.probes.features import standardise
 from ijepa_viz.probes.intervals import accuracy_with_interval
 from ijepa_viz.probes.linear import fit_linear
 from ijepa_viz.probes.probe import PROBES, Split
+from ijepa_viz.runtime.progress import Progress, track
 
 # Region -> the drawn parts that belong to it.
 REGIONS: dict[str, tuple[str, ...]] = {
@@ -52,8 +52,6 @@ _HIDDEN, _SEEN = 0.5, 0.35
 _PENALTY = 50.0
 # Limits of the command: at 224 px, so many images take ten gigabytes.
 _SCENES, _TESTS = 64000, 2000
-# Least number of scenes that gets a progress bar.
-_MANY = 4096
 
 
 @dataclass(frozen=True)
@@ -92,35 +90,34 @@ def draw_factor_scenes(count: int, size: int, grid: Grid, block: int = 3, seed: 
     factors: list[dict[str, str]] = []
     drawn: list[int] = []
     index = 0
-    bar = tqdm(total=count, desc="drawing scenes", unit="scene", disable=count < _MANY)
-    while len(pictures) < count:
-        scene = menagerie.scene(index, size, seed)
-        index += 1
-        found = _hide(scene, grid, block, rng)
-        if found is None:
-            continue
-        bar.update()
-        place, part = found
-        thing = scene.subject
-        pictures.append(scene.image)
-        drawn.append(index - 1)
-        places.append(place)
-        factors.append(
-            {
-                "joint": f"{thing.species} {part} {thing.facing}",
-                "species_and_part": f"{thing.species} {part}",
-                "species": thing.species,
-                "part": part,
-                "facing": thing.facing,
-                "facing_alone": thing.facing,
-                "colour": COARSE.get(thing.colour, thing.colour),
-                "pose": f"{thing.species} {thing.pose}",
-                "texture_phase": str(int(scene.texture_phase // (math.pi / 2))),
-                "speckle": "strong" if scene.speckle > 0.0175 else "weak",
-                "background_detail": _detail(scene, grid, block, place),
-            }
-        )
-    bar.close()
+    with Progress("drawing scenes", count, "scene") as bar:
+        while len(pictures) < count:
+            scene = menagerie.scene(index, size, seed)
+            index += 1
+            found = _hide(scene, grid, block, rng)
+            if found is None:
+                continue
+            bar.update()
+            place, part = found
+            thing = scene.subject
+            pictures.append(scene.image)
+            drawn.append(index - 1)
+            places.append(place)
+            factors.append(
+                {
+                    "joint": f"{thing.species} {part} {thing.facing}",
+                    "species_and_part": f"{thing.species} {part}",
+                    "species": thing.species,
+                    "part": part,
+                    "facing": thing.facing,
+                    "facing_alone": thing.facing,
+                    "colour": COARSE.get(thing.colour, thing.colour),
+                    "pose": f"{thing.species} {thing.pose}",
+                    "texture_phase": str(int(scene.texture_phase // (math.pi / 2))),
+                    "speckle": "strong" if scene.speckle > 0.0175 else "weak",
+                    "background_detail": _detail(scene, grid, block, place),
+                }
+            )
     classes = {name: sorted({row[name] for row in factors}) for name in factors[0]}
     labels = {name: torch.tensor([names.index(row[name]) for row in factors]) for name, names in classes.items()}
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
@@ -184,7 +181,7 @@ def untrained_predictions(
     found = []
     for part_scenes in scenes:
         parts = []
-        for start in range(0, len(part_scenes.images), batch):
+        for start in track(range(0, len(part_scenes.images), batch), "predicting by an untrained model", "batch"):
             some = slice(start, start + batch)
             images = normalise(part_scenes.images[some].to(model.device) / 255)
             masks = part_scenes.masks[some].to(model.device)
@@ -208,7 +205,7 @@ def representations(
         (random_init,) = untrained_predictions(model, [scenes], batch, seed)
     parts: dict[str, list[Tensor]] = {n: [] for n in ("predicted", "context_mean", "target")}
     total, tokens = torch.zeros(model.config.width, device=model.device), 0
-    for start in range(0, len(scenes.images), batch):
+    for start in track(range(0, len(scenes.images), batch), "predicting", "batch"):
         some = slice(start, start + batch)
         images = normalise(scenes.images[some].to(model.device) / 255)
         masks = scenes.masks[some].to(model.device)
@@ -219,7 +216,7 @@ def representations(
         parts["context_mean"].append(context.mean(1))
         parts["target"].append(model.targets(images, masks).flatten(1))
     blind = []
-    for start in range(0, len(scenes.images), batch):
+    for start in track(range(0, len(scenes.images), batch), "predicting from positions only", "batch"):
         masks = scenes.masks[start : start + batch].to(model.device)
         blind.append(model.predict((total / tokens).expand(*masks.context.shape, -1), masks).flatten(1))
     found = {name: torch.cat(p).float().cpu() for name, p in {**parts, "position_only": blind}.items()}
@@ -287,7 +284,7 @@ def factor_table(model: IJEPA, train: int = 20000, test: int = 2000, block: int 
     for factor in FACTORS:
         frequent = int(F.one_hot(labels[factor]).sum(0).argmax())
         table[factor] = {"most_frequent": float((truth[factor] == frequent).float().mean())}
-    for name in tqdm(list(x), desc="linear probes", unit="representation", disable=train < _MANY):
+    for name in track(list(x), "linear probes", "representation"):
         features, held_out = standardise(x.pop(name), z[name])
         joint = linear_probe_probabilities(features, labels["joint"], held_out)
         for factor in FACTORS:

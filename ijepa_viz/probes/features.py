@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.source import Source
+from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA, Encoder
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
 
 # train features, train labels, test features, test labels -> accuracy.
 Accuracy = Callable[[Tensor, Tensor, Tensor, Tensor], float]
@@ -26,7 +29,7 @@ def pooled_features(encoder: Encoder, images: Tensor, batch: int = 128, layers: 
     """Average-pooled tokens of whole images, (n, 3, H, W) uint8 -> (n, layers * D) float32."""
     device = encoder.pos_embed.device
     parts = []
-    for chunk in images.split(batch):
+    for chunk in track(images.split(batch), "encoding images", "batch"):
         tokens = encoder(normalise(chunk.to(device).float() / 255), layers=layers)
         parts.append(tokens.mean(dim=1).float().cpu())
     return torch.cat(parts)
@@ -65,17 +68,22 @@ class FeatureBank:
     """Features of a model and of its baselines on the same images, computed once and shared by several probes.
 
     Attributes:
-        sources: "train" and "test".
+        sources: "train" and "test", with classes matched by name.
+        missing: classes that no test image has.
 
     Args:
         model: its target encoder is probed, average-pooled: last layer, and last four layers concatenated.
         split: opens "train" and "test".
         limit: most images of each split, evenly spaced.
+
+    Raises:
+        ValueError: as :func:`ijepa_viz.data.splits.train_and_test`.
     """
 
     def __init__(self, model: IJEPA, split: Split, limit: int | None = None) -> None:
         self.model = model
-        self.sources = {name: split(name) for name in ("train", "test")}
+        pair = train_and_test(split)
+        self.sources, self.missing = {"train": pair.train, "test": pair.test}, pair.missing
         self._index = {name: _labelled_indices(source, limit) for name, source in self.sources.items()}
 
     def labels(self, truth: str = "class") -> tuple[Tensor, Tensor]:
@@ -113,23 +121,32 @@ class FeatureBank:
             found[f"{name}_last_{last}_layers"] = (train, test)
         return found
 
-    def table(
-        self, accuracy: Accuracy, truth: str = "class", only: Collection[str] | None = None
-    ) -> dict[str, float | int]:
+    def table(self, accuracy: Accuracy, truth: str = "class", only: Collection[str] | None = None) -> dict[str, Any]:
         """``accuracy`` of each of :attr:`features`, or of those in ``only``, beside two label-only baselines.
 
-        The baselines are ``chance``, 1 / C for C classes, and ``most_frequent``, the test accuracy of the training
-        set's most frequent class.
+        The baselines are ``chance``, 1 / C for the C classes that the training images have, and ``most_frequent``,
+        the test accuracy of the training set's most frequent class.
 
         Raises:
             ValueError: images without such labels, or too few.
         """
         y, b = self.labels(truth)
-        table: dict[str, float | int] = {"train_images": len(y), "test_images": len(b)}
-        table["chance"] = 1 / (int(y.max()) + 1)
+        table: dict[str, Any] = {"train_images": len(y), "test_images": len(b)}
+        classes = len(y.unique())
+        if classes < 2:
+            raise ValueError(f"A probe needs two classes, and {self.sources['train'].name} has one: {self._hint()}")
+        if self.missing and truth == "class":
+            table["classes_without_test_images"] = ", ".join(self.missing)
+        table["chance"] = 1 / classes
         table["most_frequent"] = float((b == y.mode().values).float().mean())
         chosen = {name: pair for name, pair in self.features.items() if only is None or name in only}
         return {**table, **{name: accuracy(train, y, test, b) for name, (train, test) in chosen.items()}}
+
+    def _hint(self) -> str:
+        classes = self.sources["train"].classes
+        return (
+            f"{classes[0]!r}. Do the class folders lie one folder further down?" if len(classes) else "a single label."
+        )
 
 
 def _labelled_indices(source: Source, limit: int | None) -> np.ndarray:

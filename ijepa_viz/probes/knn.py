@@ -9,6 +9,7 @@ from torch import Tensor
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import FeatureBank, standardise
 from ijepa_viz.probes.probe import PROBES, Split
+from ijepa_viz.runtime.progress import track
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, k: int = 20) -> float:
@@ -26,7 +27,7 @@ def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
     train, test = (F.normalize(x, dim=1) for x in standardise(train, test))
     classes = int(torch.cat([train_labels, test_labels]).max()) + 1
     right = 0
-    for start in range(0, len(test), 1024):
+    for start in track(range(0, len(test), 1024), "nearest neighbours", "batch"):
         near = (test[start : start + 1024] @ train.T).topk(k, dim=1).indices
         votes = F.one_hot(train_labels[near], classes).sum(1)
         right += int((votes.argmax(1) == test_labels[start : start + 1024]).sum())

@@ -9,6 +9,7 @@ from torch import Tensor
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.features import FeatureBank, standardise
 from ijepa_viz.probes.probe import PROBES, Split
+from ijepa_viz.runtime.progress import Progress
 
 # On 43 200 photographs with 128 to 512 features the penalty hardly matters below 1e-3.
 PENALTY = 1e-4
@@ -37,9 +38,11 @@ def fit_linear(
         solver.zero_grad()
         value = F.cross_entropy(features @ weights + bias, labels) + 0.5 * penalty * weights.square().sum()
         value.backward()
+        bar.update()
         return value
 
-    solver.step(loss)
+    with Progress("fitting a linear classifier", unit="evaluation") as bar:
+        solver.step(loss)
     return weights.detach(), bias.detach()
 
 

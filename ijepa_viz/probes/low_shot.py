@@ -127,9 +127,12 @@ def all_tables(model: IJEPA, split: Split, limit: int | None = None) -> dict[str
         tables[truth] = bank.table(linear_accuracy, truth)
     if not tables:
         raise ValueError(f"{bank.sources['train'].name} has no labels, so there is nothing to probe.")
-    counts = {name: next(iter(tables.values())).pop(name) for name in ("train_images", "test_images")}
-    for table in list(tables.values())[1:]:
-        del table["train_images"], table["test_images"]
+    first = next(iter(tables.values()))
+    common = ("train_images", "test_images", "classes_without_test_images")
+    counts = {name: first[name] for name in common if name in first}
+    for table in tables.values():
+        for name in common:
+            table.pop(name, None)
     if bank.sources["train"].labels is not None:
         tables |= low_shot_sections(bank)
     return {**counts, **tables}

@@ -15,6 +15,7 @@ from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, gather_targets, patchify
 from ijepa_viz.probes.probe import PROBES, Split
+from ijepa_viz.runtime.progress import track
 
 
 def ridge_r2(train: Tensor, train_pixels: Tensor, test: Tensor, test_pixels: Tensor, strength: float = 30.0) -> float:
@@ -89,7 +90,7 @@ def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) 
 def _tokens(model: IJEPA, images: Tensor, masks: Masks, batch: int = 200) -> tuple[Tensor, Tensor]:
     """Predicted and target tokens of the one block of each image, (n, T, D)."""
     parts = []
-    for start in range(0, len(images), batch):
+    for start in track(range(0, len(images), batch), "predicting", "batch"):
         some, theirs = images[start : start + batch], masks[start : start + batch]
         parts.append((model.predict(model.encode_context(some, theirs), theirs), model.targets(some, theirs)))
     predicted, target = (torch.cat(p)[:, 0].float() for p in zip(*parts, strict=True))

@@ -22,7 +22,7 @@ from scipy.stats import tukey_hsd
 
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of
-from ijepa_viz.data.unreadable import open_readable
+from ijepa_viz.data.splits import Splits
 from ijepa_viz.figures import png
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.probes.features import FeatureBank
@@ -54,7 +54,7 @@ def answers(source: str, data: str, limit: int | None = None, before: Answers | 
         FileNotFoundError, ValueError: as these functions; or data without labels.
     """
     model = load_model(source).eval()
-    bank = FeatureBank(model, lambda split: open_readable(data, split), limit)
+    bank = FeatureBank(model, Splits(data), limit)
     train = bank.sources["train"]
     questions = ([] if train.labels is None else ["class"]) + list(train.truths)
     if not questions:

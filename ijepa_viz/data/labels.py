@@ -1,0 +1,54 @@
+"""Class labels from what files hold: numbers, names, or numbers with names elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def as_labels(values: Sequence[Any], names: Sequence[str], where: str) -> tuple[np.ndarray, list[str]]:
+    """Labels (n,) int64 and class names of a column; None becomes -1, the images without a class.
+
+    Args:
+        values: integers, or class names, whose classes are then numbered alphabetically.
+        names: names of integer labels, or none. where: for the message.
+
+    Raises:
+        ValueError: other values, or an integer beyond the names.
+    """
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, str) for value in present):
+        classes = sorted(set(present))
+        index = {name: i for i, name in enumerate(classes)}
+        return np.array([-1 if value is None else index[value] for value in values], np.int64), classes
+    if not all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in present):
+        odd = next(value for value in present if isinstance(value, bool) or not isinstance(value, int | np.integer))
+        raise ValueError(f"{where} holds {odd!r}: labels are integers or class names.")
+    labels = np.array([-1 if value is None else int(value) for value in values], np.int64)
+    if names and len(labels) and labels.max() >= len(names):
+        raise ValueError(f"{where} holds the label {labels.max()}, but names {len(names)} classes only.")
+    return labels, list(names)
+
+
+def merge_labels(parts: Sequence[tuple[np.ndarray, list[str]]]) -> tuple[np.ndarray, list[str]]:
+    """Labels of several files in one numbering: by class name, where they have names.
+
+    Raises:
+        ValueError: some files have names and others numbers only.
+    """
+    lists = [names for _, names in parts]
+    if all(names == lists[0] for names in lists):
+        return np.concatenate([labels for labels, _ in parts]), lists[0]
+    if not all(lists):
+        raise ValueError("Some files name their classes and others do not, so that labels cannot be matched.")
+    # The order of the first file, then what the others add.
+    classes = list(dict.fromkeys(name for names in lists for name in names))
+    return np.concatenate([renumber(labels, names, classes) for labels, names in parts]), classes
+
+
+def renumber(labels: np.ndarray, names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Labels (n,) of ``names`` as positions in ``classes``; -1 stays."""
+    table = np.array([*(classes.index(name) for name in names), -1], np.int64)
+    return table[labels]

@@ -1,0 +1,83 @@
+"""One pass over a data set: which images cannot be read, and a digest of the content of each of the others."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ijepa_viz.data.source import Source
+from ijepa_viz.runtime.files import cache_folder, write_file
+from ijepa_viz.runtime.progress import track
+
+_DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The result of :func:`scan`.
+
+    Attributes:
+        errors: index -> message, of the unreadable images.
+        digests: (count,) uint64; equal where the decoded pixels are equal, 0 where an image is unreadable.
+    """
+
+    errors: dict[int, str]
+    digests: np.ndarray
+
+
+def digest(image: Image.Image) -> int:
+    """64-bit digest of an image's size and RGB pixels: the same for a copy in any lossless format."""
+    found = hashlib.blake2b(repr(image.size).encode(), digest_size=_DIGEST_BYTES)
+    found.update(image.convert("RGB").tobytes())
+    return int.from_bytes(found.digest(), "little")
+
+
+def scan(source: Source) -> Scan:
+    """Decode every image once, in threads; the result is cached on disk by the source's stamp.
+
+    Drawn scenes are not read: their digests are of their seed and index.
+    """
+    if source.digests is not None:
+        return Scan({}, source.digests())
+    if source.render is not None:
+        return Scan({}, _digests_of_drawn(source))
+    key = hashlib.sha256(json.dumps(["scan", 1, source.name, source.stamp, len(source)]).encode()).hexdigest()
+    path = cache_folder() / f"{key[:24]}.npz"
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as kept:
+            return Scan(dict(zip(kept["unreadable"].tolist(), kept["errors"].tolist(), strict=True)), kept["digests"])
+
+    def check(index: int) -> tuple[int, str]:
+        try:
+            return digest(source.read(index)), ""
+        except (ValueError, OSError) as error:
+            return 0, str(error) or type(error).__name__
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        found = list(track(workers.map(check, range(len(source))), f"checking {source.name}", "img", len(source)))
+    errors = {index: why for index, (_, why) in enumerate(found) if why}
+    digests = np.array([number for number, _ in found], np.uint64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    columns: dict[str, Any] = {
+        "unreadable": np.array(list(errors), np.int64),
+        "errors": np.array(list(errors.values()), str),
+    }
+    np.savez(buffer, digests=digests, **columns)
+    write_file(path, buffer.getvalue())
+    return Scan(errors, digests)
+
+
+def _digests_of_drawn(source: Source) -> np.ndarray:
+    """Digests of drawn scenes, which are functions of the stamp (their seed) and their index."""
+    base = hashlib.blake2b(json.dumps(source.stamp).encode(), digest_size=_DIGEST_BYTES).digest()
+    rows = (hashlib.blake2b(base + i.to_bytes(8, "little"), digest_size=_DIGEST_BYTES) for i in range(len(source)))
+    return np.array([int.from_bytes(row.digest(), "little") for row in rows], np.uint64)
