@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def notebook_page(path: Path) -> Path:
     """The executed copy of a notebook, or the notebook itself where no copy of this very text was executed."""
     executed = EXECUTED / path.name
     if executed.is_file():
-        made_from = json.loads(executed.read_text())["metadata"].get(KEY, {})
+        made_from = json.loads(executed.read_text(encoding="utf-8"))["metadata"].get(KEY, {})
         if made_from.get("notebook") == digest(path):
             return executed
     return path
@@ -73,6 +75,25 @@ def restore_paths(files: Files, config: Any) -> Files:
 
 
 on_files = CombinedEvent(add_files, restore_paths)
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Point links to files of the project, as GitHub follows them, to the pages that these files become."""
+    pages = {notebook_source(path): place for place, path in generated_files().items()}
+    here = (ROOT / "docs" / page.file.src_uri).parent
+
+    def to_page(link: re.Match[str]) -> str:
+        place = pages.get(Path(os.path.normpath(here / link[1])))
+        if place is None:
+            return link[0]
+        return f"]({posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or '.')}{link[2] or ''})"
+
+    return re.sub(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)", to_page, markdown)
+
+
+def notebook_source(path: Path) -> Path:
+    """The file of the project that an executed notebook was made from; any other file is its own."""
+    return ROOT / "notebooks" / path.name if path.parent == EXECUTED else path
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
