@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
@@ -52,11 +53,27 @@ class BlockPipeline(DiffusionPipeline):
         """Noise (B, T, 3 p p) of blocks at ``patch_indices`` (B, T), by :func:`grid_noise`."""
         return grid_noise(self.network, generators, patch_indices)
 
+    def _inputs(self, tokens: Tensor | np.ndarray, patch_indices: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+        """Tensors on the network's device, checked."""
+        device = self.network.feature_mean.device
+        tokens, indices = (torch.as_tensor(v, device=device) for v in (tokens, patch_indices))
+        width, patches = self.network.config.feature_width, self.network.grid[0] * self.network.grid[1]
+        if tokens.ndim != 3 or tokens.shape[-1] != width or not tokens.is_floating_point():
+            raise ValueError(f"Tokens are (B, T, {width}) floats, got {tokens.dtype} {tuple(tokens.shape)}.")
+        if indices.is_floating_point() or indices.dtype == torch.bool or indices.shape != tokens.shape[:2]:
+            raise ValueError(
+                f"Patch indices of these tokens are integers {tuple(tokens.shape[:2])}, got {indices.dtype} "
+                f"{tuple(indices.shape)}. Masks.from_array(grid).targets are those of a boolean grid."
+            )
+        if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < patches):
+            raise ValueError(f"Patch indices of this decoder's grid run from 0 to {patches - 1}.")
+        return tokens.to(self.network.feature_mean.dtype), indices.long()
+
     @torch.no_grad()
     def __call__(
         self,
-        tokens: Tensor,
-        patch_indices: Tensor,
+        tokens: Tensor | np.ndarray,
+        patch_indices: Tensor | np.ndarray,
         *,
         conditioning: str = "tokens",
         source: str = "predicted",
@@ -70,7 +87,8 @@ class BlockPipeline(DiffusionPipeline):
         """Sample blocks, by :func:`sample_loop`.
 
         Args:
-            tokens: (B, T, D). patch_indices: (B, T) int64, on the grid.
+            tokens: (B, T, D) float. patch_indices: (B, T) integers, on the grid. Both tensors or NumPy arrays, which
+                are moved to the network's device.
             conditioning: "tokens", "pooled" (the paper's setting: the block's average) or "null" (none).
             source: "predicted" or "target": network that ``tokens`` come from.
             generator: one for each block. latents: (B, T, 3 p p), the noise itself, instead.
@@ -81,10 +99,12 @@ class BlockPipeline(DiffusionPipeline):
             condition: deprecated name of ``conditioning``.
 
         Raises:
-            ValueError: neither or both of ``generator`` and ``latents``, or an unknown conditioning or source.
+            ValueError: neither or both of ``generator`` and ``latents``, tokens or patch indices of another shape or
+                type or beyond the grid, or an unknown conditioning or source.
         """
         if (generator is None) == (latents is None):
             raise ValueError("Give either a generator for each block or latents.")
+        tokens, patch_indices = self._inputs(tokens, patch_indices)
         self._interrupt = False
 
         def after_step(state: SamplingStep) -> bool:

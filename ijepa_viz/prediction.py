@@ -1,7 +1,8 @@
-"""Predicted and target tokens of one image's hidden blocks by a frozen model (section 3)."""
+"""Predicted and target tokens of the hidden blocks of images by a frozen model (section 3)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ijepa_viz.data.transforms import normalise, read_image, to_tensor
+from ijepa_viz.data.transforms import normalise, to_pixels
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.runtime.tensors import fingerprint
@@ -17,12 +18,15 @@ from ijepa_viz.runtime.tensors import fingerprint
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted and target tokens of the target blocks of one image.
+    """Predicted and target tokens of the target blocks of one image, or of a batch.
+
+    Of a batch, the tensors have a dimension more in front, (B, M, T, D) and (B, 3, H, W); it is a sequence of the
+    predictions of its images: ``len``, indexing and iteration. Decoders and figures take those of one image.
 
     Attributes:
         predicted: (M, T, D), the predictor's output.
         target: (M, T, D), the target encoder's output after the loss's LayerNorm.
-        masks: of this image (B = 1).
+        masks: of this image (B = 1), or of the images of the batch.
         image: (3, H, W) in [0, 1], the model's input. For figures only; decoders must not read it.
         patch_size: in pixels.
     """
@@ -35,8 +39,42 @@ class Prediction:
 
     @property
     def cosine(self) -> Tensor:
-        """Cosine similarity of each predicted token to its target token, (M, T)."""
+        """Cosine similarity of each predicted token to its target token, (M, T); (B, M, T) of a batch."""
         return F.cosine_similarity(self.predicted, self.target, dim=-1)
+
+    @property
+    def batched(self) -> bool:
+        """Whether this is of a batch."""
+        return self.image.ndim == 4
+
+    def __len__(self) -> int:
+        if not self.batched:
+            raise TypeError("This prediction is of one image, not of a batch: it has no length.")
+        return len(self.image)
+
+    def __bool__(self) -> bool:
+        return True  # not by the length, which one image has not
+
+    def __getitem__(self, index: int) -> Prediction:
+        """The prediction of one image of a batch.
+
+        Raises:
+            TypeError: not of a batch. IndexError: no such image.
+        """
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"This batch has {count} images, there is no number {index}.")
+        index %= count
+        return replace(
+            self,
+            predicted=self.predicted[index],
+            target=self.target[index],
+            masks=self.masks[index : index + 1],
+            image=self.image[index],
+        )
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return (self[index] for index in range(len(self)))
 
     def replaced(self, tokens: Tensor) -> Prediction:
         """Replace the predicted tokens by others, (M, T, D), such as a control's.
@@ -76,20 +114,24 @@ class Sampler(Protocol):
 
 
 @torch.inference_mode()
-def predict(model: IJEPA, image: Any, masks: Masks) -> Prediction:
-    """Predict the tokens of one image's target blocks (section 3; figure 6 decodes such predictions).
+def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
+    """Predict the tokens of the target blocks of one image or a batch (section 3; figure 6 decodes such predictions).
 
     Args:
         model: with a predictor; set to eval mode.
-        image: any input of :func:`ijepa_viz.data.transforms.read_image`, cropped to its centred square and resized; or
-            a (3, H, W) tensor in [0, 1] of the model's size.
-        masks: of one image, on the model's grid.
+        image: one picture or a batch: a path, a binary file, a PIL image, a NumPy array or a torch tensor (uint8 0 to
+            255, uint16 0 to 65535 or float 0 to 1; grey, RGB or, channels last, RGBA; channels first or last), or a
+            list of these. What is not of the model's size is cropped to its centred square and resized. See
+            :func:`ijepa_viz.data.transforms.to_pixels`.
+        masks: of these images or of one, for all of them, on the model's grid; or a boolean array or tensor
+            (rows, cols) or (B, rows, cols), True = hidden, as :meth:`Masks.from_array` takes it.
 
     Returns:
-        Predicted and target tokens (M, T, D) in float32.
+        Predicted and target tokens (M, T, D) in float32; (B, M, T, D) of a batch.
 
     Raises:
-        ValueError: an unreadable image, or masks of another grid or several images.
+        FileNotFoundError: no such file.
+        ValueError: an unreadable or ambiguous image, or masks of another grid, kind or number of images.
         RuntimeError: the model has no predictor.
 
     >>> from ijepa_viz.checkpoints import load_model
@@ -102,16 +144,20 @@ def predict(model: IJEPA, image: Any, masks: Masks) -> Prediction:
     >>> bool(prediction.cosine.mean() > 0.5)
     True
     """
-    size = model.config.image_size
-    pixels = image if isinstance(image, Tensor) else to_tensor(read_image(image), size)
-    if pixels.shape != (3, size, size):
-        raise ValueError(f"An image tensor must be (3, {size}, {size}), got {tuple(pixels.shape)}.")
+    if not isinstance(masks, Masks):
+        masks = Masks.from_array(masks)
+    pixels = to_pixels(image, model.config.image_size)
+    batched = pixels.ndim == 4
+    batch = normalise(pixels if batched else pixels[None]).to(model.device)
+    if len(masks) == 1 and len(batch) > 1:
+        masks = masks.repeat(len(batch))
     model.eval()
-    batch = normalise(pixels.to(model.device).float())[None]
     on_device = masks.to(str(model.device))
-    predicted = model.predict(model.encode_context(batch, on_device), on_device)
-    target = model.targets(batch, on_device)
-    return Prediction(predicted[0].float(), target[0].float(), masks, pixels, model.config.patch_size)
+    predicted = model.predict(model.encode_context(batch, on_device), on_device).float()
+    target = model.targets(batch, on_device).float()
+    if not batched:
+        predicted, target = predicted[0], target[0]
+    return Prediction(predicted, target, masks, pixels, model.config.patch_size)
 
 
 def check_pair(model: IJEPA, decoder: Sampler) -> None:

@@ -297,6 +297,29 @@ def test_a_decoder_comes_back_as_it_was(decoder, prediction, tmp_path):
         load_decoder(tmp_path)
 
 
+def test_the_pipeline_takes_arrays_and_names_what_does_not_fit(any_decoder, prediction):
+    tokens, where = prediction.predicted, prediction.masks.targets[0]
+    pipeline = any_decoder.pipeline
+
+    def sampled(tokens, where):
+        return pipeline(tokens, where, generator=[torch.Generator().manual_seed(0)], num_inference_steps=1).pixels
+
+    expected = sampled(tokens, where)
+    for kind in (np.int64, np.int32, np.uint8):
+        assert torch.equal(sampled(tokens.numpy(), where.numpy().astype(kind)), expected)
+    assert torch.allclose(sampled(tokens.double().numpy(), where), expected, atol=1e-6)
+    for bad, words in (
+        ((tokens[..., 1:], where), "Tokens are"),
+        ((tokens.long(), where), "Tokens are"),
+        ((tokens, where.float()), "Patch indices of these tokens are integers"),
+        ((tokens, prediction.masks.hidden), "from_array"),
+        ((tokens, where[:, 1:]), "Patch indices of these tokens"),
+        ((tokens, where + 99), "run from 0 to 15"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sampled(*bad)
+
+
 def test_the_folder_is_also_a_diffusers_pipeline(any_decoder, prediction, tmp_path):
     save_decoder(any_decoder, tmp_path / "ours")
     assert load_decoder(tmp_path / "ours").config == any_decoder.config

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ import pytest
 import torch
 import yaml
 from conftest import TINY
-from PIL import Image
+from PIL import Image, ImageOps
 from test_train import config_file, rows
 from torchvision.transforms import v2
 
@@ -261,10 +260,13 @@ def test_damaged_pictures_are_skipped_with_a_list_or_refused(folder, tmp_path, c
 
 def test_evaluations_and_decoders_skip_damaged_pictures_too(folder, tmp_path, capsys):
     (folder / "train" / "n0" / "broken.jpg").write_bytes(b"no picture")
-    for i in range(10):  # kNN asks twenty
-        shutil.copy(folder / "train" / "n1" / "1.jpg", folder / "train" / "n0" / f"again-{i}.jpg")
+    rng = np.random.default_rng(1)
+    for i in range(14):  # kNN asks twenty
+        path = folder / ("train" if i < 10 else "val") / f"n{i % 2}" / f"more-{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(path)
     save_folder(IJEPA(TINY), tmp_path / "m")
-    command = ["evaluate", str(tmp_path / "m"), "--data", str(folder / "train"), "--test-data", str(folder / "train")]
+    command = ["evaluate", str(tmp_path / "m"), "--data", str(folder)]
     assert cli_main(command) == 0
     assert "Skipped 1 of 21 pictures" in capsys.readouterr().err
     assert cli_main([*command, "--strict-data"]) == 1
@@ -292,7 +294,9 @@ def test_a_folder_with_no_picture_left_is_an_error(tmp_path):
 
 
 def test_crops_of_full_pictures_are_torchvisions_for_the_same_box(folder):
-    source = open_source(str(folder / "train"))
+    small = open_source(str(folder / "train"))
+    # Their box has whole pixels, ours has not: on larger pictures the difference is small, a wrong box is not.
+    source = replace(small, read=lambda i: ImageOps.scale(small.read(i), 8))
     crops = Crops.draw(10, torch.Generator().manual_seed(0), scale=(0.3, 1.0), flip=True)
     found = StreamedImages(source, 32, workers=2).crops(np.arange(10), crops, torch.device("cpu"))
     assert found.shape == (10, 3, 32, 32)
@@ -304,9 +308,8 @@ def test_crops_of_full_pictures_are_torchvisions_for_the_same_box(folder):
         box = [round(v) for v in (top * image.height, left * image.width, height * image.height, width * image.width)]
         other = v2.functional.resized_crop(v2.functional.to_image(image), *box, [32, 32], antialias=True) / 255
         other = other.flip(2) if bool(crops.mirrored[i]) else other
-        # Their box has whole pixels, ours has not; a wrong box or side would be far off.
-        assert (found[i] - other).abs().mean() < 0.1
-        assert (found[i] - other).abs().mean() < 0.7 * (found[i].flip(2) - other).abs().mean()
+        assert (found[i] - other).abs().mean() < 0.03
+        assert (found[i] - other).abs().mean() < 0.2 * (found[i].flip(2) - other).abs().mean()
 
 
 def test_areas_and_ratios_of_crops_are_what_was_asked():

@@ -126,6 +126,33 @@ def test_from_block_and_array_agree():
     assert masks.visible[0].numpy().tolist() == (~hidden).tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint8, np.uint64])
+def test_indices_are_taken_as_arrays_of_any_integers_and_as_lists(dtype):
+    expected = sample(batch=3, grid=(8, 8), generator=seeded(0), max_context=20)
+    context, targets = expected.context.numpy().copy(), expected.targets.numpy().copy()
+    valid = expected.valid.numpy()
+    for masks in (
+        Masks(context.astype(dtype), targets.astype(dtype), np.array([8, 8]), valid),
+        Masks(context.tolist(), targets.tolist(), [8, 8], valid.tolist()),
+        Masks(np.asfortranarray(context.astype(dtype)), targets[..., ::-1][..., ::-1], (8, 8), valid),
+    ):
+        assert masks == expected
+        assert masks.context.dtype == masks.targets.dtype == torch.int64
+        assert masks.grid == (8, 8)
+    context[:] = 0
+    assert masks == expected
+
+
+def test_a_batch_of_boolean_grids_is_one_mask_an_image():
+    hidden = np.zeros((2, 4, 5), bool)
+    hidden[0, :2, :3] = hidden[1, 1:4, 3:] = True
+    masks = Masks.from_array(hidden)
+    assert len(masks) == 2
+    assert masks.hidden.numpy().tolist() == hidden.tolist()
+    for i in range(2):
+        assert masks[i : i + 1] == Masks.from_array(hidden[i])
+
+
 @given(STRATEGIES, GRIDS, st.integers(0, 2**31))
 def test_json_round_trip(strategy, grid, seed):
     masks = sample(strategy, batch=3, grid=grid, generator=seeded(seed))
@@ -138,6 +165,18 @@ def test_json_round_trip(strategy, grid, seed):
         (lambda: Masks.from_array(np.zeros((4, 4), bool)), "empty"),
         (lambda: Masks.from_array(np.ones((4, 4), bool)), "hides everything"),
         (lambda: Masks.from_array(np.ones((4, 4))), "boolean"),
+        (lambda: Masks.from_array(np.ones((4, 4), int)), "astype"),
+        (lambda: Masks.from_array(np.zeros((2, 4, 4), bool)), "empty"),
+        (lambda: Masks.from_array(np.ones((2, 4, 4), bool)), "hides everything"),
+        (lambda: Masks.from_array(np.zeros((0, 4, 4), bool)), "empty"),
+        (lambda: Masks.from_array(np.zeros((1, 1, 4, 4), bool)), "B, rows, cols"),
+        (lambda: Masks.from_array([[True, False], [True]]), "no array of numbers"),
+        (lambda: Masks(np.eye(4, dtype=bool), np.eye(4, dtype=bool)[None], (4, 4)), "from_array"),
+        (
+            lambda: Masks(np.array([[0.0]]), np.array([[[1]]]), (4, 4)),
+            "context holds patch indices, which are integers",
+        ),
+        (lambda: Masks(np.array([[0]]), np.array([[[1]]]), (4, 4), np.array([[1]])), "context_valid is a boolean"),
         (lambda: Masks.from_block((8, 8), 6, 6, 4, 4), "leaves the 8x8 grid"),
         (lambda: Masks.from_block((8, 8), -1, 0, 2, 2), "leaves the 8x8 grid"),
         (lambda: Masks.from_block((8, 8), 0, 0, 0, 2), "empty"),

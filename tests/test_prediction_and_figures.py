@@ -8,6 +8,7 @@ from conftest import TINY, random_decoder
 from ijepa_viz import examples
 from ijepa_viz.cli.demo import run_demo, write_demo
 from ijepa_viz.data.menagerie.creatures import PART
+from ijepa_viz.data.transforms import square
 from ijepa_viz.figures import completion_grid, mask_figure
 from ijepa_viz.figures.completion import context_image
 from ijepa_viz.masks import Masks, sample
@@ -43,6 +44,110 @@ def test_predict_ignores_what_is_hidden(model, picture):
 def test_a_mask_for_another_grid_is_refused(model, picture):
     with pytest.raises(ValueError, match="8x8 grid, this model's is 4x4"):
         predict(model, picture, Masks.from_block((8, 8), 1, 1, 2, 2))
+
+
+def same(one, other):
+    return torch.allclose(one.predicted, other.predicted, atol=1e-5) and torch.allclose(
+        one.target, other.target, atol=1e-5
+    )
+
+
+def test_every_kind_of_input_gives_the_same_prediction(model, picture, tmp_path):
+    """uint8 tensors of 0 to 255 were taken as 0 to 1."""
+    image = square(picture, 32)
+    image.save(tmp_path / "x.png")
+    rgb = np.asarray(image)
+    tensor = torch.from_numpy(rgb.copy()).permute(2, 0, 1)
+    expected = predict(model, image, HOLE)
+    with (tmp_path / "x.png").open("rb") as file:
+        for given in (tmp_path / "x.png", str(tmp_path / "x.png"), file, rgb, rgb / 255, rgb.transpose(2, 0, 1), tensor,
+                      tensor / 255, (tensor / 255).half(), rgb.astype(np.uint16) * 257):  # fmt: skip
+            exact = getattr(given, "dtype", None) != torch.float16
+            found = predict(model, given, HOLE)
+            assert same(found, expected) if exact else (found.cosine - expected.cosine).abs().max() < 0.01
+            assert found.image.shape == (3, 32, 32)
+    large = torch.from_numpy(np.asarray(picture.resize((96, 64))).copy()).permute(2, 0, 1)
+    assert same(predict(model, large, HOLE), predict(model, picture.resize((96, 64)), HOLE))
+    grey = image.convert("L")
+    assert same(predict(model, np.asarray(grey), HOLE), predict(model, grey, HOLE))
+
+
+def test_a_batch_is_its_pictures(model, picture):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 3, 32, 32, generator=generator)
+    one_each = Masks.from_array(torch.eye(4, dtype=torch.bool).expand(3, 4, 4).contiguous())
+    hidden = np.zeros((3, 4, 4), bool)
+    hidden[0, :2, :2] = hidden[1, 1:3, 1:3] = hidden[2, 2:, 2:] = True
+    for masks, of in (
+        (HOLE, [HOLE] * 3),
+        (one_each, [one_each[:1]] * 3),
+        (hidden, [Masks.from_array(h) for h in hidden]),
+    ):
+        batch = predict(model, images, masks)
+        assert batch.batched
+        assert len(batch) == 3
+        assert batch.predicted.shape == (3, *batch[0].predicted.shape)
+        assert batch.cosine.shape == (3, 1, 4)
+        for i, found in enumerate(batch):
+            alone = predict(model, images[i], of[i])
+            assert same(found, alone)
+            assert found.masks == alone.masks
+            assert torch.equal(found.image, images[i])
+            assert not found.batched
+    assert same(batch[-1], batch[2])
+    with pytest.raises(IndexError, match="3 images"):
+        batch[3]
+    with pytest.raises(TypeError, match="one image"):
+        len(batch[0])
+    assert batch[0]
+    several = predict(model, [picture, np.asarray(picture), images[0]], HOLE)
+    assert same(several[0], predict(model, picture, HOLE))
+    assert same(several[1], several[0])
+    assert predict(model, images[:1], HOLE).predicted.shape == (1, 1, 4, 32)
+    with pytest.raises(ValueError, match="Masks for 3 images, but there are 2"):
+        predict(model, images[:2], one_each)
+
+
+def test_a_decoder_takes_one_image_of_a_batch(model, decoder, picture):
+    for count in (1, 2):
+        batch = predict(model, [picture] * count, HOLE)
+        with pytest.raises(ValueError, match=rf"batch of {count}: give prediction\[0\]"):
+            decoder.sample(batch)
+    assert torch.equal(decoder.sample(batch[1], 2).images, decoder.sample(predict(model, picture, HOLE), 2).images)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, lambda a: a.tolist(), lambda a: a[::-1][::-1]])
+def test_masks_are_taken_as_boolean_arrays(model, picture, kind):
+    hidden = HOLE.hidden[0].numpy()
+    assert same(predict(model, picture, kind(hidden)), predict(model, picture, HOLE))
+
+
+@pytest.mark.parametrize(
+    ("masks", "words"),
+    [
+        (np.array([5, 6]), r"boolean array, got torch.int64 \(2,\).*Masks\(context, targets, grid\)"),
+        (np.eye(4), "astype"),
+        (np.eye(4, dtype=bool)[0], r"got \(4,\)"),
+        (np.eye(8, dtype=bool), "8x8 grid, this model's is 4x4"),
+        (np.stack([np.eye(4, dtype=bool), np.tri(4, dtype=bool)]), "hide 4 to 10"),
+        ("block", "no array of numbers|boolean"),
+        (None, "no array of numbers|boolean"),
+    ],
+)
+def test_other_masks_are_refused_by_name(model, picture, masks, words):
+    with pytest.raises(ValueError, match=words):
+        predict(model, picture, masks)
+
+
+def test_an_ambiguous_image_is_refused_by_name(model):
+    for image, words in (
+        (torch.rand(3, 32, 32) * 255, "divide by 255"),
+        (torch.randn(3, 32, 32), "denormalise"),
+        (torch.full((3, 32, 32), float("nan")), "NaN"),
+        (np.zeros((32, 32, 3), np.int64), "no range"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            predict(model, image, HOLE)
 
 
 def drawn_axes(figure):

@@ -8,6 +8,7 @@ import json
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from ijepa_viz.data.reading import VERSION
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import square
 from ijepa_viz.runtime.files import cache_folder, replacing
@@ -32,7 +33,7 @@ def arrays(source: Source, size: int, cache: bool = True) -> np.ndarray:
         out = np.empty((len(source), size, size, 3), np.uint8)
         _fill(out, source, size)
         return out
-    key = hashlib.sha256(json.dumps([source.name, source.stamp, len(source), size]).encode())
+    key = hashlib.sha256(json.dumps([VERSION, source.name, source.stamp, len(source), size]).encode())
     path = cache_folder() / f"{key.hexdigest()[:24]}.npy"
     if not path.exists():
         with replacing(path) as partial:
@@ -43,9 +44,10 @@ def arrays(source: Source, size: int, cache: bool = True) -> np.ndarray:
 
 
 def _fill(out: np.ndarray, source: Source, size: int) -> None:
-    step = 64 if source.render is None else 1024
+    step = 64 if source.render is None else 4096
     what = "reading" if source.render is None else "drawing"
-    with Progress(f"{what} {source.name}", len(source), "img") as bar:
+    alone = source.render is not None and len(source) <= step  # one call, which shows its own progress
+    with Progress(f"{what} {source.name}", len(source), "img", disable=alone) as bar:
         for start in range(0, len(source), step):
             stop = min(start + step, len(source))
             if source.render is not None:

@@ -33,7 +33,7 @@ def clevr(options: str, split: str) -> Source:
     if not options or not path.is_file():
         raise FileNotFoundError(f"clevr:FOLDER needs the unpacked CLEVR_v1.0; there is no {path}.")
     try:
-        scenes: list[Any] = json.loads(path.read_text())["scenes"]
+        scenes: list[Any] = json.loads(path.read_bytes())["scenes"]
         files = [root / "images" / kind / scene["image_filename"] for scene in scenes]
         counts = np.array([len(scene["objects"]) for scene in scenes], np.int64)
         nearest = np.array([min(thing["pixel_coords"][2] for thing in scene["objects"]) for scene in scenes])

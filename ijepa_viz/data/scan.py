@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ijepa_viz.data.reading import VERSION
 from ijepa_viz.data.source import Source
 from ijepa_viz.runtime.files import cache_folder, write_file
 from ijepa_viz.runtime.progress import track
@@ -49,7 +50,7 @@ def scan(source: Source) -> Scan:
         return Scan({}, source.digests())
     if source.render is not None:
         return Scan({}, _digests_of_drawn(source))
-    key = hashlib.sha256(json.dumps(["scan", 1, source.name, source.stamp, len(source)]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(["scan", VERSION, source.name, source.stamp, len(source)]).encode()).hexdigest()
     path = cache_folder() / f"{key[:24]}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,9 @@ Grid = tuple[int, int]
 @dataclass(frozen=True)
 class Masks:
     """Context patches and target blocks of a batch of images.
+
+    NumPy arrays, nested lists and integers of any width are accepted, and become int64 (or bool) tensors. Boolean
+    grids are read by :meth:`from_array`.
 
     Attributes:
         context: (B, K) int64, visible patches of each image, ascending.
@@ -38,13 +42,16 @@ class Masks:
 
     def __post_init__(self) -> None:
         rows, cols = check_grid(self.grid)
+        object.__setattr__(self, "grid", (rows, cols))
+        for name in ("context", "targets"):
+            object.__setattr__(self, name, _patch_indices(name, getattr(self, name)))
+        if self.context_valid is not None:
+            object.__setattr__(self, "context_valid", _flags("context_valid", self.context_valid))
         if self.context.ndim != 2 or self.targets.ndim != 3:
             raise ValueError(
                 "Masks need context (B, K) and targets (B, M, T), got "
                 f"{tuple(self.context.shape)} and {tuple(self.targets.shape)}."
             )
-        if self.context.dtype != torch.int64 or self.targets.dtype != torch.int64:
-            raise ValueError(f"Masks hold int64 indices, got {self.context.dtype} and {self.targets.dtype}.")
         if self.context.shape[0] != self.targets.shape[0]:
             raise ValueError(f"context is for {self.context.shape[0]} images, targets for {self.targets.shape[0]}.")
         if 0 in self.targets.shape:
@@ -162,19 +169,28 @@ class Masks:
 
     @classmethod
     def from_array(cls, hidden: Any) -> Masks:
-        """A mask of any shape from a bool array (rows, cols), True = hidden; B = M = 1.
+        """A mask of any shape from a bool array (rows, cols), True = hidden; M = 1, B = 1.
+
+        Args:
+            hidden: NumPy array, tensor or nested list, (rows, cols); or (B, rows, cols), one mask an image, all with as
+                many hidden patches.
 
         Raises:
-            ValueError: not a two-dimensional boolean array, nothing hidden, or everything hidden.
+            ValueError: not a boolean array of two or three dimensions, nothing hidden, everything hidden, or masks of
+                different sizes.
         """
-        array = torch.as_tensor(hidden)
-        if array.ndim != 2 or array.dtype != torch.bool:
-            raise ValueError(f"A mask is a boolean array (rows, cols), got {array.dtype} {tuple(array.shape)}.")
-        rows, cols = array.shape
-        flat = array.flatten()
-        targets = flat.nonzero().flatten()
-        context = (~flat).nonzero().flatten()
-        return cls(context[None], targets[None, None], (rows, cols))
+        array = _flags("A mask", hidden)
+        if array.ndim not in (2, 3):
+            raise ValueError(f"A mask is a boolean array (rows, cols) or (B, rows, cols), got {tuple(array.shape)}.")
+        several = array if array.ndim == 3 else array[None]
+        batch, rows, cols = several.shape
+        flat = several.reshape(batch, rows * cols)
+        counts = flat.sum(1).unique().tolist() or [0]
+        if len(counts) > 1:
+            raise ValueError(f"The masks of a batch hide equally many patches, these hide {counts[0]} to {counts[-1]}.")
+        targets = flat.nonzero()[:, 1].view(batch, 1, counts[0])
+        context = (~flat).nonzero()[:, 1].view(batch, rows * cols - counts[0])
+        return cls(context, targets, (rows, cols))
 
     def to_json(self) -> str:
         """Serialise to JSON; :meth:`from_json` is the inverse."""
@@ -212,6 +228,37 @@ class Masks:
         counts = torch.tensor([len(row) for row in rows])
         valid = torch.arange(width) < counts[:, None]
         return cls(context.view(len(rows), width), targets, grid, None if valid.all() else valid)
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    try:
+        array = np.array(value)  # a copy: read-only arrays and negative strides are no tensors
+        return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iu" else array)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is no array of numbers: {error}") from error
+
+
+def _patch_indices(name: str, value: Any) -> Tensor:
+    tensor = _as_tensor(name, value)
+    if tensor.dtype == torch.bool:
+        raise ValueError(
+            f"{name} holds patch indices, got booleans. Masks.from_array reads a boolean grid (rows, cols)."
+        )
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise ValueError(f"{name} holds patch indices, which are integers, got {tensor.dtype}.")
+    return tensor.long()
+
+
+def _flags(name: str, value: Any) -> Tensor:
+    tensor = _as_tensor(name, value)
+    if tensor.dtype != torch.bool:
+        raise ValueError(
+            f"{name} is a boolean array, got {tensor.dtype} {tuple(tensor.shape)}. Of zeros and ones give "
+            "array.astype(bool), of patch indices Masks(context, targets, grid)."
+        )
+    return tensor
 
 
 def check_grid(grid: Grid) -> Grid:

@@ -20,6 +20,7 @@ from PIL import Image
 from ijepa_viz.data.menagerie.creatures import COLOURS, POSES, SPECIES, height_of, width_of
 from ijepa_viz.data.menagerie.drawing import Canvas, Colour, Frame, mix, shade
 from ijepa_viz.data.source import Source, register
+from ijepa_viz.runtime.progress import Progress, track
 
 GROUNDS: dict[str, tuple[Colour, Colour]] = {  # far, near
     "grass": ((142, 178, 108), (94, 148, 66)),
@@ -168,7 +169,9 @@ def scenes(start: int, stop: int, size: int = 64, seed: int = 0) -> np.ndarray:
     workers = min(os.cpu_count() or 1, (stop - start) // SCENES_PER_PROCESS)
     if workers > 1:
         return _in_parallel(start, stop, size, seed, workers)
-    pictures = [_draw(Canvas(size, maps=False), _plan(i, seed), i, seed) for i in range(start, stop)]
+    # A child process draws one at a time, and its parent shows the progress.
+    indices = range(start, stop) if stop - start == 1 else track(range(start, stop), "drawing scenes", "scene")
+    pictures = [_draw(Canvas(size, maps=False), _plan(i, seed), i, seed) for i in indices]
     return np.stack(pictures) if pictures else np.empty((0, size, size, 3), np.uint8)
 
 
@@ -178,9 +181,17 @@ def _in_parallel(start: int, stop: int, size: int, seed: int, workers: int) -> n
 
     def share(ends: tuple[int, int]) -> bytes:
         command = [sys.executable, "-m", __package__, *map(str, (*ends, size, seed))]
-        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        drawn = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            while scene := process.stdout.read(size * size * 3):
+                drawn.append(scene)
+                bar.update()
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        return b"".join(drawn)
 
-    with ThreadPoolExecutor(workers) as threads:
+    with ThreadPoolExecutor(workers) as threads, Progress("drawing scenes", stop - start, "scene") as bar:
         parts = list(threads.map(share, pairwise(edges)))
     return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, size, size, 3)
 
