@@ -13,7 +13,7 @@ import torch
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.networks.network import NETWORK_WEIGHTS
 from decoders.pipeline import read_pipeline
-from ijepa_viz.checkpoints import find_bundled
+from ijepa_viz.checkpoints import find_bundled, why_no_predictor
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import read_json, write_config, write_file
 from ijepa_viz.runtime.tensors import write_tensors
@@ -59,6 +59,8 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
     folder = Path(source)
     if not folder.is_dir():
         folder = find_bundled(str(source)) / "decoder"
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{source} has no decoder. {why_no_predictor(source) or ''}".rstrip())
     card = read_json(folder / CARD)
     digest = str(card.pop("weights_sha256", ""))
     config = config_files.build(DecoderConfig, card, str(folder / CARD))

@@ -102,3 +102,19 @@ def test_training_starts_from_a_published_model(server, tmp_path):
     assert main(["--fname", config, f"run.folder={tmp_path / 'run'}", "--init-from", NAME]) == 0
     trained = load_model(tmp_path / "run" / "step-00000001")
     assert torch.equal(trained.encoder.blocks[0].mlp.fc1.weight, model.encoder.blocks[0].mlp.fc1.weight)
+
+
+def test_a_download_that_is_no_checkpoint_says_what_to_delete(server):
+    """A login page, perhaps, that came under the name of the file."""
+    (published.home()).mkdir(parents=True)
+    (published.home() / FILE).write_text("<!DOCTYPE html>")
+    with pytest.raises(ValueError, match=rf"web page.*download of {NAME}: delete it and {FILE}"):
+        load_model(NAME)
+    assert not (published.home() / NAME).exists()
+
+
+def test_a_cache_that_cannot_be_written_names_its_variable(server, tmp_path):
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    (tmp_path / "cache" / "published").write_text("a file in the folder's place")
+    with pytest.raises(OSError, match=r"could not be written.*IJEPA_VIZ_CACHE"):
+        load_model(NAME)

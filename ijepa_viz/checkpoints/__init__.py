@@ -3,7 +3,6 @@
 Unpickling is restricted to plain tensors, and every state dict is loaded with ``strict=True``.
 """
 
-from ijepa_viz.checkpoints.encoder_only import from_huggingface, load_huggingface, load_timm
 from ijepa_viz.checkpoints.folders import (
     CARD,
     CONFIG,
@@ -16,10 +15,13 @@ from ijepa_viz.checkpoints.folders import (
     folder_of,
     load_folder,
     save_folder,
+    why_no_predictor,
 )
+from ijepa_viz.checkpoints.huggingface import from_huggingface, load_huggingface
 from ijepa_viz.checkpoints.loading import load_model
 from ijepa_viz.checkpoints.published import PUBLISHED
 from ijepa_viz.checkpoints.reference import from_reference, load_reference, save_reference, to_reference
+from ijepa_viz.checkpoints.timm_vit import load_timm
 
 __all__ = [
     "CARD",
@@ -42,4 +44,5 @@ __all__ = [
     "save_folder",
     "save_reference",
     "to_reference",
+    "why_no_predictor",
 ]

@@ -87,7 +87,7 @@ def load_folder(folder: str | Path) -> IJEPA:
     """
     folder = Path(folder)
     data = read_json(folder / CONFIG)
-    digest = str(data.pop("weights_sha256", ""))
+    digest = data.pop("weights_sha256", None)  # a config that somebody wrote by hand has none
     config = config_files.build(ModelConfig, data, str(folder / CONFIG))
     with torch.device("meta"):  # no allocation: the weights are mapped from the file
         model = IJEPA(config)
@@ -97,7 +97,41 @@ def load_folder(folder: str | Path) -> IJEPA:
         model.target_encoder.load_state_dict(copied, assign=True)
     else:
         read_into(model, folder / WEIGHTS, digest, mapped=True)
+    model.why_no_predictor = why_no_predictor(folder) or model.why_no_predictor
     return model
+
+
+def without_predictor(publisher: str) -> str:
+    """The sentence on an encoder of a publisher who leaves the predictor out."""
+    return (
+        f"{publisher} has I-JEPA without its predictor: load the authors' own checkpoint (.pth.tar, or a published "
+        "name such as ijepa-vith14-in1k)."
+    )
+
+
+def why_no_predictor(source: str | Path) -> str | None:
+    """A sentence on why the model of a folder or bundled name cannot predict; None where it can or is no such folder.
+
+    Raises:
+        ValueError: a damaged ``config.json`` or ``objective.json``.
+    """
+    folder = folder_of(source)
+    if not (folder / CONFIG).is_file():
+        return None
+    data = read_json(folder / CONFIG)
+    if "model_type" not in data and data.get("predictor_width") != 0:
+        return None
+    if "model_type" in data:
+        return without_predictor("Hugging Face")
+    name = folder.name if folder.parent == BUNDLED else str(folder)
+    if not (folder / OBJECTIVE).is_file():
+        return f"{name} was saved as an encoder alone (predictor_width 0 in its {CONFIG})."
+    objective = read_json(folder / OBJECTIVE).get("objective")
+    trained = objective.get("name") if isinstance(objective, dict) else objective
+    return (
+        f"{name} was trained by the objective {trained!r}, a baseline that predicts no representations of target "
+        "blocks: take a model of the objective 'ijepa', such as menagerie-tiny."
+    )
 
 
 def copy_objective(source: str | Path, folder: Path, dtype: torch.dtype | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -11,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from ijepa_viz.runtime.files import CACHE_HINT, cache_folder
+from ijepa_viz.runtime.progress import Progress
 
 _URL = "https://dl.fbaipublicfiles.com/ijepa/"
 
@@ -24,11 +26,12 @@ PUBLISHED = {
 
 _CHUNK = 2**20
 
+# Errors of the cache's disk and not of the network.
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR)
+
 
 def home() -> Path:
     """Folder of published weights: ``published/`` in the cache folder."""
-    from ijepa_viz.runtime.files import cache_folder
-
     return cache_folder() / "published"
 
 
@@ -47,7 +50,13 @@ def converted(name: str, load: Callable[[Path], Any], save: Callable[[Any, Path]
         file = fetch(PUBLISHED[name])
         partial = folder.with_name(f"{name}.{os.getpid()}.partial")
         try:
-            save(load(file), partial)
+            try:
+                model = load(file)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error} It is the download of {name}: delete it and {file.name}.sha256 beside it, then try again."
+                ) from error
+            save(model, partial)
             os.replace(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -63,11 +72,13 @@ def fetch(file: str) -> Path:
     path = home() / file
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{file}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _resume(_URL + file, partial)
     except OSError as error:  # includes a missing network
+        if error.errno in _NOT_WRITABLE:
+            raise OSError(f"{partial} could not be written ({error.strerror}). {CACHE_HINT}") from error
         have = partial.stat().st_size / 1e9 if partial.exists() else 0.0
         kept = f" {have:.2f} GB are here and will not be fetched again." if have else ""
         raise FileNotFoundError(
@@ -93,7 +104,7 @@ def _resume(url: str, partial: Path) -> None:
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
-        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=partial.name.removesuffix(".partial"))
+        bar = Progress(f"downloading {partial.name.removesuffix('.partial')}", total, "B", initial=have)
         with partial.open("ab" if have else "wb") as out, bar:
             while chunk := answer.read(_CHUNK):
                 out.write(chunk)
@@ -107,8 +118,8 @@ def _check_or_note_digest(file: Path, note: Path) -> None:
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     if not note.exists():
-        note.write_text(f"{digest}  {note.stem}\n")
-    elif note.read_text().split()[0] != digest:
+        note.write_text(f"{digest}  {note.stem}\n", encoding="utf-8")
+    elif note.read_text(encoding="utf-8").split()[0] != digest:
         file.unlink()
         raise ValueError(
             f"{note.stem} is not the file that was fetched first (its sha256 is {digest}, {note} has another): "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ijepa_viz.checkpoints.filling import fill, mlp_ratio, signs
+from ijepa_viz.checkpoints.torch_files import plain_names, read_torch
 from ijepa_viz.models import IJEPA, SIZES, ModelConfig
 from ijepa_viz.runtime import config_files
 
@@ -20,27 +21,19 @@ def load_reference(path: str | Path) -> IJEPA:
     """Load a reference checkpoint with ``encoder``, ``predictor`` and ``target_encoder`` state dicts.
 
     Sizes are inferred from tensor shapes. The number of heads cannot be: it is that of the published size of the same
-    width, or of the config that :func:`save_reference` adds.
+    width, or of the config that :func:`save_reference` adds. Without a predictor the file opens as an encoder only.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: not a torch file, one that contains code, or not an I-JEPA.
     """
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors and plain values (code, perhaps) and was not opened: {error}"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a torch checkpoint, or is damaged: {error}") from error
-    config, state = from_reference(data, str(path))
+    config, state = from_reference(read_torch(path), str(path))
     # The weights stay memory-mapped and are read on use, which avoids a second copy of 5 GB.
     with torch.device("meta"):
         model = IJEPA(config)
-    try:
-        model.load_state_dict({name: value.float() for name, value in state.items()}, strict=True, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{path} is not an I-JEPA checkpoint: {error}") from error
+    fill(model, state, str(path))
+    if model.predictor is None:
+        model.why_no_predictor = f"{path} holds no predictor, only its encoder was saved."
     return model
 
 
@@ -74,43 +67,97 @@ def _depth(state: dict[str, Tensor], prefix: str) -> int:
     return max(found, default=-1) + 1
 
 
-def _plain(state: Any) -> dict[str, Tensor]:
-    """Strip the ``module.`` prefix of DistributedDataParallel."""
-    return {k.removeprefix("module."): v.float() for k, v in state.items()}
+# Keys under which trainers put the state dict of their whole model.
+_CONTAINERS = ("state_dict", "model")
 
 
 def from_reference(data: Any, where: str) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Convert a reference checkpoint: its config, inferred from tensor shapes, and the model's state dict.
 
+    Wrappers' prefixes (``module.``, ``_orig_mod.``) are removed. A checkpoint of encoders alone, or the state dict of
+    one encoder, becomes an encoder-only model; where there is one encoder, the other is a copy of it.
+
     Raises:
         ValueError: a missing part, or shapes that determine no config.
     """
-    if not isinstance(data, dict) or any(not isinstance(data.get(p), dict) for p in _PARTS):
-        found = list(data)[:8] if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f"{where} is not an I-JEPA checkpoint: needs {', '.join(_PARTS)}, has {found}.")
-    parts = {name: _plain(data[name]) for name in _PARTS}
-    if _NOTE in data:
+    parts = _parts(data, where)
+    if "predictor" in parts and not {"encoder", "target_encoder"} <= parts.keys():
+        missing = ", ".join(sorted({"encoder", "target_encoder"} - parts.keys()))
+        raise ValueError(
+            f"{where} is not an I-JEPA checkpoint: it has a predictor but no {missing}, and each of the three is "
+            "needed to predict. Leave the predictor out to open the encoder alone."
+        )
+    first = parts.get("encoder") or parts["target_encoder"]
+    if isinstance(data, dict) and _NOTE in data:
         config = config_files.build(ModelConfig, data[_NOTE], f"{where}: {_NOTE}")
+        config = config if "predictor" in parts else replace(config, predictor_width=0)
     else:
-        config = _infer_config(parts["encoder"], parts["predictor"], where)
+        config = _infer_config(first, parts.get("predictor"), where)
+    for name in ("encoder", "target_encoder"):
+        if name not in parts:  # cloned, so that training one leaves the other
+            parts[name] = {k: v.clone() for k, v in first.items()}
     return config, {f"{name}.{k}": v for name, part in parts.items() for k, v in part.items()}
 
 
-def _infer_config(encoder: dict[str, Tensor], predictor: dict[str, Tensor], where: str) -> ModelConfig:
+def _parts(data: Any, where: str) -> dict[str, dict[str, Tensor]]:
+    """The state dicts of the networks that ``data`` holds, by their names of ``_PARTS``."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} is not an I-JEPA checkpoint: it holds a {type(data).__name__}, not a dict.")
+    found = {name: data[name] for name in _PARTS if isinstance(data.get(name), dict)}
+    if not found:
+        for key in _CONTAINERS:
+            if isinstance(data.get(key), dict):
+                return _parts(data[key], f"{where}: {key}")
+        found = _split(data, where)
+    if not found or found.keys() == {"predictor"}:
+        raise ValueError(
+            f"{where} is not an I-JEPA checkpoint: needs {', '.join(_PARTS)}, or encoders alone; "
+            f"has {[str(k) for k in list(data)[:8]]}.{signs([str(k) for k in data])}"
+        )
+    return {name: _floats(plain_names(part, f"{where}: {name}")) for name, part in found.items()}
+
+
+def _split(data: dict[Any, Any], where: str) -> dict[str, dict[str, Tensor]]:
+    """The networks of one flat state dict: of an ``IJEPA``, or of one encoder alone."""
+    tensors = {k: v for k, v in data.items() if isinstance(v, Tensor) and v.is_floating_point()}
+    if not tensors or len(tensors) < len(data):
+        return {}
+    plain = plain_names(tensors, where)
+    if "pos_embed" in plain and "patch_embed.proj.weight" in plain:
+        return {"encoder": plain}
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, value in plain.items():
+        part, _, rest = name.partition(".")
+        found.setdefault(part, {})[rest] = value
+    return found if found.keys() <= set(_PARTS) else {}
+
+
+def _floats(part: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() for name, value in part.items()}
+
+
+def _infer_config(encoder: dict[str, Tensor], predictor: dict[str, Tensor] | None, where: str) -> ModelConfig:
+    kernel = encoder.get("patch_embed.proj.weight")
+    if kernel is not None and kernel.ndim == 5:
+        raise ValueError(f"{where} embeds patches of {kernel.shape[2]} frames: a model of video such as V-JEPA.")
     try:
         _, patches, width = encoder["pos_embed"].shape
         patch_size = encoder["patch_embed.proj.weight"].shape[-1]
         hidden = encoder["blocks.0.mlp.fc1.weight"].shape[0]
-        narrow = predictor["mask_token"].shape[-1]
-    except KeyError as error:
-        raise ValueError(f"{where} is not an I-JEPA checkpoint: it has no {error}.") from error
+        narrow = predictor["mask_token"].shape[-1] if predictor else 0
+    except (KeyError, ValueError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else "its pos_embed is not (1, N, D)"
+        raise ValueError(f"{where} is not an I-JEPA checkpoint: {what}.{signs(list(encoder))}") from error
+    if further := signs(list(encoder)):
+        raise ValueError(f"{where} is not an I-JEPA checkpoint.{further}")
     side = round(patches**0.5)
     if side * side != patches:
         raise ValueError(f"{where}: {patches} positions are no square grid.")
     if width not in _HEADS:
         raise ValueError(
             f"{where}: width {width} is no published size ({sorted(_HEADS)}), so its number of heads "
-            "is unknown. Write it with ijepa_viz's save_reference, which notes it."
+            f"is unknown. Write it with ijepa_viz's save_reference, which notes it, or put the fields of "
+            f"ijepa_viz.models.ModelConfig into the file, as a dict under {_NOTE!r}."
         )
     return ModelConfig(
         image_size=side * patch_size,
@@ -118,9 +165,9 @@ def _infer_config(encoder: dict[str, Tensor], predictor: dict[str, Tensor], wher
         width=width,
         depth=_depth(encoder, "blocks"),
         heads=_HEADS[width],
-        mlp_ratio=hidden / width,
+        mlp_ratio=mlp_ratio(hidden, width),
         predictor_width=narrow,
-        predictor_depth=_depth(predictor, "predictor_blocks"),
+        predictor_depth=_depth(predictor or {}, "predictor_blocks"),
         predictor_heads=_HEADS[width],
     )
 

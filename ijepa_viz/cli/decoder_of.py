@@ -9,11 +9,16 @@ def decoder_of(model: str) -> str | Path:
     """Source of a model's decoder for ``load_decoder``: the ``decoder/`` in its folder, or its bundled name.
 
     Raises:
-        FileNotFoundError: a folder without a decoder.
+        FileNotFoundError: a model without a decoder.
+        ValueError: one that cannot have a decoder, because it predicts nothing.
     """
-    folder = Path(model)
-    if not folder.is_dir():
+    from ijepa_viz.checkpoints import bundled_names, folder_of, why_no_predictor
+
+    if why := why_no_predictor(model):
+        raise ValueError(f"This model has an encoder only, so there is no prediction to decode. {why}")
+    if model in bundled_names():
         return model
+    folder = folder_of(model)
     if not (folder / "decoder").is_dir():
         raise FileNotFoundError(
             f"{folder} has no decoder in it. Train one, `python -m decoders --fname CONFIG ijepa={folder}`, and put "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ijepa_viz.masks import Grid
+from ijepa_viz.models.activations import ACTIVATIONS
 
 # name: (width, depth, heads, MLP ratio).
 SIZES: dict[str, tuple[int, int, int, float]] = {
@@ -29,6 +30,7 @@ class ModelConfig:
         width, depth, heads, mlp_ratio: the encoders' ViT.
         predictor_width, predictor_depth, predictor_heads: the predictor; width 0 means none.
         norm_eps: of every LayerNorm.
+        activation: of every MLP, a name of :data:`ijepa_viz.models.activations.ACTIVATIONS`; the papers' is "gelu".
         predictor_context: "separate" runs the predictor once for each target block, as in the paper; "shared" computes
             the context once for all blocks: targets attend to it and to their own block, context tokens to the context.
     """
@@ -44,11 +46,16 @@ class ModelConfig:
     predictor_heads: int = 16
     norm_eps: float = 1e-6
     predictor_context: str = "separate"
+    activation: str = "gelu"
 
     def __post_init__(self) -> None:
         if self.predictor_context not in ("separate", "shared"):
             raise ValueError(f"predictor_context must be 'separate' or 'shared', got {self.predictor_context!r}.")
-        if self.image_size % self.patch_size:
+        if self.activation not in ACTIVATIONS:
+            near = difflib.get_close_matches(self.activation, ACTIVATIONS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}.{hint}")
+        if self.image_size < 1 or self.patch_size < 1 or self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
         for name, width, heads in (
             ("width", self.width, self.heads),

@@ -34,8 +34,11 @@ def target_layer_norm(tokens: Tensor) -> Tensor:
 class IJEPA(nn.Module):
     """Context encoder, predictor and EMA target encoder.
 
-    ``predictor`` is None for encoder-only checkpoints; :meth:`predict` then raises.
+    ``predictor`` is None for encoder-only checkpoints; :meth:`predict` then raises, and says ``why_no_predictor``,
+    which whoever loads the model sets.
     """
+
+    why_no_predictor = "Its config has predictor_width 0."
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -86,10 +89,7 @@ class IJEPA(nn.Module):
             RuntimeError: this model has no predictor.
         """
         if self.predictor is None:
-            raise RuntimeError(
-                "This model has an encoder only, so it cannot predict: Hugging Face and timm "
-                "publish I-JEPA without its predictor. Use a reference .pth.tar checkpoint."
-            )
+            raise RuntimeError(f"This model has an encoder only, so it cannot predict. {self.why_no_predictor}")
         self._check(masks, len(context))
         return self.predictor(context, masks)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ijepa_viz.masks import Grid
+from ijepa_viz.models.activations import ACTIVATIONS
 from ijepa_viz.models.config import ModelConfig
 
 # Most buckets, and fewest images a bucket: smaller products would lose more than padding costs. Lengths are rounded up
@@ -37,7 +38,10 @@ def sincos_positions(width: int, grid: Grid) -> Tensor:
 def vit_blocks(width: int, depth: int, heads: int, config: ModelConfig) -> nn.ModuleList:
     """The ViT blocks of an encoder or predictor: timm's, with query, key and value biases."""
     norm: Any = partial(nn.LayerNorm, eps=config.norm_eps)
-    return nn.ModuleList(Block(width, heads, config.mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+    act: Any = ACTIVATIONS[config.activation]
+    return nn.ModuleList(
+        Block(width, heads, config.mlp_ratio, qkv_bias=True, norm_layer=norm, act_layer=act) for _ in range(depth)
+    )
 
 
 def initialise_weights(module: nn.Module, blocks: nn.ModuleList) -> None:

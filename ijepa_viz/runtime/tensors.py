@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ijepa_viz.runtime.files import not_a_model_folder
+from ijepa_viz.runtime.file_kinds import mistaken_for
+from ijepa_viz.runtime.files import not_a_model_folder, replacing
 
 # Where weights are mapped from their file they should begin as allocated ones do: products round by it.
 _ALIGNED = 64
@@ -43,20 +44,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
     words = json.dumps(header, separators=(",", ":")).encode()
     words += b" " * (-(len(words) + 8) % _ALIGNED)
     digest = hashlib.sha256()
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            start_of_file: list[bytes | memoryview] = [len(words).to_bytes(8, "little"), words]
-            for part in itertools.chain(start_of_file, _bytes(tensors, dtype)):
-                file.write(part)
-                digest.update(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OSError(f"{path} could not be written: {error}. What was there before is intact.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, "What was there before is intact.") as partial, partial.open("wb") as file:
+        start_of_file: list[bytes | memoryview] = [len(words).to_bytes(8, "little"), words]
+        for part in itertools.chain(start_of_file, _bytes(tensors, dtype)):
+            file.write(part)
+            digest.update(part)
+        file.flush()
+        os.fsync(file.fileno())
     return digest.hexdigest()
 
 
@@ -89,8 +83,9 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
+    except (SafetensorError, OSError) as error:  # OSError: an empty file cannot be mapped
+        what = mistaken_for(path)
+        raise ValueError(f"{path} {what or f'is truncated or damaged: {error}'}") from error
 
 
 def read_into(module: nn.Module, path: Path, digest: str | None, mapped: bool = False) -> None:
