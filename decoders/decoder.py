@@ -182,8 +182,10 @@ class Decoder:
                 f"This decoder reads {width}-dimensional tokens on a {grid[0]}x{grid[1]} grid (those of "
                 f"{self.config.ijepa!r}), the prediction has {tokens.shape[-1]} on {masks.grid[0]}x{masks.grid[1]}."
             )
-        if len(masks) != 1:
-            raise ValueError(f"A prediction is of one image, these masks are for {len(masks)}.")
+        if len(masks) != 1 or tokens.ndim != 3:
+            raise ValueError(
+                f"A decoder samples for one image, this prediction is of a batch of {len(masks)}: give prediction[0]."
+            )
 
     def _compose(self, pixels: Tensor, samples: int, masks: Masks) -> Samples:
         """Compose pixels (S M, T, 3 p p) in [-1, 1] to images; of overlapping blocks the last one is on top."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import inspect
 import pkgutil
 import textwrap
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -48,16 +50,56 @@ class Registry(dict[str, T]):
 
     def described(self, title: str) -> str:
         """Help text of all entries: each name with the first line of its docstring."""
-        lines = [f"{title}:"]
-        for name, entry in self.items():
-            first = (inspect.getdoc(entry) or "").partition("\n")[0]
-            lines += textwrap.wrap(f"{name:22}{first}", 100, initial_indent="  ", subsequent_indent=" " * 24)
-        return "\n".join(lines)
+        return as_help(title, {name: inspect.getdoc(entry) or "" for name, entry in self.items()})
 
-    def __missing__(self, name: str) -> T:
-        near = difflib.get_close_matches(str(name), self, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"No {self.kind} {name!r}; there are {', '.join(self)}.{hint}")
+    def __missing__(self, name: str) -> NoReturn:
+        raise ValueError(unknown_name(self.kind, str(name), list(self)))
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> str:
+    """The message for an unknown name, with the known ones and the nearest of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"No {kind} {name!r}; there are {', '.join(known)}.{hint}"
+
+
+def as_help(title: str, entries: Mapping[str, str]) -> str:
+    """Help text of named entries: each name with the first line of its docstring."""
+    lines = [f"{title}:"]
+    for name, text in entries.items():
+        first = text.partition("\n")[0]
+        lines += textwrap.wrap(f"{name:22}{first}", 100, initial_indent="  ", subsequent_indent=" " * 24)
+    return "\n".join(lines)
+
+
+def registered_in(decorator: str, *places: Path) -> dict[str, str]:
+    """Names and docstrings of what registers itself, read from source files without importing them.
+
+    Importing takes seconds (torch, diffusers), which help and a mistyped name should not.
+
+    Args:
+        decorator: as the files write it, such as ``PROBES.register``.
+        places: files, or folders whose Python files are read.
+    """
+    found: dict[str, str] = {}
+    for place in places:
+        for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    text = ast.get_docstring(node) or ""
+                    found |= dict.fromkeys(filter(None, (_name(d, decorator) for d in node.decorator_list)), text)
+                elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                    name = _name(node.value.func, decorator)  # register("name")(Class), of another library
+                    found |= {name: ast.unparse(node.value.args[0])} if name and node.value.args else {}
+    return found
+
+
+def _name(node: ast.expr, decorator: str) -> str | None:
+    """The name that ``decorator("name")`` registers; None for any other expression."""
+    if not isinstance(node, ast.Call) or ast.unparse(node.func) != decorator or len(node.args) != 1:
+        return None
+    name = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
+    return name if isinstance(name, str) else None
 
 
 def import_files(package: str) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,11 @@ from conftest import random_decoder, size_of
 from PIL import Image
 
 from decoders.loading import load_decoder, save_decoder
+from ijepa_viz import checkpoints
 from ijepa_viz.checkpoints import bundled_names, load_model, save_folder
 from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of, write_training
 from ijepa_viz.cli import main
+from ijepa_viz.runtime.device import choose_device
 from ijepa_viz.runtime.tensors import fingerprint
 
 
@@ -73,7 +78,8 @@ def test_evaluate_factors_prints_a_row_a_factor(folder, tmp_path, capsys):
     command = ["evaluate", folder, "--probe", "factors", "--json", str(out)]
     assert main([*command, "--data", "menagerie:count=80"]) == 0
     table = json.loads(out.read_text())
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert table.pop("test_data") == "menagerie (test)"
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[2:]}
     assert set(lines) == set(table) >= {"species_and_part", "facing", "colour", "texture_phase", "speckle"}
     for name, row in table.items():
         assert set(row) == {"most_frequent", "predicted", "context_mean", "random_init", "target", "position_only"}
@@ -85,8 +91,10 @@ def test_evaluate_factors_prints_a_row_a_factor(folder, tmp_path, capsys):
 def test_evaluate_names_the_nearest_probe(folder, tmp_path, capsys):
     assert main(["evaluate", folder, "--probe", "linea", "--data", "menagerie:count=60"]) == 1
     assert "Did you mean 'linear'" in capsys.readouterr().err
-    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    assert main(["evaluate", folder, "--probe", "factors", "--data", str(tmp_path)]) == 1
+    (tmp_path / "flat").mkdir()
+    for value in (0, 99):
+        Image.new("RGB", (40, 40), (value, 0, 0)).save(tmp_path / "flat" / f"{value}.png")
+    assert main(["evaluate", folder, "--probe", "factors", "--data", str(tmp_path / "flat")]) == 1
     assert "menagerie" in capsys.readouterr().err
 
 
@@ -320,3 +328,207 @@ def test_export_halves_a_model_and_keeps_its_decoder_with_it(folder, tmp_path, c
     assert all(torch.equal(a, b.half().float()) for a, b in near)
     assert main(["export", folder, str(half)]) == 1  # nothing is overwritten
     assert "not empty" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------- words of the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predct"], "Did you mean 'predict'?"),
+        (["look", "m", "i", "--inspecton", "maps"], "unrecognized option --inspecton. Did you mean --inspection?"),
+        (["look", "m", "i", "--inspection", "map", "--out", "x.png"], "Did you mean 'maps'?"),
+        (["info", "--model", "wild-tiny"], "MODEL is given without --model."),
+        (["demo", "-ot", "x"], "unrecognized option -ot. Did you mean --out?"),
+        (["predict", "i", "--device", "gpu"], "A GPU is cuda."),
+        (["predict", "i", "--device", "1"], "Did you mean cuda:1?"),
+        (["export", "wild-tiny"], "required: FOLDER"),
+    ],
+)
+def test_usage_errors_name_the_mend(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_training_s_options_and_settings_are_told_apart(capsys):
+    import train.__main__
+
+    for arguments, words in (
+        (["--fnme", "x"], "unrecognized option --fnme. Did you mean --fname?"),
+        (["--fname", "x", "--optimization.lr=1"], "given without dashes: optimization.lr=1"),
+    ):
+        with pytest.raises(SystemExit):
+            train.__main__.main(arguments)
+        assert words in capsys.readouterr().err
+
+
+def test_values_that_look_like_options_and_abbreviations_still_pass():
+    from ijepa_viz.runtime.command_line import SuggestingParser
+
+    parser = SuggestingParser()
+    parser.add_argument("rest", nargs="*")
+    parser.add_argument("--number", type=float)
+    parser.add_argument("-n", type=int)
+    assert parser.parse_args(["--num", "-1.5", "a"]).number == -1.5
+    assert parser.parse_args(["-n3"]).n == 3
+    assert parser.parse_args(["--number=-2", "--", "--not-an-option"]).rest == ["--not-an-option"]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("scene:abc", "scene:NUMBER with a whole number"),
+        ("scene:", "scene:NUMBER"),
+        ("scene:-1", "scene:NUMBER"),
+        ("{folder}", "is a folder: name one image file in it"),
+        ("{folder}/phto.png", "Did you mean {folder}/photo.png?"),
+    ],
+)
+@pytest.mark.parametrize("command", ["look", "predict", "demo"])
+def test_a_picture_that_is_not_there(command, image, words, photo, tmp_path, capsys):
+    image, words = (text.format(folder=tmp_path) for text in (image, words))
+    block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "out.png")]
+    options = {
+        "look": ["look", "no-model", image, "--inspection", "maps", *block],
+        "predict": ["predict", image, *block],
+    }
+    assert main(options.get(command, ["demo", "--image", image])) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Errno" not in said
+
+
+def test_predict_draws_scenes_as_look_does(folder, tmp_path, drawn):
+    block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "out.png")]
+    assert main(["predict", "scene:3", "--model", folder, "--samples", "1", *block]) == 0
+    from ijepa_viz.data import menagerie
+
+    shown = drawn[0].axes[0].images[0].get_array()
+    assert np.allclose(shown, menagerie.scene(3, 32, seed=1).image / 255)
+
+
+# Measured: 0.1 s idle, where torch alone takes 2 to 10 s; here beside other work.
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "ijepa_viz.cli", "--version"],
+        ["-m", "ijepa_viz.cli", "--help"],
+        ["-m", "ijepa_viz.cli", "look", "--help"],
+        ["-m", "ijepa_viz.cli", "predict"],
+        ["-m", "ijepa_viz.cli", "look", "m", "scene:x", "--block", "1", "1", "1", "1", "--inspection", "maps", "--out", "x.png"],
+        ["-m", "train", "--help"],
+        ["-m", "decoders", "--help"],
+        ["-m", "decoders", "--fnam", "x", "--fast"],
+    ],
+)  # fmt: skip
+def test_help_and_usage_errors_import_no_torch(command):
+    program = "import runpy, sys; sys.argv = sys.argv[1:]\n"
+    program += f"try: runpy.run_module({command[1]!r}, run_name='__main__', alter_sys=True)\n"
+    program += (
+        "finally: sys.stderr.write('SLOW ' + ' '.join({'torch', 'matplotlib', 'diffusers', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *command[1:]], capture_output=True, text=True)
+    assert done.stderr.endswith("SLOW "), done.stderr[-500:]
+    assert "usage:" in done.stdout + done.stderr or "ijepa-viz" in done.stdout + done.stderr
+
+
+def test_the_names_in_help_are_the_registered_ones():
+    """Help reads them from the files; the registries import these."""
+    from decoders.evaluation import DECODER_METRICS
+    from ijepa_viz.cli import choices
+    from ijepa_viz.inspections import INSPECTIONS
+    from ijepa_viz.probes import PROBES
+
+    for kind, registry in (("inspection", INSPECTIONS), ("probe", PROBES), ("decoder metric", DECODER_METRICS)):
+        assert choices.names(kind) == {name: inspect.getdoc(entry) for name, entry in registry.items()}
+
+
+# --------------------------------------------------------------------------- devices
+
+
+@pytest.mark.parametrize(("gpus", "names"), [(0, {"auto": "cpu", "cpu": "cpu"}),
+    (2, {"auto": "cuda:0", "cpu": "cpu", "cuda": "cuda:0", "cuda:1": "cuda:1", " CUDA:1 ": "cuda:1"})])  # fmt: skip
+def test_a_device_by_its_name(gpus, names, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name, device in names.items():
+        assert choose_device(name) == torch.device(device)
+    absent = {"cuda:7": "There is no device cuda:7 here", "mps": "takes an Apple GPU", "gpu": "no device 'gpu'"}
+    if not gpus:
+        absent["cuda"] = "There is no device cuda here.*--device cpu"
+    for name, words in absent.items():
+        with pytest.raises(ValueError, match=words):
+            choose_device(name)
+
+
+@pytest.mark.parametrize("command", ["demo", "predict", "look"])
+def test_every_command_computes_on_the_device_that_was_asked_for(command, folder, photo, tmp_path, monkeypatch, capsys):
+    """The meta device computes nothing: the first use of its numbers fails, which shows that it was used."""
+    from ijepa_viz.runtime import device
+
+    asked = []
+    block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "x.png")]
+    options = {
+        "demo": ["demo", "--model", folder, "--image", photo, "--out", str(tmp_path / "out")],
+        "predict": ["predict", photo, "--model", folder, *block],
+        "look": ["look", folder, photo, "--inspection", "maps", "--limit", "8", *block],
+    }[command]
+    monkeypatch.setattr(device, "choose_device", lambda name: asked.append(name) or torch.device("meta"))
+    loaded = []
+    load = checkpoints.load_model
+    monkeypatch.setattr(checkpoints, "load_model", lambda *a, **k: loaded.append(load(*a, **k)) or loaded[-1])
+    assert main([*options, "--device", "cuda:1"]) == 1
+    capsys.readouterr()
+    assert asked == ["cuda:1"]
+    assert loaded[0].device == torch.device("meta")
+
+
+def test_an_absent_device_is_said(folder, photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    out = tmp_path / "x.png"
+    command = [
+        "predict",
+        photo,
+        "--model",
+        folder,
+        "--block",
+        "1",
+        "1",
+        "2",
+        "2",
+        "--out",
+        str(out),
+        "--device",
+        "cuda",
+    ]
+    assert main(command) == 1
+    assert "There is no device cuda here" in capsys.readouterr().err
+    assert not out.exists()
+
+
+# --------------------------------------------------------------------------- silence
+
+
+def test_look_says_what_it_does(folder, photo, tmp_path, monkeypatch, capsys):
+    """Every part that takes long with a large model or many images is watched."""
+    from ijepa_viz.runtime import progress
+
+    begun = []
+    add = progress.Watch.add
+    monkeypatch.setattr(progress.Watch, "add", lambda self, one: begun.append(one.description) or add(self, one))
+    block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "x.png"), "--limit", "12", "--scenes", "3"]
+    assert main(["look", folder, photo, "--inspection", "position", *block]) == 0
+    for words in (
+        "importing torch",
+        "loading ",
+        "drawing scenes",
+        "inspecting: position",
+        "part classifier",
+        "linear classifier",
+    ):
+        assert any(words in one for one in begun), begun
+    assert "so far" not in capsys.readouterr().err  # short work is silent

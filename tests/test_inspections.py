@@ -326,5 +326,6 @@ def test_the_command_writes_the_figure(lively, tmp_path, picture, capsys, drawn)
     assert "--inspection position" in capsys.readouterr().err
     assert main([*command, "scene:3", "--inspection", "position", "--scenes", "5", "--out", str(out)]) == 0
     # --probe is the option's name in 0.1
-    assert main([*command, str(tmp_path / "photo.png"), "--probe", "map", "--out", str(out)]) == 1
+    with pytest.raises(SystemExit):
+        main([*command, str(tmp_path / "photo.png"), "--probe", "map", "--out", str(out)])
     assert "Did you mean 'maps'?" in capsys.readouterr().err

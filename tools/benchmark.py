@@ -127,7 +127,9 @@ def main() -> None:
     for label, value, unit in rows:
         print(f"{label:60} {value:9.2f} {unit}")
     if options.json:
-        options.json.write_text(json.dumps({label: value for label, value, _ in rows}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({label: value for label, value, _ in rows}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

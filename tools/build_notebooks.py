@@ -58,9 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         target = folder / f"{source.stem}.ipynb"
         text = written(for_colab(source, options.colab[0]) if options.colab else notebook_of(source))
         if not options.check:
-            target.write_text(text)
+            target.write_text(text, encoding="utf-8")
             print(target)
-        elif not target.exists() or target.read_text() != text:
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
             print(f"{target} is not what {source} makes: run `make notebooks`.")
             status = 1
     return status

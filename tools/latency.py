@@ -215,7 +215,7 @@ def main() -> int:
     for name in table["ours"]:
         print(f"{name:16} " + "  ".join(f"{kind} {table[kind].get(name, float('nan')):7.1f}" for kind in kinds))
     if options.json:
-        options.json.write_text(json.dumps(table, indent=2) + "\n")
+        options.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

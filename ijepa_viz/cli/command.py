@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ijepa_viz.registry import Registry
+from ijepa_viz.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,10 @@ class Command:
 
 
 COMMANDS: Registry[Command] = Registry("command")
+
+
+def import_libraries() -> None:
+    """Import torch and what takes as long, with a word about it: before, a command checks what it can without."""
+    with Progress("importing torch"):
+        import ijepa_viz.figures
+        import ijepa_viz.models  # noqa: F401

@@ -1,4 +1,4 @@
-"""``ijepa-viz demo``: the announcement's figure for bundled models, with its control, and a page around it."""
+"""``ijepa-viz demo``: original, context and decoded samples by bundled models, with a control, and a page around it."""
 
 from __future__ import annotations
 
@@ -10,37 +10,50 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ijepa_viz.cli.command import COMMANDS, Command
+from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.decoder_of import decoder_of
-from ijepa_viz.examples import Example
-from ijepa_viz.figures import completion_grid, png
-from ijepa_viz.figures.figure import Figure
-from ijepa_viz.models import IJEPA
-from ijepa_viz.prediction import Prediction, Sampler, check_pair, predict
+from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
+from ijepa_viz.runtime.device import add_device_argument, use_device
 from ijepa_viz.runtime.files import write_file
-from ijepa_viz.runtime.tensors import fingerprint
+from ijepa_viz.runtime.outputs import check_output_folder
+from ijepa_viz.runtime.progress import Progress, track
+
+# torch and matplotlib take seconds, and are imported where the work begins: --help needs neither.
+if TYPE_CHECKING:
+    from ijepa_viz.examples import Example
+    from ijepa_viz.figures.figure import Figure
+    from ijepa_viz.models import IJEPA
+    from ijepa_viz.prediction import Prediction, Sampler
 
 
 def _demo(options: argparse.Namespace) -> int:
     start = time.perf_counter()
+    for text in options.image or []:
+        check_picture(text)
+    check_output_folder(options.out)
+    if options.samples < 1:
+        raise ValueError(f"--samples must be at least 1, got {options.samples}.")
+    import_libraries()
     from decoders import load_decoder
     from ijepa_viz import checkpoints, examples
-    from ijepa_viz.cli.demo import run_demo, write_demo
-    from ijepa_viz.data.transforms import read_image
 
+    device = use_device(options)
     decoded = [name for name in checkpoints.bundled_names() if (checkpoints.find_bundled(name) / "decoder").is_dir()]
     names = [options.model] if options.model else decoded
-    own = [examples.Example(path.stem, read_image(path), (2, 2, 4, 4), path.name) for path in options.image or []]
     demos = []
-    for name in names:
-        model = checkpoints.load_model(name)
-        decoder = load_decoder(decoder_of(name))
-        drawn = examples.drawn_scenes(model.config.image_size) if name.startswith("menagerie") else []
-        shown = own or drawn or examples.photographs()
+    for name in track(names, "demo", "model"):
+        with Progress(f"loading {name}"):
+            model = checkpoints.load_model(name, device)
+            decoder = load_decoder(decoder_of(name), device)
+            size = model.config.image_size
+            own = [
+                examples.Example(Path(text).stem, open_picture(text, size), (2, 2, 4, 4), Path(text).name)
+                for text in options.image or []
+            ]
+            drawn = examples.drawn_scenes(size) if name.startswith("menagerie") else []
+            shown = own or drawn or examples.photographs()
         demos.append(run_demo(name, model, decoder, shown, options.samples, options.seed))
     for path in write_demo(demos, options.out, time.perf_counter() - start):
         print(path.resolve())
@@ -76,16 +89,24 @@ def run_demo(
     Raises:
         ValueError: a decoder of another model, or no examples.
     """
+    import torch
+
+    from ijepa_viz.figures import completion_grid
+    from ijepa_viz.prediction import check_pair, predict
+    from ijepa_viz.runtime.tensors import fingerprint
+
     if not examples:
         raise ValueError("The demo needs at least one image.")
     check_pair(model, decoder)
     predictions, seconds = [], []
-    for example in examples:
+    for example in track(examples, "predicting", "image"):
         start = time.perf_counter()
         predictions.append(predict(model, example.image, example.masks(model.grid)))
+        predictions[-1].cosine.sum().item()  # a GPU is still at work when the call returns
         seconds.append(time.perf_counter() - start)
     rows, lines = [], []
-    for i, (example, prediction) in enumerate(zip(examples, predictions, strict=True)):
+    pairs = list(zip(examples, predictions, strict=True))
+    for i, (example, prediction) in enumerate(track(pairs, f"decoding by {name}", "image")):
         other = _another(predictions, i, model)
         start = time.perf_counter()
         drawn = decoder.sample(prediction, samples, seed=seed)
@@ -128,6 +149,10 @@ def replace_target(other: Prediction, prediction: Prediction) -> Prediction:
 
 def _another(predictions: Sequence[Prediction], index: int, model: IJEPA) -> Prediction:
     """The next image's prediction for the same target block; that of a uniform grey image if there is no other."""
+    import torch
+
+    from ijepa_viz.prediction import predict
+
     mine = predictions[index]
     if len(predictions) == 1:
         return predict(model, torch.full_like(mine.image, 0.5), mine.masks)
@@ -149,6 +174,8 @@ p.soft { color: var(--soft); }
 
 def page(demos: Sequence[Demo]) -> str:
     """Render a self-contained HTML page, without any request."""
+    from ijepa_viz.figures import png
+
     parts = [
         "<h1>What a JEPA expects in the hole</h1>",
         "<p>The context encoder sees the visible patches only. The predictor predicts the <em>representation</em> of "
@@ -186,7 +213,8 @@ def page(demos: Sequence[Demo]) -> str:
 
 def write_demo(demos: Sequence[Demo], out: Path, seconds_total: float) -> list[Path]:
     """Write ``completions.png`` (``completions-NAME.png`` for further models), ``index.html`` and ``report.json``."""
-    out.mkdir(parents=True, exist_ok=True)
+    from ijepa_viz.figures import png
+
     files: dict[str, bytes] = {}
     for i, demo in enumerate(demos):
         files["completions.png" if i == 0 else f"completions-{demo.report['model']}.png"] = png(demo.figure)
@@ -199,11 +227,24 @@ def write_demo(demos: Sequence[Demo], out: Path, seconds_total: float) -> list[P
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="a bundled model, or a folder that contains decoder/ (default: all bundled)")
-    parser.add_argument("--image", nargs="+", type=Path, help="image files, with a 4x4 target block in the centre")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: out/demo)")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a bundled model, or a folder that contains decoder/ (default: all bundled)"
+    )
+    parser.add_argument(
+        "--image", nargs="+", metavar="IMAGE", help=f"{IMAGE_HELP}; the centre is hidden (default: examples)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/demo"), metavar="FOLDER", help="folder to write (default: out/demo)"
+    )
     parser.add_argument("--samples", type=int, default=6, help="samples an image (default: 6)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
+    add_device_argument(parser)
 
 
-COMMANDS.register("demo")(Command("make the announcement's figure for the bundled models", _arguments, _demo))
+COMMANDS.register("demo")(
+    Command(
+        "a figure and a page of example images: original, context, and samples decoded into the hidden part",
+        _arguments,
+        _demo,
+    )
+)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ijepa_viz.cli.command import COMMANDS, Command
+from ijepa_viz.cli.choices import help_on, names
+from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.tables import as_text
+from ijepa_viz.registry import unknown_name
+from ijepa_viz.runtime.device import add_device_argument, use_device
+from ijepa_viz.runtime.outputs import check_output, figure_file, table_file, write_table
+from ijepa_viz.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ijepa_viz.data.splits import Splits
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    check_output(options.json, options.figure)
     _check(options)
+    import_libraries()
+    options.device = use_device(options)
     split = _split(options)
     found, figure = (_probe_models if options.decoder is None else _evaluate_decoder)(options, split)
     tables = {name: {**one, "test_data": split.rule} for name, one in found.items()}
@@ -24,32 +30,31 @@ def _evaluate(options: argparse.Namespace) -> int:
     # The numbers first: an error of the figure must not discard minutes of computation.
     for name, one in tables.items():
         print(f"{name}\n{as_text(one)}\n" if len(tables) > 1 else as_text(one))
-    from ijepa_viz.runtime.files import write_file
-
     if options.json:
-        write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+        write_table(options.json, table)
     if options.figure:
-        from ijepa_viz.figures import png
+        from ijepa_viz.figures import write_figure
 
         drawn = figure()
         if drawn is None:
             raise ValueError("This metric draws no figure: leave --figure out.")
-        write_file(options.figure, png(drawn))
+        write_figure(options.figure, drawn)
     return 0
 
 
 def _check(options: argparse.Namespace) -> None:
-    from decoders.evaluation import DECODER_METRICS
-    from ijepa_viz.probes import PROBES
-
+    probes, metrics = names("probe"), names("decoder metric")
     if options.metric and options.probe:
         raise ValueError("--metric is of the decoder, --probe of the features: give one of the two.")
-    if options.metric in PROBES and options.metric not in DECODER_METRICS:
+    if options.metric in probes and options.metric not in metrics:
         raise ValueError(f"{options.metric} is a probe of the features: --probe {options.metric}, without --decoder.")
+    kind, known = ("probe", probes) if options.decoder is None and not options.metric else ("decoder metric", metrics)
+    name = options.metric or options.probe  # --decoder --probe NAME is how 0.1 named a metric
+    if name and name not in {**probes, **metrics}:
+        raise ValueError(unknown_name(kind, name, list(known)))
     if options.decoder is None and options.metric:
-        DECODER_METRICS[options.metric]  # an unknown name is refused as such
         raise ValueError(f"--metric {options.metric} is of a decoder: add --decoder.")
-    if options.decoder is not None and options.probe in PROBES and options.probe not in DECODER_METRICS:
+    if options.decoder is not None and options.probe in probes and options.probe not in metrics:
         raise ValueError(f"{options.probe} is a probe of the features: leave --decoder out.")
     if options.decoder and len(options.models) > 1:
         raise ValueError("A decoder belongs to one model: name one.")
@@ -84,7 +89,10 @@ def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str,
     if options.figure and name != "factors":
         costs = {model: training_of(model) for model in options.models}
         recorded_costs(costs)
-    tables = {model: probe(checkpoints.load_model(model), split) for model in options.models}
+    tables = {}
+    for model in options.models:
+        with Progress(f"probe {name} of {model}"):
+            tables[model] = probe(checkpoints.load_model(model, options.device), split)
     if name == "factors":
         return tables, lambda: factor_figure(tables[options.models[0]], options.models[0])
     return tables, lambda: cost_figure(tables, costs, name)
@@ -101,8 +109,8 @@ def _evaluate_decoder(options: argparse.Namespace, split: Splits) -> tuple[dict[
     metric = DECODER_METRICS[options.metric or options.probe or "leakage"]
     tables = {}
     for name in options.models:
-        model = checkpoints.load_model(name)
-        decoder = load_decoder(options.decoder or decoder_of(name))
+        model = checkpoints.load_model(name, options.device)
+        decoder = load_decoder(options.decoder or decoder_of(name), options.device)
         check_pair(model, decoder)
         tables[name] = metric(model, decoder, split)
     figures = [table.pop("figure", None) for table in tables.values()]
@@ -134,20 +142,19 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="test without the pictures that are also in the training part, instead of refusing",
     )
     parser.add_argument("--strict-data", action="store_true", help="refuse unreadable images instead of skipping them")
-    parser.add_argument("--json", type=Path, help="also write the table to this file")
+    parser.add_argument("--json", type=table_file, metavar="FILE", help="also write the table: .json or .csv")
     parser.add_argument(
         "--figure",
-        type=Path,
-        help="write the figure, .png; of features: accuracy against the cost of training",
+        type=figure_file,
+        metavar="FILE",
+        help="write the figure: .png .pdf .svg .jpg .webp; of features: accuracy against the cost of training",
     )
+    add_device_argument(parser)
 
 
 def _epilog() -> str:
-    from decoders.evaluation import DECODER_METRICS
-    from ijepa_viz.probes import PROBES
-
-    probes = PROBES.described("probes of features, --probe")
-    return f"{probes}\n\n{DECODER_METRICS.described('metrics of decoders, --metric')}"
+    probes = help_on("probe", "probes of features, --probe")
+    return f"{probes}\n\n{help_on('decoder metric', 'metrics of decoders, --metric')}"
 
 
 COMMANDS.register("evaluate")(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from ijepa_viz.cli.command import COMMANDS, Command
+from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 
 
 def _info(options: argparse.Namespace) -> int:
+    import_libraries()
     from ijepa_viz import checkpoints
+    from ijepa_viz.runtime.progress import Progress
 
-    model = checkpoints.load_model(options.model)
+    with Progress(f"loading {options.model}"):
+        model = checkpoints.load_model(options.model)
     config = model.config
     rows, cols = model.grid
     print(f"{options.model}: images {config.image_size} px, patches {config.patch_size} px, grid {rows}x{cols}")
@@ -24,7 +27,7 @@ def _info(options: argparse.Namespace) -> int:
         )
     if options.model in checkpoints.bundled_names():
         print()
-        print((checkpoints.find_bundled(options.model) / checkpoints.CARD).read_text())
+        print((checkpoints.find_bundled(options.model) / checkpoints.CARD).read_text(encoding="utf-8"))
     return 0
 
 

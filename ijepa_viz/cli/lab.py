@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ijepa_viz.cli.command import COMMANDS, Command
+from ijepa_viz.runtime.outputs import check_output_folder
 
 _FIRST = "00_start_here.ipynb"
 
@@ -55,6 +56,7 @@ def _lab(options: argparse.Namespace) -> int:
     folder = cloned_notebooks() if options.folder is None else None
     if folder is None:
         folder = (options.folder or Path()).resolve()
+        check_output_folder(folder)
         print(f"{len(copy_notebooks(folder))} notebooks copied into {folder}; existing files are kept.", flush=True)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from ijepa_viz import __version__
 from ijepa_viz.cli.command import COMMANDS, Command
 from ijepa_viz.registry import import_files
+from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that builds its epilog on --help only, because that imports slow modules."""
+class _Parser(SuggestingParser):
+    """A parser that builds its epilog on --help only, because that reads many files."""
 
     command: Command | None = None
 
@@ -39,9 +41,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status, 1 with the cause on stderr."""
+    print_anything()
     options = build_parser().parse_args(arguments)
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # such as `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails as well
+        return 0
+    except KeyboardInterrupt:
+        print("ijepa-viz: interrupted.", file=sys.stderr)
+        return 130
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"ijepa-viz: {error}", file=sys.stderr)
+        print(f"ijepa-viz: {message(error)}", file=sys.stderr)
         return 1

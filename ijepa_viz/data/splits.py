@@ -42,10 +42,13 @@ def hold_out(source: Source, share: float = TEST_SHARE) -> tuple[Source, Source]
         # A digest is uniform, so its order is random and yet the same every time.
         members = different[labels[first] == label]
         if len(members) < 2 and label >= 0:
-            name = source.classes[label] if len(source.classes) else str(label)
+            where = source.name
+            if source.labels is not None:
+                name = source.classes[label] if len(source.classes) else str(label)
+                where = f"Class {name!r} of {where}"
             raise ValueError(
-                f"Class {name!r} of {source.name} has fewer than two different pictures, so none can be held out. "
-                "Add pictures, remove the class, or give --test-data."
+                f"{where} has fewer than two different pictures, so none can be held out. Add pictures, remove the "
+                "class, or give --test-data."
             )
         chosen.append(members[: max(1, math.floor(share * len(members) + 0.5))] if len(members) > 1 else members[:0])
     test = np.isin(digests, np.concatenate(chosen))

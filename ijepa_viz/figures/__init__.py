@@ -5,7 +5,7 @@ from ijepa_viz.figures.calibration import calibration_figure
 from ijepa_viz.figures.completion import completion_grid
 from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
-from ijepa_viz.figures.figure import Figure, png
+from ijepa_viz.figures.figure import Figure, png, write_figure
 from ijepa_viz.figures.masks import mask_figure
 from ijepa_viz.figures.one_hole import Answer, one_hole_figure
 from ijepa_viz.figures.run import run_figure
@@ -27,4 +27,5 @@ __all__ = [
     "run_figure",
     "sheet_figure",
     "variation_figure",
+    "write_figure",
 ]

@@ -1,13 +1,18 @@
-"""A matplotlib Figure with an alternative text, and its PNG."""
+"""A matplotlib Figure with an alternative text, and its files."""
 
 from __future__ import annotations
 
 import base64
 import io
 from html import escape
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.figure
+
+from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, ending
 
 _MANY = 12  # most panels listed in the alternative text
 
@@ -55,6 +60,34 @@ def _panel(axis: Any) -> str:
 
 def png(figure: matplotlib.figure.Figure, dpi: int = 130) -> bytes:
     """Encode a figure as PNG bytes."""
+    return encode_figure(figure, ".png", dpi)
+
+
+# Without the time of writing.
+_METADATA: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+
+
+def encode_figure(figure: matplotlib.figure.Figure, kind: str, dpi: int = 130) -> bytes:
+    """Encode a figure in the format of an ending, such as ".pdf"; the same bytes every time.
+
+    Raises:
+        ValueError: an ending that is none of ``FIGURE_ENDINGS``.
+    """
+    kind = ending(f"figure{kind}", FIGURE_ENDINGS)
+    options: dict[str, Any] = {"pil_kwargs": {"quality": 95}} if kind in (".jpg", ".jpeg", ".webp") else {}
+    if kind in _METADATA:
+        about = {"Title": figure.alt} if isinstance(figure, Figure) else {}
+        options["metadata"] = {**_METADATA[kind], **about}
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=dpi)
+    with matplotlib.rc_context({"svg.hashsalt": "ijepa_viz"}):  # names of an SVG's parts, else random
+        figure.savefig(out, format=kind[1:], dpi=dpi, **options)
     return out.getvalue()
+
+
+def write_figure(path: Path, figure: matplotlib.figure.Figure, dpi: int = 130) -> None:
+    """Write a figure to a file in the format of its ending: .png .pdf .svg .jpg .webp.
+
+    Raises:
+        ValueError: another ending. OSError: as :func:`ijepa_viz.runtime.files.write_file`.
+    """
+    write_file(path, encode_figure(figure, path.suffix, dpi))

@@ -20,6 +20,7 @@ from ijepa_viz.figures.figure import Figure
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
+from ijepa_viz.runtime.progress import track
 
 
 @INSPECTIONS.register("ablation")
@@ -104,7 +105,7 @@ def leave_one_out(model: IJEPA, image: Tensor, masks: Masks, batch: int = 16) ->
     others = ~torch.eye(count, dtype=torch.bool, device=model.device)
     contexts = masks.context.expand(count, -1)[others].view(count, count - 1)
     weight = []
-    for context in contexts.split(batch):
+    for context in track(contexts.split(batch), "leaving patches out", "batch"):
         many = Masks(context, masks.targets.expand(len(context), -1, -1), masks.grid)
         predicted = model.predict(model.encode_context(pixels.expand(len(context), -1, -1, -1), many), many)
         weight.append((predicted - whole).float().square().mean((1, 2, 3)).sqrt().cpu())

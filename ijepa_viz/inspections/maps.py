@@ -20,6 +20,7 @@ from ijepa_viz.figures.figure import Figure
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import IJEPA
+from ijepa_viz.runtime.progress import track
 
 
 @INSPECTIONS.register("maps")
@@ -103,7 +104,8 @@ def token_map(tokens: Tensor, target: Tensor, masks: Masks) -> TokenMap:
 
 def scatter_mean(values: Tensor, patch_indices: Tensor, grid: Grid) -> np.ndarray:
     """Scatter (M, T) values to (M, T) patch indices: (rows, cols), the mean of duplicates, NaN elsewhere."""
-    flat, index = values.flatten().double().cpu(), patch_indices.flatten().cpu()
+    # To the CPU first: not every device has float64.
+    flat, index = values.flatten().cpu().double(), patch_indices.flatten().cpu()
     total = torch.zeros(grid[0] * grid[1], dtype=torch.float64).index_add_(0, index, flat)
     count = torch.zeros_like(total).index_add_(0, index, torch.ones_like(flat))
     return (total / count).view(*grid).float().numpy()
@@ -126,7 +128,7 @@ def controls(model: IJEPA, images: Tensor, masks: Masks, batch: int = 64) -> dic
     if not len(images):
         raise ValueError("The controls need at least one other image.")
     first, total = None, torch.zeros((), device=model.device)
-    for chunk in images.split(batch):
+    for chunk in track(images.split(batch), "predicting other images", "batch"):
         pixels = normalise(chunk.to(model.device).float() / 255)
         many = repeat(masks, len(chunk)).to(model.device)
         predicted = model.predict(model.encode_context(pixels, many), many).float()

@@ -27,6 +27,7 @@ from ijepa_viz.models import IJEPA, target_layer_norm
 from ijepa_viz.probes.factors import REGIONS
 from ijepa_viz.probes.features import standardise
 from ijepa_viz.probes.linear import fit_linear
+from ijepa_viz.runtime.progress import track
 
 
 @INSPECTIONS.register("position")
@@ -206,7 +207,7 @@ def fit_part_classifier(model: IJEPA, scenes: int | None = None, seed: int = 100
         raise ValueError(f"The part classifier is fitted on at least one drawn scene, got {scenes}.")
     batch = max(1, _BATCH_PATCHES // math.prod(model.grid))
     tokens, labels = [], []
-    for start in range(0, scenes, batch):
+    for start in track(range(0, scenes, batch), "drawing and encoding scenes for the part classifier", "batch"):
         drawn = [menagerie.scene(i, model.config.image_size, seed) for i in range(start, min(start + batch, scenes))]
         images = torch.from_numpy(np.stack([s.image for s in drawn])).permute(0, 3, 1, 2).to(model.device)
         found = model.encode_target(normalise(images.float() / 255))

@@ -309,7 +309,9 @@ def evaluate_factors(model: IJEPA, split: Split) -> dict[str, Any]:
     Raises:
         ValueError: another data set than the menagerie, whose scenes alone have ground truth.
     """
-    sources = split("train"), split("test")
-    if not all(source.name.startswith("menagerie") for source in sources):
-        raise ValueError("The factor probe needs the ground truth of drawn scenes: use --data menagerie.")
+    sources = []
+    for name in ("train", "test"):
+        sources.append(split(name))
+        if not sources[-1].name.startswith("menagerie"):
+            raise ValueError("The factor probe needs the ground truth of drawn scenes: use --data menagerie.")
     return factor_table(model, min(_SCENES, len(sources[0])), min(_TESTS, len(sources[1])))

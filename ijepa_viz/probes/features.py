@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.batches import evenly
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.data.transforms import normalise
@@ -140,7 +141,9 @@ class FeatureBank:
         table["chance"] = 1 / classes
         table["most_frequent"] = float((b == y.mode().values).float().mean())
         chosen = {name: pair for name, pair in self.features.items() if only is None or name in only}
-        return {**table, **{name: accuracy(train, y, test, b) for name, (train, test) in chosen.items()}}
+        for name, (train, test) in track(chosen.items(), f"probes of {truth}", "representation"):
+            table[name] = accuracy(train, y, test, b)
+        return table
 
     def _hint(self) -> str:
         classes = self.sources["train"].classes
@@ -152,5 +155,4 @@ class FeatureBank:
 def _labelled_indices(source: Source, limit: int | None) -> np.ndarray:
     """Indices of at most ``limit`` images, evenly spaced among those with a label (-1 is none)."""
     candidates = np.arange(len(source)) if source.labels is None else np.flatnonzero(source.labels >= 0)
-    count = min(limit or len(candidates), len(candidates))
-    return candidates[np.unique(np.linspace(0, len(candidates) - 1, count).astype(int))]
+    return candidates[evenly(len(candidates), limit or len(candidates))]

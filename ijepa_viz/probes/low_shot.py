@@ -13,6 +13,7 @@ from ijepa_viz.probes.intervals import mean_with_interval
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import fit_linear, linear_accuracy
 from ijepa_viz.probes.probe import PROBES, Split
+from ijepa_viz.runtime.progress import track
 
 SHOTS = (1, 2, 5, 12)
 DRAWS = 5
@@ -89,7 +90,7 @@ def low_shot_sections(bank: FeatureBank) -> dict[str, dict[str, dict[str, float]
             name: mean_with_interval(_standardised_low_shot_accuracy(*both, y, b, shot))
             for name, both in features.items()
         }
-        for title, shot in shots.items()
+        for title, shot in track(shots.items(), "low-shot probes", "number of labels")
     }
 
 

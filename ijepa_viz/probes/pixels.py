@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.batches import evenly
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
@@ -48,6 +49,8 @@ def evaluate_pixels(model: IJEPA, split: Split) -> dict[str, float | int]:
 def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) -> dict[str, float | int]:
     """R2 for a hidden block of a quarter of the image at random places; two thirds of the images fit, one third tests.
 
+    The images are evenly spaced over the set, and the third is drawn among them: a folder lists class after class.
+
     Regressors: the mean visible colour, predicted tokens of a random init, the average predicted token, the predicted
     tokens, and the target tokens.
 
@@ -57,7 +60,8 @@ def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) 
     count = min(limit, len(source))
     if count < 30:
         raise ValueError(f"The pixel probe needs at least 30 images, got {count}.")
-    pixels = torch.from_numpy(arrays(source, model.config.image_size)[:count].copy()).permute(0, 3, 1, 2)
+    chosen = evenly(len(source), count)
+    pixels = torch.from_numpy(arrays(source, model.config.image_size)[chosen]).permute(0, 3, 1, 2)
     images = normalise(pixels / 255)
     masks = mask_samplers.sample(
         batch=count,
@@ -70,7 +74,7 @@ def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) 
     )
     truth = gather_targets(patchify(images, model.config.patch_size), masks)[:, 0]  # (n, T, 3 p p)
     torch.manual_seed(seed)
-    random_init = IJEPA(model.config).eval()
+    random_init = IJEPA(model.config).to(model.device).eval()
     predicted, target = _tokens(model.eval(), images, masks)
     features = {
         "mean_visible_colour": _mean_colour(images, masks, model.config.patch_size),
@@ -79,11 +83,12 @@ def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) 
         "predicted_tokens": predicted,
         "target_tokens": target,
     }
-    split = count * 2 // 3
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    fit, test = order[: count * 2 // 3], order[count * 2 // 3 :]
     table: dict[str, float | int] = {"images": count}
     for name, tokens in features.items():
-        first, last = tokens[:split].flatten(0, 1), tokens[split:].flatten(0, 1)
-        table[name] = ridge_r2(first, truth[:split].flatten(0, 1), last, truth[split:].flatten(0, 1))
+        x, y, z, t = (values[rows].flatten(0, 1) for rows in (fit, test) for values in (tokens, truth))
+        table[name] = ridge_r2(x, y, z, t)
     return table
 
 
@@ -91,9 +96,10 @@ def _tokens(model: IJEPA, images: Tensor, masks: Masks, batch: int = 200) -> tup
     """Predicted and target tokens of the one block of each image, (n, T, D)."""
     parts = []
     for start in track(range(0, len(images), batch), "predicting", "batch"):
-        some, theirs = images[start : start + batch], masks[start : start + batch]
+        chosen = slice(start, start + batch)
+        some, theirs = images[chosen].to(model.device), masks[chosen].to(model.device)
         parts.append((model.predict(model.encode_context(some, theirs), theirs), model.targets(some, theirs)))
-    predicted, target = (torch.cat(p)[:, 0].float() for p in zip(*parts, strict=True))
+    predicted, target = (torch.cat(p)[:, 0].float().cpu() for p in zip(*parts, strict=True))
     return predicted, target
 
 

@@ -1,15 +1,18 @@
-"""The command line that ``python -m train`` and ``python -m decoders`` share."""
+"""What all command lines share: a parser that suggests the nearest option, and the options of a training."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.files import cache_hint
 
 
 class Runnable(Protocol):
@@ -20,9 +23,54 @@ class Runnable(Protocol):
         ...
 
 
-def training_parser(name: str, description: str) -> argparse.ArgumentParser:
+class SuggestingParser(argparse.ArgumentParser):
+    """An argparse parser whose errors name the nearest option, command or other choice."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but an unknown option is refused first: a missing one is often that one, mistyped."""
+        args = list(sys.argv[1:] if args is None else args)
+        for word in args:
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                break  # what follows is no option, or another parser's
+            if re.match(r"--?[A-Za-z]", word) and not self._knows(word.partition("=")[0]):
+                self.error(f"unrecognized option {word.partition('=')[0]}.{self._suggestion(word)}")
+        return super().parse_known_args(args, namespace)
+
+    def _knows(self, name: str) -> bool:
+        known = self._option_string_actions
+        return any(option == name or (name.startswith("--") and option.startswith(name)) for option in known) or (
+            not name.startswith("--") and name[:2] in known
+        )
+
+    def _suggestion(self, word: str) -> str:
+        name, _, value = word.lstrip("-").partition("=")
+        if "." in name and any(action.metavar == "KEY=VALUE" for action in self._actions):
+            return f" A setting is given without dashes: {name}={value or 'VALUE'}"
+        for action in self._get_positional_actions():
+            if str(action.metavar or action.dest).lower() == name.lower():
+                return f" {action.metavar or action.dest} is given without --{name}."
+        near = difflib.get_close_matches(f"--{name}", self._option_string_actions, n=1)
+        return f" Did you mean {near[0]}?" if near else f" {self.prog} --help lists the options."
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            near = difflib.get_close_matches(str(value), names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise argparse.ArgumentError(action, f"there is no {value!r}; there are {', '.join(names)}.{hint}")
+
+
+def print_anything() -> None:
+    """Let stdout escape characters that its encoding lacks (a C locale, a Windows code page) instead of raising."""
+    # stderr does so by itself. Where stdout is no file (a test, a notebook) there is nothing to configure.
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def training_parser(name: str, description: str) -> SuggestingParser:
     """``--fname CONFIG [KEY=VALUE ...] [--devices DEVICE ...] [--max-minutes M] [--resume]``."""
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
+    print_anything()  # before --help is printed
+    parser = SuggestingParser(prog=f"python -m {name}", description=description)
     parser.add_argument("--fname", required=True, help="the run's YAML config")
     parser.add_argument(
         "--devices", nargs="+", metavar="DEVICE", help="one process each: cuda:0 cuda:1, or cpu once a process"
@@ -81,13 +129,21 @@ def run_on_devices(name: str, options: argparse.Namespace, *further: str) -> int
 
 def attempt(name: str, work: Callable[[], None]) -> int:
     """Call ``work``; returns the exit status, 1 with the cause on stderr for errors that a user can mend."""
+    print_anything()
     try:
         work()
         leave_process_group()
     except (OSError, ValueError, FloatingPointError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {message(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def message(error: Exception) -> str:
+    """An error's words; of one by the operating system without its number, which says nothing to people."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return " ".join(filter(None, (f"{error.filename}: {error.strerror}.", cache_hint(str(error.filename)))))
+    return str(error)
 
 
 def leave_process_group() -> None:

@@ -1,22 +1,24 @@
-"""The loop of a training: steps, time limit, signals, moments to save, log, trackers and progress bar.
+"""The loop of a training: lock, steps, time limit, signals, moments to save, log, trackers and progress bar.
 
 A trainer subclasses :class:`TrainingLoop` and writes two methods: one optimizer step, and what follows it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import Any, ClassVar
 
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.folder_lock import FolderLock
 from ijepa_viz.runtime.precision import accelerator, choose_precision
+from ijepa_viz.runtime.progress import Progress
 from ijepa_viz.runtime.run_folder import RunConfig, RunFolder
 from ijepa_viz.runtime.signals import Interruption, any_process
 from ijepa_viz.runtime.trackers import Trackers, tracker_names
@@ -49,17 +51,24 @@ class TrainingLoop(ABC):
         columns: of ``log.csv``.
         steps: optimizer steps in all. examples_per_step: over all processes. unit: what examples are, for the log.
         resume: go on from the newest checkpoint.
+        resume_anyway: the same, also with settings that the run so far did not have; they are named.
         timers: name -> minutes, of further moments that the main process decides on and all must learn of.
         shown: what the progress bar shows.
 
     Attributes:
-        step, seconds: so far, runs before a resume included. A subclass restores them from its checkpoint.
+        step, seconds, examples, device_seconds: so far, runs before a resume included; the last one is summed over
+            the processes. A subclass restores them from its checkpoint.
         interrupted: whether a signal ended :meth:`run`.
+        lock: of the run's folder, from here to the end of :meth:`run`; of the main process only.
 
     Raises:
-        FileExistsError, FileNotFoundError: as :class:`RunFolder`.
+        FileExistsError, FileNotFoundError: as :class:`RunFolder` and :class:`FolderLock`.
         ValueError: an unknown precision, or a tracker that is unknown or not installed.
     """
+
+    # Patterns of settings that may differ when a run is resumed; all others need resume_anyway.
+    UNSAID: ClassVar[tuple[str, ...]] = ("run.folder", "run.log_every", "run.log_with", "run.save_every_minutes")
+    SAID: ClassVar[tuple[str, ...]] = ("run.precision", "optimization.steps")
 
     def __init__(
         self,
@@ -71,15 +80,21 @@ class TrainingLoop(ABC):
         resume: bool,
         timers: Mapping[str, float] | None = None,
         shown: Sequence[str] = ("loss",),
+        resume_anyway: bool = False,
     ) -> None:
         self.config = config
         self.steps, self.examples_per_step, self.unit, self.shown = steps, examples_per_step, unit, shown
         run: RunConfig = config.run
-        self.folder = RunFolder(run.folder, columns, resume)
+        self.resume_anyway = resume_anyway
         self.precision = choose_precision(run.precision)
         self._tracker_names = tracker_names(run.log_with)
         self.accelerator = accelerator(self.precision)
+        self.lock = FolderLock(run.folder)
+        self._acquire()
+        with self.lock.released_on_error():
+            self.folder = RunFolder(run.folder, columns, resume or resume_anyway)
         self.step, self.seconds, self.interrupted = 0, 0.0, False
+        self.examples, self.device_seconds = 0, 0.0
         self._minutes = {**(timers or {}), "save": run.save_every_minutes}
         self._trackers: Trackers | None = None
         self._speed = 0.0
@@ -96,6 +111,71 @@ class TrainingLoop(ABC):
         """Prepare the run folder; on the main process only."""
         self.folder.start(config_files.dump(self.config), self.step)
 
+    def _acquire(self) -> None:
+        """Lock the folder on the main process; where that is refused, all processes raise."""
+        refusal: OSError | None = None
+        if self.accelerator.is_main_process:
+            try:
+                self.lock.acquire()
+            except OSError as error:
+                refusal = error
+        if any_process(self.accelerator, refusal is not None)[0]:
+            raise refusal or FileExistsError(f"{self.lock.folder} is in use, as the main process says.")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder's lock in the block, and free it at its end."""
+        self._acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def compare_settings(self, saved: Mapping[str, Any], found: Path, ignored: Sequence[str] = ()) -> list[str]:
+        """Settings that differ from those of the checkpoint in words, those that may differ left out (and said).
+
+        Args:
+            saved: the checkpoint's config as nested dicts. found: the checkpoint.
+            ignored: patterns of settings that are compared otherwise.
+
+        Raises:
+            ValueError: settings that today's code does not know, unless ``resume_anyway``.
+        """
+        try:
+            before = config_files.flat(config_files.build(type(self.config), saved, f"The settings in {found}"))
+        except ValueError as error:
+            if self.resume_anyway:
+                return [str(error)]
+            raise ValueError(f"{error}\nThey cannot be compared with those given; --resume-anyway goes on.") from error
+        now = config_files.flat(self.config)
+        differ = {key: f"{key}: {before[key]!r} before, {now[key]!r} now" for key in now if before[key] != now[key]}
+
+        def among(key: str, patterns: Sequence[str]) -> bool:
+            return any(fnmatch(key, pattern) for pattern in patterns)
+
+        for key, words in differ.items():
+            if among(key, self.SAID) and self.accelerator.is_main_process:
+                print(f"Resuming with another setting, {words}.", file=sys.stderr)
+        allowed = (*self.SAID, *self.UNSAID, *ignored)
+        return [words for key, words in differ.items() if not among(key, allowed)]
+
+    def refuse_changes(self, changes: Sequence[str]) -> None:
+        """Refuse to resume a run that differs from what it was, or with ``resume_anyway`` say in what.
+
+        Raises:
+            ValueError: there are ``changes`` and ``resume_anyway`` is False.
+        """
+        if not changes:
+            return
+        listed = "".join(f"\n  {words}" for words in changes)
+        if not self.resume_anyway:
+            raise ValueError(
+                f"The run in {self.folder.path} is not what it was:{listed}\nResume it with what it had "
+                f"({self.folder.path / 'config.yaml'}), or with --resume-anyway."
+            )
+        if self.accelerator.is_main_process:
+            print(f"Resuming {self.folder.path} anyway:{listed}", file=sys.stderr)
+
     def log(self, numbers: Mapping[str, float]) -> None:
         """Append a row to ``log.csv`` and to the trackers; on the main process, elsewhere it does nothing."""
         if not self.accelerator.is_main_process:
@@ -110,7 +190,19 @@ class TrainingLoop(ABC):
 
         SIGTERM, SIGUSR1 and SIGUSR2 save and end it after the step that is under way.
         """
+        with self.locked():
+            return self._run(max_minutes)
+
+    def _run(self, max_minutes: float | None) -> Path:
         main = self.accelerator.is_main_process
+        if self.step >= self.steps and self.folder.resume_from:  # nothing is written
+            if main:
+                print(
+                    f"{self.folder.path} is finished: step {self.step} of {self.steps}. "
+                    "To train further, raise optimization.steps.",
+                    file=sys.stderr,
+                )
+            return self.folder.checkpoints()[-1]
         if main:
             self.start()
             self._trackers = Trackers(self._tracker_names, self.folder.path, self.step)
@@ -127,24 +219,21 @@ class TrainingLoop(ABC):
 
     def _run_steps(self, max_minutes: float | None, received: Interruption) -> None:
         main = self.accelerator.is_main_process
-        first, before = self.step, self.seconds
+        first, before, before_all = self.step, self.seconds, self.device_seconds
         started = time.monotonic()
         fired = dict.fromkeys(self._minutes, started)
-        with tqdm(
-            total=self.steps,
-            initial=self.step,
-            unit="step",
-            disable=not self.accelerator.is_local_main_process,
-            mininterval=1.0,
-        ) as bar:
+        hidden = not self.accelerator.is_local_main_process
+        with Progress("training", self.steps, "step", initial=self.step, disable=hidden) as bar:
             while self.step < self.steps:
                 numbers = self.update(self.step)
                 self.step += 1
                 now = time.monotonic()
+                self.examples += self.examples_per_step
                 self.seconds = before + now - started
+                self.device_seconds = before_all + (now - started) * self.accelerator.num_processes
                 self._speed = (self.step - first) * self.examples_per_step / (now - started)
                 bar.update()
-                bar.set_postfix({name: f"{numbers[name]:.3f}" for name in self.shown if name in numbers})
+                bar.note(**{name: f"{numbers[name]:.3f}" for name in self.shown if name in numbers})
                 over = max_minutes is not None and now - started > 60 * max_minutes
                 # The clocks of processes differ: the main one's decides.
                 out = [main and now - fired[name] > 60 * minutes for name, minutes in self._minutes.items()]

@@ -62,7 +62,7 @@ def read_log(run: str | Path) -> list[dict[str, str]]:
     path = Path(run) / "log.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{run} is not a run's folder: it has no log.csv.")
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ValueError(f"{path} has no rows yet.")
@@ -105,7 +105,7 @@ class RunFolder:
         log = self.path / "log.csv"
         rows = []
         if log.exists():
-            with log.open(newline="") as file:
+            with log.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         lines = [self.columns] + [[row.get(c, "") for c in self.columns] for row in rows]
         write_file(log, "".join(",".join(line) + "\n" for line in lines).encode())
@@ -117,7 +117,7 @@ class RunFolder:
     def log(self, row: dict[str, Any]) -> None:
         """Append one row to ``log.csv``."""
         text = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-        with (self.path / "log.csv").open("a", newline="") as file:
+        with (self.path / "log.csv").open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(text)
 
     def check(self, loss: Tensor, step: int) -> None:
@@ -125,7 +125,7 @@ class RunFolder:
         if not loss.isfinite():
             raise FloatingPointError(
                 f"The loss is {loss.item()} at step {step}; the last checkpoint in {self.path} is from "
-                "before. A lower optimization.lr or optimization.clip_grad=1.0 usually helps."
+                "before. A lower optimization.lr or optimization.clip_grad=1.0 usually helps, with --resume-anyway."
             )
 
     def save(self, step: int, write: Callable[[Path], None]) -> Path:

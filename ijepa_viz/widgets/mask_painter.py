@@ -18,7 +18,7 @@ from PIL import Image
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.data.transforms import read_image, square
 from ijepa_viz.masks import Grid, Masks
-from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.files import read_text, write_file
 from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
 
 _SIDE = 320
@@ -149,7 +149,7 @@ class MaskPainter(PictureWidget):
         if path.suffix == ".npy":
             self.hidden = np.load(path, allow_pickle=False)
             return
-        masks = Masks.from_json(path.read_text())
+        masks = Masks.from_json(read_text(path))
         if masks.grid != tuple(self.grid):
             raise ValueError(f"{path} is a mask of {masks.grid} patches, this picture has {tuple(self.grid)}.")
         self.hidden = masks.hidden[0].numpy()

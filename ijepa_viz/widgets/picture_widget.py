@@ -20,7 +20,7 @@ _HERE = Path(__file__).parent
 
 def javascript(*names: str) -> str:
     """A widget's ESM: the shared parts and these files concatenated, without imports at run time."""
-    return "\n".join((_HERE / name).read_text() for name in ("page_parts.js", *names))
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("page_parts.js", *names))
 
 
 def encode(image: Image.Image) -> bytes:

@@ -109,7 +109,7 @@ class RunMonitor(PictureWidget):
         return run_figure(self.rows, self.folder.name), f"Curves of {self.folder.name}: {self.status}. {self.verdict}"
 
     def _steps(self) -> int:
-        config = yaml.safe_load((self.folder / "config.yaml").read_text())
+        config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
         return int(config["optimization"]["steps"])
 
     def _watch(self, every: float) -> None:
