@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from conftest import size_of
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from ijepa_viz.checkpoints import save_folder
@@ -329,3 +331,24 @@ def test_the_command_writes_the_figure(lively, tmp_path, picture, capsys, drawn)
     with pytest.raises(SystemExit):
         main([*command, str(tmp_path / "photo.png"), "--probe", "map", "--out", str(out)])
     assert "Did you mean 'maps'?" in capsys.readouterr().err
+
+
+def test_copies_of_the_picture_are_left_out_and_counted(model):
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(0, 255, (4, 4, 3), np.uint8)).resize((32, 32), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    smooth.save(out, "JPEG", quality=97)
+    own, again = (torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in (smooth, Image.open(out)))
+    dark, darker = torch.zeros(3, 32, 32, dtype=torch.uint8), torch.zeros(3, 32, 32, dtype=torch.uint8)
+    dark[:, 3, 3], darker[:, 20, 20] = 30, 30
+    noise = torch.randint(0, 255, (3, 3, 32, 32), dtype=torch.uint8)
+    others = torch.stack([own, dark, again, darker, *noise])
+    assert not torch.equal(own, again)
+    inputs = InspectionInput(model, own / 255, HOLE, others)
+    assert (inputs.excluded, len(inputs.others)) == (2, 5)
+    assert InspectionInput(model, dark / 255, HOLE, others).excluded == 1
+    table = INSPECTIONS["retrieval"](inputs, k=2)
+    assert (table["images"], table["copies_excluded"]) == (5, 2)
+    assert table["target_best"] < 0.999
+    with pytest.raises(ValueError, match="all copies"):
+        InspectionInput(model, own / 255, HOLE, own[None])

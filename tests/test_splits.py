@@ -18,6 +18,9 @@ from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.overlap import drop_shared, refuse_overlap
 from ijepa_viz.data.scan import scan
 from ijepa_viz.data.splits import Splits, hold_out, match_classes, train_and_test
+from ijepa_viz.inspections import retrieval
+from ijepa_viz.inspections.inspection import InspectionInput
+from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.probes import PROBES
 from ijepa_viz.probes.features import FeatureBank
@@ -98,6 +101,72 @@ def test_a_share_of_each_class_is_held_out(tmp_path, share):
     assert not contents(train) & contents(test)
     assert contents(train) | contents(test) == contents(open_source(str(tmp_path)))
     refuse_overlap(train, test)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.999])
+def test_a_share_leaves_a_picture_of_each_class_to_learn_from(tmp_path, share):
+    for i in range(4):
+        save(tmp_path / "a" / f"{i}.png", noise(i))
+        save(tmp_path / "b" / f"{i}.png", noise(100 + i))
+    train, test = hold_out(open_source(str(tmp_path)), share)
+    assert np.bincount(train.labels).tolist() == [1, 1]
+    assert np.bincount(test.labels).tolist() == [3, 3]
+
+
+def test_a_share_of_one_of_two_parts_says_of_which(tmp_path):
+    for i in range(20):
+        save(tmp_path / ("train", "test")[i % 2] / "ab"[i // 2 % 2] / f"{i}.png", noise(i))
+    splits = Splits(str(tmp_path), test_share=0.3)
+    assert splits.rule == f"0.3 of each class of the part {tmp_path / 'train'}, held out by content"
+
+
+def test_class_names_are_matched_in_either_form_of_unicode(tmp_path):
+    for i, place in enumerate(("train/caf\u00e9", "train/tea", "test/cafe\u0301")):
+        save(tmp_path / place / "x.png", noise(i))
+    test, missing = match_classes(open_source(str(tmp_path)), open_source(str(tmp_path), "test"))
+    assert (test.labels.tolist(), missing) == ([0], ["tea"])
+
+
+def shards(path, first, count, labels):
+    cells = []
+    for i in range(count):
+        out = io.BytesIO()
+        noise(first + i).save(out, "PNG")
+        cells.append(out.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": cells, "label": labels}), path)
+
+
+@pytest.mark.parametrize("label", [-1, None])
+def test_a_test_part_without_labels_is_said_to_have_none(tmp_path, model, label):
+    shards(tmp_path / "train-0.parquet", 0, 30, [i % 2 for i in range(30)])
+    shards(tmp_path / "test-0.parquet", 30, 4, pa.array([label] * 4, pa.int64()))
+    for probe in ("knn", "linear", "low-shot"):
+        with pytest.raises(ValueError, match=r"none of the 4 pictures of .* \(test\) has one"):
+            PROBES[probe](model, Splits(str(tmp_path)))
+
+
+def test_labels_may_be_any_numbers(tmp_path, model):
+    tables = []
+    for name, factor in (("small", 1), ("large", 10**9)):
+        shards(tmp_path / name / "x.parquet", 0, 40, [factor * (i % 2) for i in range(40)])
+        tables.append({probe: PROBES[probe](model, Splits(str(tmp_path / name))) for probe in ("knn", "linear")})
+    assert tables[0] == tables[1]
+
+
+def test_the_control_of_retrieval_is_of_pictures_from_all_of_the_data(model, monkeypatch):
+    # Sorted by class, as folders are: the first 256 of these are of one class.
+    others = torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)
+    others[500:] = 200
+    seen = []
+    real = retrieval.maps.controls
+    monkeypatch.setattr(
+        retrieval.maps, "controls", lambda model, images, masks: seen.append(images) or real(model, images, masks)
+    )
+    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    inputs = InspectionInput(model, image, Masks.from_block(model.grid, 1, 1, 2, 2), others)
+    retrieval.inspect_retrieval(inputs, k=2)
+    assert (len(seen[0]), seen[0].float().mean()) == (256, 100)
 
 
 def test_the_held_out_share_depends_on_content_alone(tmp_path):

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.layout import part_of
 from ijepa_viz.data.opening import open_source
+from ijepa_viz.data.scan import scan
 from ijepa_viz.data.unreadable import drop_unreadable, open_readable
 
 
@@ -264,3 +266,226 @@ def test_a_mistyped_path_is_no_hugging_face_id(tmp_path, monkeypatch):
     assert "Hugging Face" not in str(error.value)
     with pytest.raises(FileNotFoundError, match=r"No folder or file 'dta/photographs'.*Did you mean"):
         open_source("dta/photographs")
+
+
+def test_a_class_named_train_is_a_class(tmp_path):
+    # As in CIFAR-100, COCO and VOC.
+    for i, place in enumerate(("bus/a", "car/a", "train/a", "train/b")):
+        put(tmp_path / f"{place}.png", i)
+    source = open_source(str(tmp_path))
+    assert of_class(source) == ["bus", "car", "train", "train"]
+    assert source.split is None
+    assert "also train" in source.notes[0]
+
+
+def test_folders_beside_the_parts_are_named(tmp_path):
+    for i, place in enumerate(("train/cat/a", "train/dog/a", "val/cat/b", "valid/cat/c", "extra/cat/d")):
+        put(tmp_path / f"{place}.png", i)
+    for split in ("train", "test"):
+        assert open_source(str(tmp_path), split).notes == [f"Ignored in {tmp_path}: extra, valid, beside train."]
+
+
+@pytest.mark.parametrize(
+    "names", [("training_set", "test_set"), ("cats train", "cats val"), ("Train-64", "Testing-64")]
+)
+def test_folders_with_the_parts_in_longer_names_are_parts(tmp_path, names):
+    for i, part in enumerate(names):
+        for j, name in enumerate(("cat", "dog")):
+            put(tmp_path / part / name / "a.png", 2 * i + j)
+    train, test = open_source(str(tmp_path)), open_source(str(tmp_path), "test")
+    assert (train.split, test.split) == ("train", "test")
+    assert of_class(train) == of_class(test) == ["cat", "dog"]
+    assert test.name == str(tmp_path / names[1])
+
+
+@pytest.mark.parametrize(
+    "names", [("training-dogs", "protest", "latest"), ("train_images", "train_masks", "test_images")]
+)
+def test_folders_that_are_no_parts_are_classes(tmp_path, names):
+    for i, name in enumerate(names):
+        put(tmp_path / name / "a.png", i)
+    source = open_source(str(tmp_path))
+    assert (source.split, source.classes) == (None, sorted(names))
+    assert bool(source.notes) == ("train_masks" in names)
+
+
+def test_an_empty_test_folder_is_no_part(tmp_path):
+    for i, place in enumerate(("train/cat/a", "train/dog/b", "val/cat/c")):
+        put(tmp_path / f"{place}.png", i)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/ids.csv").write_text("1")
+    assert of_class(open_source(str(tmp_path), "test")) == ["cat"]
+    (tmp_path / "val/cat/c.png").unlink()
+    source = open_source(str(tmp_path), "test")
+    assert (source.split, source.notes) == (None, [f"Ignored in {tmp_path}: test, val, without pictures."])
+
+
+def test_a_link_to_itself_is_skipped(tmp_path):
+    put(tmp_path / "cat/a.png", 1)
+    (tmp_path / "cat/self.png").symlink_to("self.png")
+    assert len(open_readable(str(tmp_path))) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_folders_without_permission_are_named(tmp_path):
+    for place in (tmp_path, *list(tmp_path.parents)[:2]):
+        place.chmod(0o755)
+    put(tmp_path / "data/cat/a.png", 1)
+    put(tmp_path / "data/dog/deeper/b.png", 2)
+    (tmp_path / "data/dog").chmod(0o444)  # its names can be read, and nothing behind them
+    os.seteuid(65534)
+    try:
+        source = open_source(str(tmp_path / "data"))
+    finally:
+        os.seteuid(0)
+    assert of_class(source) == ["cat"]
+    assert "dog/deeper: Permission denied" in source.notes[0]
+
+
+def test_files_replaced_by_others_of_the_same_size_and_date_are_read_anew(tmp_path):
+    def write(colours):
+        for i, colour in enumerate(colours):
+            Image.new("RGB", (16, 16), (colour, 0, 0)).save(tmp_path / f"{i}.bmp")
+            os.utime(tmp_path / f"{i}.bmp", (10**9, 10**9))
+        source = open_source(str(tmp_path))
+        return arrays(source, 16)[:, 0, 0, 0].tolist(), scan(source).digests.tolist()
+
+    first, before = write([1, 2, 3])
+    second, after = write([101, 102, 103])
+    assert (first, second) == ([1, 2, 3], [101, 102, 103])
+    assert not set(before) & set(after)
+
+
+def test_an_unreadable_picture_that_can_be_read_now_is_no_longer_skipped(tmp_path, monkeypatch):
+    put(tmp_path / "a.png", 1)
+    put(tmp_path / "b.png", 2)
+    Image.new("RGB", (300, 300)).save(tmp_path / "c.png")
+    with monkeypatch.context() as limited:
+        limited.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+        assert len(open_readable(str(tmp_path))) == 2
+    assert len(open_readable(str(tmp_path))) == 3
+    assert scan(open_source(str(tmp_path))).digests.all()
+
+
+@pytest.mark.parametrize("ending", ["npz", "npy"])
+def test_a_damaged_file_of_the_cache_is_named(tmp_path, monkeypatch, ending):
+    monkeypatch.setenv("IJEPA_VIZ_CACHE", str(tmp_path / "cache"))
+    put(tmp_path / "data/a.png", 1)
+
+    def read():
+        arrays(open_readable(str(tmp_path / "data")), 16)
+
+    read()
+    (file,) = (tmp_path / "cache").glob(f"*.{ending}")
+    for damaged in (b"", file.read_bytes()[:150]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{file.name}.* is damaged .*Delete it"):
+            read()
+    file.unlink()
+    read()
+
+
+@pytest.mark.parametrize(
+    ("cells", "what"),
+    [
+        (["img/1.png"], "the text 'img/1.png'"),
+        ([[1, 2, 3]], "list"),
+        ([[{"bytes": b"x", "path": None}]], "list"),
+        ([7], "int"),
+        ([{"bytes": "text", "path": None}], "the text 'text'"),
+    ],
+)
+def test_an_image_column_of_other_things_is_refused(tmp_path, cells, what):
+    pq.write_table(pa.table({"image": cells}), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=rf"Row 0 holds {what}"):
+        open_readable(str(tmp_path))
+
+
+def write_shard(path, count, labels, names=()):
+    features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
+    rows = pa.table({"image": [encoded(i) for i in range(count)], "label": labels})
+    note = {"huggingface": json.dumps({"info": {"features": features}})} if names else None
+    pq.write_table(rows.replace_schema_metadata(note), path)
+
+
+def test_labels_below_minus_one_and_beyond_64_bits_are_refused(tmp_path):
+    # -2 was the second to last name after matching by name.
+    write_shard(tmp_path / "1.parquet", 3, [-2, 0, 1], ["a", "b"])
+    write_shard(tmp_path / "2.parquet", 1, [0], ["b", "a", "c"])
+    with pytest.raises(ValueError, match="holds the label -2"):
+        open_source(str(tmp_path))
+    write_shard(tmp_path / "1.parquet", 1, pa.array([2**63], pa.uint64()))
+    with pytest.raises(ValueError, match="holds the label 9223372036854775808"):
+        open_source(str(tmp_path / "1.parquet"))
+
+
+def test_the_part_that_is_tested_on_has_its_own_name(tmp_path):
+    write_shard(tmp_path / "train-0.parquet", 2, [0, 1])
+    write_shard(tmp_path / "test-0.parquet", 3, [-1, -1, -1])
+    assert open_source(str(tmp_path), "test").name == f"{tmp_path} (test)"
+    write_shard(tmp_path / "validation-0.parquet", 2, [1, 0])
+    assert open_source(str(tmp_path), "test").name == f"{tmp_path} (validation)"
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"info": null}', '{"info": {"features": [1]}}'])
+def test_another_description_of_the_columns_is_ignored(tmp_path, text):
+    rows = pa.table({"image": [encoded(1)], "label": [3]}).replace_schema_metadata({"huggingface": text})
+    pq.write_table(rows, tmp_path / "x.parquet")
+    assert open_source(str(tmp_path)).labels.tolist() == [3]
+
+
+def test_pictures_without_a_label_are_counted(tmp_path):
+    write_shard(tmp_path / "1.parquet", 6, [-1, 0, 1, -1, 0, None])
+    assert "3 of the 6 pictures" in open_source(str(tmp_path)).notes[0]
+
+
+def test_a_shard_without_any_label_joins_shards_with_names(tmp_path):
+    write_shard(tmp_path / "1.parquet", 2, pa.array([None, None], pa.string()))
+    write_shard(tmp_path / "2.parquet", 2, ["cat", "dog"])
+    assert of_class(open_source(str(tmp_path))) == [None, None, "cat", "dog"]
+
+
+def tar(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                member.type, member.linkname = tarfile.LNKTYPE, data
+                archive.addfile(member)
+            else:
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+
+
+def test_pictures_with_a_second_dot_in_their_names_are_counted_in_tar_files(tmp_path):
+    members = {f"cat.{i}.png": encoded(i) for i in range(4)}
+    tar(tmp_path / "x.tar", members)
+    with pytest.raises(ValueError, match=r"4 pictures with a second dot in their names \(cat\.0\.png, "):
+        open_source(str(tmp_path))
+    tar(tmp_path / "x.tar", {**members, "a.png": encoded(9)})
+    source = open_source(str(tmp_path))
+    assert len(source) == 1
+    assert "4 pictures with a second dot" in source.notes[0]
+
+
+def test_hard_links_in_tar_files_are_read(tmp_path):
+    tar(tmp_path / "x.tar", {"a.png": encoded(1), "b.png": "a.png"})
+    source = open_source(str(tmp_path))
+    assert np.array_equal(np.asarray(source[0]), np.asarray(source[1]))
+
+
+def test_class_files_of_tar_shards(tmp_path):
+    def labels(*texts):
+        members = {}
+        for i, text in enumerate(texts):
+            members |= {f"{i}.png": encoded(i), f"{i}.cls": text.encode() if isinstance(text, str) else text}
+        tar(tmp_path / "x.tar", members)
+        source = open_source(str(tmp_path))
+        return of_class(source) if source.classes else source.labels.tolist()
+
+    assert labels("10", "2\n") == [10, 2]
+    assert labels("747", "cessna") == ["747", "cessna"]  # names, since not all are numbers
+    assert labels("²", "1") == ["²", "1"]
+    assert labels("cat", "") == ["cat", None]
+    with pytest.raises(ValueError, match=r"cls file of .*x\.tar is no text"):
+        labels(b"\xff\xfe")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -40,7 +44,21 @@ def arrays(source: Source, size: int, cache: bool = True) -> np.ndarray:
             out = open_memmap(partial, "w+", np.uint8, (len(source), size, size, 3))
             _fill(out, source, size)
             out.flush()
-    return np.load(path, mmap_mode="r")
+    with cached_file(path):
+        return np.load(path, mmap_mode="r")
+
+
+@contextlib.contextmanager
+def cached_file(path: Path) -> Iterator[None]:
+    """Name the file in errors of reading it.
+
+    Raises:
+        ValueError: a file of the cache that is damaged, as a crash of the machine or a full disk may leave it.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path}, a file of the cache, is damaged ({error}). Delete it: it is made anew.") from error
 
 
 def _fill(out: np.ndarray, source: Source, size: int) -> None:

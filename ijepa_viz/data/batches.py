@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.scan import scan
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import Crops, crop_and_resize, crop_and_resize_image, square
 
@@ -20,6 +23,35 @@ ARRAY_LIMIT = 24 * 2**30
 
 
 Batch = TypeVar("Batch")
+
+
+def evenly(total: int, count: int) -> np.ndarray:
+    """At most ``count`` of ``total`` indices, ascending and evenly spaced, (n,) int64.
+
+    The first ones would be of one class in a folder, which lists class after class.
+
+    >>> evenly(10, 3).tolist(), evenly(2, 5).tolist()
+    ([1, 5, 8], [0, 1])
+    """
+    count = min(count, total)
+    return (2 * np.arange(count) + 1) * total // (2 * max(1, count))
+
+
+def identity(source: Source) -> dict[str, Any]:
+    """What tells a data set from another: the number of its images, and a hash of their content in their order.
+
+    Where the images lie and when they were written is no part of it.
+    """
+    drawn = source.render is not None and source.digests is None
+    content = json.dumps(source.stamp).encode() if drawn else scan(source).digests.tobytes()
+    return {"pictures": len(source), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def other_pictures(before: dict[str, Any], now: dict[str, Any], source: str) -> str:
+    """In words, how two :func:`identity` of different data sets differ; ``source`` is the name of the one of now."""
+    if before["pictures"] == now["pictures"]:
+        return f"data.source: {source!r} has other pictures than before, or in another order ({now['pictures']})"
+    return f"data.source: {before['pictures']} pictures before, {now['pictures']} now ({source!r})"
 
 
 class Prefetcher(Generic[Batch]):
@@ -53,7 +85,7 @@ class TrainingImages(Protocol):
         ...
 
     def squares(self, count: int) -> Tensor:
-        """The first ``count`` images (or all, if fewer) as centred squares, (n, 3, size, size) uint8."""
+        """``count`` images, evenly spaced (or all, if fewer), as centred squares, (n, 3, size, size) uint8."""
         ...
 
 
@@ -70,7 +102,7 @@ class InMemoryImages:
 
     def squares(self, count: int) -> Tensor:
         """As :class:`TrainingImages`."""
-        return torch.from_numpy(self.array[:count].copy()).permute(0, 3, 1, 2)
+        return torch.from_numpy(self.array[evenly(len(self.array), count)]).permute(0, 3, 1, 2)
 
 
 class StreamedImages:
@@ -99,8 +131,8 @@ class StreamedImages:
 
     def squares(self, count: int) -> Tensor:
         """As :class:`TrainingImages`."""
-        indices = range(min(count, len(self.source)))
-        pixels = np.stack([np.asarray(square(self.source.read(i), self.size)) for i in indices])
+        indices = evenly(len(self.source), count)
+        pixels = np.stack([np.asarray(square(self.source.read(int(i)), self.size)) for i in indices])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ijepa_viz.data.formats import KNOWN_BUT_UNREADABLE, SUFFIXES
-from ijepa_viz.data.layout import part_folders, walk
+from ijepa_viz.data.layout import file_stamp, folder_part, part_of, visible_folders, visit, walk
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import read_image
 
@@ -21,7 +21,9 @@ def open_folder(path: Path, split: str = "train") -> Source:
 
     The top-level sub-folders are the classes, in alphabetical order, however deep their images lie: torchvision's
     ``ImageFolder``. Images beside class folders have no class (label -1). A root with a ``train`` folder and one of
-    ``test``, ``val`` or ``validation`` has two parts; of several, the first that has classes is the test part.
+    ``test``, ``val`` or ``validation`` has two parts; of several, the first that has classes is the test part. So has
+    one with a folder for each part that has the word in its name (``training_set``, ``test_set``) and no other images.
+    A folder ``train`` of images beside others, but no test folder, is a class (of vehicles), as the others are.
 
     Args:
         path: links are followed. split: "train" or "test".
@@ -29,15 +31,49 @@ def open_folder(path: Path, split: str = "train") -> Source:
     Raises:
         ValueError: a folder without images; the message counts the files that are none.
     """
-    parts = part_folders(path)
+    parts, notes = _parts(path)
     if len(parts) < 2 or split == "train":
         source = _open_one(parts.get("train", path))
         source.split = "train" if len(parts) > 1 else None
-        return source
-    candidates = [_open_one(parts[name]) for name in ("test", "validation") if name in parts]
-    source = next((s for s in candidates if s.labels is not None), candidates[0])
-    source.split = "test"
+    else:
+        candidates = [_open_one(parts[name]) for name in ("test", "validation") if name in parts]
+        source = next((s for s in candidates if s.labels is not None), candidates[0])
+        source.split = "test"
+    source.notes = [*source.notes, *notes]
     return source
+
+
+def _parts(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Part -> folder, where the root holds a training folder; empty otherwise. And notes on what else it holds."""
+    folders = visible_folders(root)
+    if not any(part_of(folder.name) == "train" for folder in folders):
+        return {}, []
+    filled = [folder for folder in folders if _holds_images(folder)]
+    parts: dict[str, Path] = {}
+    for folder in filled:
+        if part := folder_part(folder.name):
+            parts.setdefault(part, folder)
+    by_word = {part: folder for folder in filled if (part := part_of(folder.name))}
+    if "train" not in parts and len(by_word) == len(filled) > 1 and "train" in by_word:
+        parts = by_word
+    others = [folder.name for folder in filled if folder not in parts.values()]
+    train_is_flat = "train" in parts and not any(map(_holds_images, visible_folders(parts["train"])))
+    if "train" not in parts or (len(parts) == 1 and others and train_is_flat):
+        words = [folder.name for folder in filled if part_of(folder.name)]
+        said = len(by_word) > 1 or "train" in parts  # one word in a longer name is a coincidence
+        return {}, [f"Folders of {root} are read as classes, not as its parts: also {_listed(words)}."] if said else []
+    empty = [folder.name for folder in folders if folder not in filled and folder_part(folder.name)]
+    notes = [f"Ignored in {root}: {_listed(others)}, beside {parts['train'].name}."] if others else []
+    notes += [f"Ignored in {root}: {_listed(empty)}, without pictures."] if empty else []
+    return parts, notes
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(os.path.splitext(name)[1].lower() in SUFFIXES for _, names in visit(folder, []) for name in names)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _open_one(root: Path) -> Source:
@@ -77,17 +113,9 @@ def _open_one(root: Path) -> Source:
         count=len(files),
         labels=labels,
         classes=classes,
-        stamp=[_stamp(file) for file in files],
+        stamp=[file_stamp(file) for file in files],
         notes=notes,
     )
-
-
-def _stamp(file: str) -> list[str | int]:
-    try:
-        state = os.stat(file)
-    except FileNotFoundError:  # a link that leads nowhere: it is found unreadable later, with all others
-        state = os.lstat(file)
-    return [os.path.realpath(file), state.st_size, state.st_mtime_ns]
 
 
 def ignored_files(names: list[str]) -> str:

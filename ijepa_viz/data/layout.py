@@ -30,14 +30,30 @@ def part_of(relative: str) -> str | None:
     return _KEYWORD[found[-1]] if found else None
 
 
-def part_folders(root: Path) -> dict[str, Path]:
-    """Part -> folder, where the root holds a training folder by name; empty otherwise."""
-    found: dict[str, Path] = {}
-    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-        part = _KEYWORD.get(folder.name.lower())
-        if part and part not in found:
-            found[part] = folder
-    return found if "train" in found else {}
+def folder_part(name: str) -> str | None:
+    """The part of which a folder has exactly the name, in any case: "Train", "val"; None otherwise."""
+    return _KEYWORD.get(name.lower())
+
+
+def visible_folders(root: Path) -> list[Path]:
+    """The folders in ``root``, sorted by name, without hidden ones and those made by systems."""
+    return sorted(p for p in root.iterdir() if p.is_dir() and not _left_out(p.name))
+
+
+def _left_out(name: str) -> bool:
+    return name.startswith(".") or name in _NO_DATA
+
+
+def file_stamp(file: str) -> list[str | int]:
+    """Identity of a file's content, for keys of caches: path, size, and the times of its content and of its entry.
+
+    The latter tells a file that was replaced by one of the same size and date, as archives with fixed dates do.
+    """
+    try:
+        state = os.stat(file)
+    except OSError:  # a link that leads nowhere or to itself: it is found unreadable later, with all others
+        state = os.lstat(file)
+    return [os.path.realpath(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns]
 
 
 def walk(root: Path, unreachable: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -46,8 +62,12 @@ def walk(root: Path, unreachable: list[str]) -> Iterator[tuple[str, list[str]]]:
     Links to folders are followed, except one that leads back to a folder it lies in. Hidden names and folders made by
     systems are left out. Folders that cannot be read are appended to ``unreachable``.
     """
+    yield from sorted(visit(root, unreachable))
+
+
+def visit(root: Path, unreachable: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """As :func:`walk`, one by one, in the order in which they are found."""
     trail: dict[str, set[tuple[int, int]]] = {}
-    rows: list[tuple[str, list[str]]] = []
 
     def refused(error: OSError) -> None:
         unreachable.append(f"{error.filename}: {error.strerror}")
@@ -55,15 +75,23 @@ def walk(root: Path, unreachable: list[str]) -> Iterator[tuple[str, list[str]]]:
     for path, folders, names in os.walk(root, followlinks=True, onerror=refused):
         above = trail.get(os.path.dirname(path), set()) if path != str(root) else set()
         kept = []
-        state = os.stat(path)
+        try:
+            state = os.stat(path)
+        except OSError as error:
+            refused(error)
+            folders.clear()
+            continue
         here = above | {(state.st_dev, state.st_ino)}
         trail[path] = here
         for name in folders:
-            if name.startswith(".") or name in _NO_DATA:
+            if _left_out(name):
                 continue
-            below = os.stat(os.path.join(path, name))
+            try:
+                below = os.stat(os.path.join(path, name))
+            except OSError as error:
+                refused(error)
+                continue
             if (below.st_dev, below.st_ino) not in here:
                 kept.append(name)
         folders[:] = kept
-        rows.append((path, sorted(name for name in names if not name.startswith("."))))
-    yield from sorted(rows)
+        yield path, sorted(name for name in names if not name.startswith("."))

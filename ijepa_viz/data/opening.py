@@ -89,13 +89,13 @@ def _open_shards(name: str, files: list[str], relative: list[str], split: str) -
     parts: dict[str | None, list[str]] = {}
     for file, inside in zip(files, relative, strict=True):
         parts.setdefault(part_of(inside), []).append(file)
-    tests = [parts[part] for part in ("test", "validation") if part in parts]
+    tests = [part for part in ("test", "validation") if part in parts]
     if "train" not in parts or not tests:
         return opener(name, files)
     if split == "train":
         source = opener(f"{name} (train)", parts["train"])
     else:
-        candidates = [opener(f"{name} (test)", part) for part in tests]
+        candidates = [opener(f"{name} ({part})", parts[part]) for part in tests]
         # The published test sets of challenges have no labels, or -1 everywhere.
         labelled = (s for s in candidates if s.labels is not None and (s.labels >= 0).any())
         source = next(labelled, candidates[0])

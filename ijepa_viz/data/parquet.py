@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from typing import Any
 
 import numpy as np
 
-from ijepa_viz.data.labels import as_labels, merge_labels
+from ijepa_viz.data.labels import as_labels, merge_labels, unlabelled_note
+from ijepa_viz.data.layout import file_stamp
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import read_image
 
@@ -66,7 +66,8 @@ def open_parquet(name: str, files: list[str]) -> Source:
         count=int(starts[-1]),
         labels=numbers,
         classes=classes,
-        stamp=[[os.path.realpath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns] for f in files],
+        stamp=[file_stamp(file) for file in files],
+        notes=[] if numbers is None else unlabelled_note(numbers, name),
     )
 
 
@@ -77,6 +78,9 @@ def _encoded(cell: Any, index: int) -> io.BytesIO:
             f": the file holds its path only ({cell['path']})" if isinstance(cell, dict) and cell.get("path") else ""
         )
         raise ValueError(f"Row {index} holds no image{where}.")
+    if not isinstance(found, bytes):
+        what = f"the text {found!r}" if isinstance(found, str) else f"{type(found).__name__}"
+        raise ValueError(f"Row {index} holds {what:.80}, not the bytes of a picture's file.")
     return io.BytesIO(found)
 
 
@@ -84,8 +88,11 @@ def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     """Hugging Face's description of the columns, from the schema; empty where there is none."""
     if not metadata or b"huggingface" not in metadata:
         return {}
-    found = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
-    return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
+    try:
+        found = json.loads(metadata[b"huggingface"])["info"]["features"]
+    except (ValueError, KeyError, TypeError):  # another library's use of the key
+        return {}
+    return {name: kind for name, kind in found.items() if isinstance(kind, dict)} if isinstance(found, dict) else {}
 
 
 def _columns(file: str, schema: Any, features: dict[str, Any]) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ijepa_viz.data.arrays import cached_file
 from ijepa_viz.data.reading import VERSION
 from ijepa_viz.data.source import Source
 from ijepa_viz.runtime.files import cache_folder, write_file
@@ -44,6 +46,7 @@ def digest(image: Image.Image) -> int:
 def scan(source: Source) -> Scan:
     """Decode every image once, in threads; the result is cached on disk by the source's stamp.
 
+    Unreadable images are tried again each time.
     Drawn scenes are not read: their digests are of their seed and index.
     """
     if source.digests is not None:
@@ -53,20 +56,15 @@ def scan(source: Source) -> Scan:
     key = hashlib.sha256(json.dumps(["scan", VERSION, source.name, source.stamp, len(source)]).encode()).hexdigest()
     path = cache_folder() / f"{key[:24]}.npz"
     if path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            return Scan(dict(zip(kept["unreadable"].tolist(), kept["errors"].tolist(), strict=True)), kept["digests"])
-
-    def check(index: int) -> tuple[int, str]:
-        try:
-            return digest(source.read(index)), ""
-        except (ValueError, OSError) as error:
-            return 0, str(error) or type(error).__name__
-
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
-        found = list(track(workers.map(check, range(len(source))), f"checking {source.name}", "img", len(source)))
-    errors = {index: why for index, (_, why) in enumerate(found) if why}
-    digests = np.array([number for number, _ in found], np.uint64)
-    path.parent.mkdir(parents=True, exist_ok=True)
+        with cached_file(path), np.load(path, allow_pickle=False) as kept:
+            digests, unreadable = kept["digests"], kept["unreadable"].tolist()
+        # Once more: a permission, or a decoder that has been installed since, may have mended them.
+        errors = _read(source, unreadable, digests)
+        if len(errors) == len(unreadable):
+            return Scan(errors, digests)
+    else:
+        digests = np.zeros(len(source), np.uint64)
+        errors = _read(source, range(len(source)), digests)
     buffer = io.BytesIO()
     columns: dict[str, Any] = {
         "unreadable": np.array(list(errors), np.int64),
@@ -75,6 +73,22 @@ def scan(source: Source) -> Scan:
     np.savez(buffer, digests=digests, **columns)
     write_file(path, buffer.getvalue())
     return Scan(errors, digests)
+
+
+def _read(source: Source, indices: Sequence[int], digests: np.ndarray) -> dict[int, str]:
+    """Write the digests of some images into ``digests`` (count,), and return the errors of the unreadable ones."""
+
+    def check(index: int) -> tuple[int, str]:
+        try:
+            return digest(source.read(index)), ""
+        except (ValueError, OSError) as error:
+            return 0, str(error) or type(error).__name__
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        found = list(track(workers.map(check, indices), f"checking {source.name}", "img", len(indices)))
+    for index, (number, _) in zip(indices, found, strict=True):
+        digests[index] = number
+    return {index: why for index, (_, why) in zip(indices, found, strict=True) if why}
 
 
 def _digests_of_drawn(source: Source) -> np.ndarray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +25,7 @@ def hold_out(source: Source, share: float = TEST_SHARE) -> tuple[Source, Source]
     The choice depends neither on names nor on the order of files, and copies of one image stay on one side.
 
     Args:
-        share: of the images of each class that are tested on, 0 < share < 1; at least one.
+        share: of the images of each class that are tested on, 0 < share < 1; at least one, and one remains.
 
     Returns:
         Training and test part.
@@ -47,10 +48,11 @@ def hold_out(source: Source, share: float = TEST_SHARE) -> tuple[Source, Source]
                 name = source.classes[label] if len(source.classes) else str(label)
                 where = f"Class {name!r} of {where}"
             raise ValueError(
-                f"{where} has fewer than two different pictures, so none can be held out. Add pictures, remove the "
-                "class, or give --test-data."
+                f"{where} has fewer than two different pictures of its own, so none can be held out. Add pictures, "
+                "remove the class, or give --test-data."
             )
-        chosen.append(members[: max(1, math.floor(share * len(members) + 0.5))] if len(members) > 1 else members[:0])
+        wanted = max(1, math.floor(share * len(members) + 0.5))
+        chosen.append(members[: min(wanted, max(0, len(members) - 1))])
     test = np.isin(digests, np.concatenate(chosen))
     parts = []
     for name, rows in (("train", ~test), ("test", test)):
@@ -84,6 +86,9 @@ def match_classes(train: Source, test: Source) -> tuple[Source, list[str]]:
             raise ValueError(f"{test.name} has the labels {_some(unknown)}, which {train.name} does not have.")
         missing = set(train.labels[train.labels >= 0].tolist()) - set(test.labels.tolist())
         return test, [str(label) for label in sorted(missing)]
+    train, test = _same_spelling(train), _same_spelling(test)
+    assert train.labels is not None
+    assert test.labels is not None
     present = {"train": _present(train.labels, train.classes), "test": _present(test.labels, test.classes)}
     unknown_names = sorted(present["test"] - present["train"])
     if unknown_names:
@@ -100,6 +105,13 @@ def match_classes(train: Source, test: Source) -> tuple[Source, list[str]]:
         matched.digests = lambda: scan(test).digests
     matched.labels, matched.classes = renumber(test.labels, test.classes, every), list(train.classes)
     return matched, missing_names
+
+
+def _same_spelling(source: Source) -> Source:
+    """The source with its class names in one form of Unicode: macOS writes an accent as a character of its own."""
+    names = [unicodedata.normalize("NFC", name) for name in source.classes]
+    different = list(names) != list(source.classes) and len(set(names)) == len(set(source.classes))
+    return replace(source, classes=names) if different else source
 
 
 def _present(labels: np.ndarray, classes: Sequence[str]) -> set[str]:
@@ -191,6 +203,7 @@ class Splits:
         if self._held_out:
             chosen = "a fifth" if self.test_share is None else f"{self.test_share:g}"
             each = "of each class" if self._whole.labels is not None else "of all pictures"
-            return f"{chosen} {each}, held out by content"
+            of = "" if self._whole.split is None else f" of the part {self._whole.name}"
+            return f"{chosen} {each}{of}, held out by content"
         dropped = f", without {self._test[1]} that are also training pictures" if self.without_shared else ""
         return f"{self._test[0].name}{dropped}"

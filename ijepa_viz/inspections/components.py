@@ -109,7 +109,8 @@ def common_components(tokens: Sequence[Tensor], count: int = 3) -> Components:
     Raises:
         ValueError: fewer tokens than components.
     """
-    pooled = torch.cat([t.reshape(-1, t.shape[-1]) for t in tokens]).double()
+    # On the CPU, because not every device has float64.
+    pooled = torch.cat([t.reshape(-1, t.shape[-1]) for t in tokens]).cpu().double()
     if len(pooled) <= count:
         raise ValueError(f"{count} components need more than {count} tokens, got {len(pooled)}.")
     mean = pooled.mean(0)
@@ -121,7 +122,7 @@ def common_components(tokens: Sequence[Tensor], count: int = 3) -> Components:
     along = (pooled - mean) @ directions.T
     low, high = torch.quantile(along, torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0)
     share = values[:count].square() / values.square().sum().clamp_min(1e-12)
-    return Components(*(t.float() for t in (mean, directions, share, low, high)))
+    return Components(*(t.float().to(tokens[0].device) for t in (mean, directions, share, low, high)))
 
 
 def similarity(token: Tensor, tokens: Tensor) -> Tensor:

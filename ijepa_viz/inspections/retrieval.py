@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ijepa_viz.data.batches import evenly
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
 from ijepa_viz.figures.figure import Figure
@@ -33,10 +34,11 @@ def inspect_retrieval(inputs: InspectionInput, k: int = 7) -> dict[str, Any]:
     if len(hidden) != shape[0] * shape[1] or inputs.masks.targets.shape[1] != 1:
         raise ValueError("Retrieval needs one rectangular target block.")
     index = TokenIndex.from_images(inputs.model, inputs.others)
+    some = inputs.others[evenly(len(inputs.others), 256)]  # the first ones may be of one class
     queries = {
         "predicted": prediction.predicted[0].cpu(),
         "target": prediction.target[0].cpu(),
-        "mean prediction": maps.controls(inputs.model, inputs.others[:256], inputs.masks)["mean prediction"][0],
+        "mean prediction": maps.controls(inputs.model, some, inputs.masks)["mean prediction"][0],
     }
     found = {name: index.blocks(tokens, shape, k) for name, tokens in queries.items()}
     kinds = dict(zip(queries, ("predicted", "target", "control"), strict=True))

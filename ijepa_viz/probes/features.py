@@ -61,6 +61,8 @@ def labelled(source: Source, size: int, limit: int | None = None) -> tuple[Tenso
     if source.labels is None:
         raise ValueError(f"This probe needs labels, and {source.name} has none.")
     index = _labelled_indices(source, limit)
+    if not len(index):
+        raise ValueError(f"This probe needs labels, and none of the {len(source)} pictures of {source.name} has one.")
     pixels = torch.from_numpy(arrays(source, size)[index]).permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(source.labels[index])
 
@@ -90,6 +92,8 @@ class FeatureBank:
     def labels(self, truth: str = "class") -> tuple[Tensor, Tensor]:
         """Training and test labels, (n,) and (m,) int64: "class", or one of the sources' ``truths``.
 
+        They are numbered without gaps, in their order, since a classifier has one output for each number.
+
         Raises:
             ValueError: a data set without such labels.
         """
@@ -101,8 +105,15 @@ class FeatureBank:
                 raise ValueError(f"This probe needs labels of {truth!r}, and {source.name} has none: {there}.")
             labels = source.labels if truth == "class" else source.truths[truth]()
             assert labels is not None
-            found.append(torch.from_numpy(labels[self._index[name]]))
-        return found[0], found[1]
+            if not len(self._index[name]):
+                raise ValueError(
+                    f"This probe needs labels of {truth!r}, and none of the {len(source)} pictures of {source.name} "
+                    "has one. Give labelled --test-data, or hold out a --test-share."
+                )
+            found.append(labels[self._index[name]])
+        numbers = torch.from_numpy(np.unique(np.concatenate(found), return_inverse=True)[1].reshape(-1))
+        train, test = numbers.split([len(found[0]), len(found[1])])
+        return train, test
 
     @cached_property
     def features(self) -> dict[str, tuple[Tensor, Tensor]]:
