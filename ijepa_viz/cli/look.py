@@ -68,7 +68,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="an inspection listed below",
     )
     parser.add_argument("--data", help="other images, for controls and retrieval (default: drawn scenes)")
-    parser.add_argument("--limit", type=int, default=2000, help="most images of --data to use, evenly spaced (default: 2000)")
+    parser.add_argument(
+        "--limit", type=int, default=2000, help="most images of --data to use, evenly spaced (default: 2000)"
+    )
     parser.add_argument("--scenes", type=int, help="position: number of drawn scenes to fit the part classifier on")
     parser.add_argument(
         "--out", type=figure_file, required=True, metavar="FILE", help="figure to write: .png .pdf .svg .jpg .webp"

@@ -57,11 +57,11 @@ class InspectionInput:
 def copies_of(image: Tensor, others: Tensor, batch: int = 256) -> Tensor:
     """Which of ``others`` (n, 3, H, W) uint8 show the same as ``image`` (3, H, W) in [0, 1]: (n,) bool.
 
-    Equal pixels, or a root mean square difference below two levels and a tenth of the image's own standard deviation, so
-    that a copy with little JPEG loss counts, and another dark or nearly empty picture does not.
+    Equal pixels, or a root mean square difference below four of 255 levels and a tenth of the image's own standard
+    deviation: a copy with some JPEG loss counts, and another dark or nearly empty picture does not.
     """
     own = (image.detach().cpu() * 255).round()
-    limit = min(4.0, 0.01 * float(own.var(dim=(1, 2)).mean()))
+    limit = min(16.0, 0.01 * float(own.var(dim=(1, 2)).mean()))
     found = []
     for chunk in others.split(batch):
         difference = (chunk.float() - own).square().mean(dim=(1, 2, 3))
