@@ -32,11 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     with Progress("importing torch"):
         from decoders.config import DecoderTrainConfig
 
-    def build(config: DecoderTrainConfig, resume: bool):  # type: ignore[no-untyped-def]
+    def build(config: DecoderTrainConfig, resume: bool, anyway: bool):  # type: ignore[no-untyped-def]
         with Progress("importing accelerate"):
             from decoders.training.trainer import DecoderTrainer
 
-        return DecoderTrainer(config, resume)
+        return DecoderTrainer(config, resume, anyway)
 
     return run_training("decoders", _DESCRIPTION, DecoderTrainConfig, build, arguments)
 

@@ -15,7 +15,9 @@ from decoders import load_decoder
 from decoders.__main__ import main
 from decoders.config import DataConfig, DecoderTrainConfig, OptimizationConfig
 from decoders.training.batches import BlockSource
+from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import save_folder
+from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.tensors import fingerprint
 
 
@@ -151,3 +153,50 @@ def test_a_signal_saves_a_decoder_and_resuming_repeats_every_bit(config, tmp_pat
     assert [[r[c] for c in exact] for r in rows(stopped)] == [[r[c] for c in exact] for r in rows(whole)]
     a, b = (load_decoder(f / "step-00000300").network.state_dict() for f in (stopped, whole))
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+# --------------------------------------------------------------------------- what is not what it was
+
+
+def test_a_decoder_is_not_resumed_with_other_settings_unasked(config, tmp_path, capsys):
+    command = ["--fname", config, f"run.folder={tmp_path / 'run'}", "optimization.steps=3"]
+    assert main([*command, "--max-minutes", "0"]) == 0
+    other = ["optimization.batch_size=4", "run.seed=3", "hole.targets=3", "data.source=menagerie:count=48"]
+    capsys.readouterr()
+    assert main([*command, *other, "--resume"]) == 1
+    said = capsys.readouterr().err
+    for words in ("batch_size: 8 before, 4 now", "seed: 0 before, 3 now", "hole.targets: 2 before, 3 now"):
+        assert words in said
+    assert main([*command, *other, "--resume-anyway"]) == 0
+    assert "data.source: 64 pictures before, 48 now" in capsys.readouterr().err
+    state = torch.load(tmp_path / "run" / "step-00000003" / "trainer.pt", weights_only=True)
+    assert state["blocks"] == 1 * 8 * 2 + 2 * 4 * 3
+    assert main([*command, *other, "--resume"]) == 0
+    assert "is finished: step 3 of 3" in capsys.readouterr().err
+
+
+def test_a_decoder_is_not_resumed_on_another_i_jepa_unasked(config, model, tmp_path, capsys):
+    command = ["--fname", config, f"run.folder={tmp_path / 'run'}", "optimization.steps=2"]
+    assert main([*command, "--max-minutes", "0"]) == 0
+    save_folder(model, tmp_path / "copy")  # the same weights in another place
+    with torch.no_grad():
+        model.encoder.norm.weight += 0.5
+    save_folder(model, tmp_path / "other")
+    assert main([*command, f"ijepa={tmp_path / 'other'}", "--resume"]) == 1
+    assert "has other weights than the I-JEPA before" in capsys.readouterr().err
+    assert main([*command, f"ijepa={tmp_path / 'copy'}", "--resume"]) == 0
+
+
+@pytest.mark.parametrize("name", ["block-vit", "ridge"])
+def test_two_decoders_do_not_train_in_one_folder(config, tmp_path, name):
+    options = [] if name == "block-vit" else ["network.name=ridge", "network.options={}"]
+    settings = config_files.load(
+        DecoderTrainConfig, config, [f"run.folder={tmp_path / 'run'}", "optimization.steps=2", *options]
+    )
+    first = DecoderTrainer(settings)
+    with pytest.raises(FileExistsError, match="is in use"):
+        DecoderTrainer(settings)
+    first.run()
+    assert not (tmp_path / "run" / "run.lock").exists()
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        DecoderTrainer(settings)

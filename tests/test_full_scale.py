@@ -30,7 +30,7 @@ from ijepa_viz.data.unreadable import drop_unreadable, find_unreadable
 from ijepa_viz.models import IJEPA
 from train.__main__ import main
 from train.config import MaskConfig, ObjectiveConfig, TrainConfig
-from train.planning.plan import activation_bytes, plan
+from train.planning.plan import activation_bytes, duration, plan
 from train.planning.plan import main as plan_main
 from train.planning.plan_check import measure
 from train.reference_yaml import load_config, translate
@@ -80,14 +80,33 @@ def test_the_published_config_passes_a_dry_run_but_for_its_two_paths(folder, tmp
     assert "data.image_folder is still the placeholder '$replace_this'" in capsys.readouterr().err
     text = VITH14.replace("image_folder: $replace_this", f"image_folder: {folder.name}")
     path.write_text(text.replace("root_path: $replace_this", f"root_path: {folder.parent}"))
-    assert main(["--fname", str(path), "--dry-run"]) == 0
+    assert main(["--fname", str(path), "--dry-run"]) == 1  # as the real run, after the plan
     out, err = capsys.readouterr()
     assert "encoder 630.8 M, predictor 22.4 M" in out
-    assert "(128, 3, 224, 224) of 10 pictures" in out
+    assert "10 pictures, fewer than one batch of 128" in err
+    assert main(["--fname", str(path), "--dry-run", "optimization.batch_size=10"]) == 0
+    out, err = capsys.readouterr()
+    assert "encoder 630.8 M, predictor 22.4 M" in out
+    assert "(10, 3, 224, 224) of 10 pictures" in out
+    assert re.search(r"time +about [\d.]+ (seconds|minutes|hours) on 1 x .*, an estimate at 40 % of", out)
+    assert "not known on this machine" in out
     assert "data.pin_mem changes nothing" in err
     assert not (tmp_path / "LOGS").exists()  # a dry run writes nothing
     assert plan_main(["--fname", str(path), "--gpus", "16"]) == 1  # ten pictures are no batch of 2048
     assert "fewer than one batch" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_how_long_the_run_takes_here(tmp_path, capsys):
+    config = config_file(tmp_path)
+    assert main(["--fname", config, "--dry-run", "data.eval_source=null"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"time +about [\d.]+ seconds on 1 x", out)
+    assert re.search(r"about [\d.]+ (seconds|minutes) on this machine \(.+\), as 3 steps say", out)
+    assert not (tmp_path / "runs").exists()
+    assert main(["--fname", config, "--dry-run", "optimization.batch_size=65"]) == 1
+    assert "64 pictures, fewer than one batch of 65" in capsys.readouterr().err
+    words = [duration(days) for days in (12.34, 1.9, 0.3, 0.01, 1e-5)]
+    assert words == ["12.3 days", "45.6 hours", "7.2 hours", "14 minutes", "0.9 seconds"]
 
 
 def test_every_key_of_the_reference_is_honoured(folder):
@@ -147,6 +166,23 @@ def test_a_named_checkpoint_is_begun_with_and_none_is_resumed(folder):
     data["meta"]["read_checkpoint"] = "jepa-latest.pth.tar"
     config, resume, _ = translate(data, "f")
     assert (config.start_from, resume) == ("LOGS/jepa-latest.pth.tar", False)
+
+
+def test_load_checkpoint_starts_a_run_and_then_resumes_it(folder, tmp_path, capsys):
+    data = theirs(
+        folder, data__batch_size=2, data__crop_size=28, meta__load_checkpoint=True, meta__model_name="vit_tiny",
+        meta__pred_depth=1, mask__min_keep=1, optimization__epochs=1, optimization__warmup=0,
+        logging__folder=str(tmp_path / "logs"), meta__use_bfloat16=False, mask__patch_size=7,
+    )  # fmt: skip
+    path = tmp_path / "theirs.yaml"
+    path.write_text(yaml.safe_dump(data))
+    assert main(["--fname", str(path), "--max-minutes", "0"]) == 0
+    assert f"meta.load_checkpoint: no checkpoint in {tmp_path / 'logs'} yet" in capsys.readouterr().err
+    assert main(["--fname", str(path)]) == 0
+    assert "no checkpoint" not in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "logs").glob("step-*")] == ["step-00000005"]
+    assert main(["--fname", str(path), f"run.folder={tmp_path / 'empty'}", "--resume"]) == 1  # asked for by name
+    assert "Nothing to resume" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -338,6 +374,8 @@ def test_large_sets_are_decoded_as_needed_and_small_ones_kept(folder, monkeypatc
     assert isinstance(open_images(source, 32), InMemoryImages)
     assert isinstance(open_images(source, 32, keep=False), StreamedImages)
     assert torch.equal(open_images(source, 32, keep=False).squares(4), open_images(source, 32).squares(4))
+    imagenet = replace(source, count=1_281_167)
+    assert isinstance(open_images(imagenet, 224), StreamedImages)  # 193 GB
     monkeypatch.setattr("ijepa_viz.data.batches.ARRAY_LIMIT", 1000)
     assert isinstance(open_images(source, 32), StreamedImages)
     assert isinstance(open_images(open_source("menagerie:count=8"), 32), InMemoryImages)

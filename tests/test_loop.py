@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import signal
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
 
+from ijepa_viz.runtime.folder_lock import FolderLock
 from ijepa_viz.runtime.loop import Due, TrainingLoop
 from ijepa_viz.runtime.run_folder import RunConfig
 from ijepa_viz.runtime.trackers import Trackers, tracker_names
@@ -131,3 +136,117 @@ def test_trackers_that_are_unknown_or_missing_are_refused_before_anything_runs(t
         Counting(tmp_path / "run", log_with="tensorboard, wandb")
     assert not (tmp_path / "run").exists()
     assert tracker_names("none") == []
+
+
+# --------------------------------------------------------------------------- one run a folder
+
+_HOLD = """
+import sys, time
+from ijepa_viz.runtime.folder_lock import FolderLock
+lock = FolderLock(sys.argv[1])
+lock.acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_run_in_a_folder_is_refused_and_told_whose_it_is(tmp_path):
+    folder = tmp_path / "run"
+    other = subprocess.Popen([sys.executable, "-c", _HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        before = sorted(folder.iterdir())
+        with pytest.raises(
+            FileExistsError, match=rf"in use: process {other.pid} on {socket.gethostname()}.*run.folder"
+        ):
+            Counting(folder)
+        with pytest.raises(FileExistsError, match="in use"):
+            Counting(folder, resume=True)
+        assert sorted(folder.iterdir()) == before
+    finally:
+        other.kill()  # SIGKILL: nothing is cleaned up
+        other.wait()
+    assert (folder / "run.lock").exists()
+    Counting(folder).run()
+    assert not (folder / "run.lock").exists()
+
+
+def test_the_lock_is_held_from_the_start_to_the_end_of_a_run(tmp_path):
+    loop = Counting(tmp_path / "run")
+    with pytest.raises(FileExistsError, match="another training of this very process"):
+        Counting(tmp_path / "run")
+
+    def another(step):
+        with pytest.raises(FileExistsError):
+            FolderLock(tmp_path / "run").acquire()
+
+    loop.at_step = another
+    loop.run(max_minutes=0)
+    FolderLock(tmp_path / "run").acquire()  # dropped at once, as a trainer that was never run
+    second = Counting(tmp_path / "run", resume=True)
+    second.run()
+    assert second.step == 6
+
+
+def test_a_refused_run_leaves_no_folder_and_no_lock(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Nothing to resume"):
+        Counting(tmp_path / "some" / "run", resume=True)
+    assert not (tmp_path / "some").exists()
+    Counting(tmp_path / "run").run()
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        Counting(tmp_path / "run")
+    assert not (tmp_path / "run" / "run.lock").exists()
+
+
+def test_a_forked_process_does_not_keep_the_lock(tmp_path):
+    """As a worker that outlives a killed training."""
+    program = (
+        "import os, sys, time\n"
+        "from ijepa_viz.runtime.folder_lock import FolderLock\n"
+        "lock = FolderLock(sys.argv[1])\nlock.acquire()\n"
+        "child = os.fork()\n"
+        "if not child:\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    try:
+        os.kill(child, 0)  # it lives
+        FolderLock(tmp_path).acquire()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_where_there_are_no_locks_a_line_says_so(tmp_path, monkeypatch, capsys):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert Counting(tmp_path / "run").run().is_dir()
+    assert "has no locks (No locks available)" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match="file"):
+        Counting(tmp_path / "file" / "run")
+
+
+def test_a_finished_run_says_so_and_writes_nothing(tmp_path, capsys):
+    Counting(tmp_path / "run").run()
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    capsys.readouterr()
+    assert Counting(tmp_path / "run", resume=True).run() == tmp_path / "run" / "step-00000006"
+    assert "is finished: step 6 of 6. To train further, raise optimization.steps." in capsys.readouterr().err
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+
+
+def test_examples_and_device_time_are_counted(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("ijepa_viz.runtime.loop.time.monotonic", lambda: now[0])
+    loop = Counting(tmp_path / "run")
+    loop.at_step = lambda step: now.__setitem__(0, now[0] + 2.0)
+    loop.run()
+    assert (loop.examples, loop.device_seconds) == (6 * 5, 6 * 2.0)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -68,10 +71,67 @@ def test_block_sizes_follow_the_paper():
     assert abs(np.mean(areas) - 0.175) < 0.01
 
 
+def published_shape(u, patches, scale, aspect, side):
+    """Height and width that the published collator gives to one number u in [0, 1]."""
+    area = int(patches * (scale[0] + u * (scale[1] - scale[0])))
+    ratio = aspect[0] + u * (aspect[1] - aspect[0])
+    return min(side - 1, round(math.sqrt(area * ratio))), min(side - 1, round(math.sqrt(area / ratio)))
+
+
+def test_faithful_blocks_on_14x14_have_the_shapes_that_one_number_gives():
+    expected = Counter()
+    for u in (np.arange(20_000) + 0.5) / 20_000:
+        expected[published_shape(u, 196, (0.15, 0.2), (0.75, 1.5), 14)] += 1 / 20_000
+    assert sorted(expected) == [(5, 6), (6, 5), (6, 6), (7, 5), (8, 5)]
+    generator, found, count = seeded(7), Counter(), 4000
+    for _ in range(count):
+        block = sample(batch=1, grid=(14, 14), generator=generator, mode="faithful").targets[0, 0]
+        found[len((block // 14).unique()), len((block % 14).unique())] += 1 / count
+    assert set(found) == set(expected)
+    assert sum(abs(found[shape] - share) for shape, share in expected.items()) / 2 < 0.03
+
+
+def published_batch(side, batch, rng):
+    """Contexts (sets) of one batch of the published collator, written as loops; min_keep is 10."""
+    target = published_shape(rng.random(), side**2, (0.15, 0.2), (0.75, 1.5), side)
+    context = published_shape(rng.random(), side**2, (0.85, 1.0), (1.0, 1.0), side)
+
+    def block(height, width):
+        top, left = rng.integers(side - height), rng.integers(side - width)
+        return {(top + i) * side + left + j for i in range(height) for j in range(width)}
+
+    contexts = []
+    for _ in range(batch):
+        targets = [block(*target) for _ in range(4)]
+        tries, left_out = 0, 0
+        while True:
+            kept = block(*context) - set().union(*targets[: 4 - left_out])
+            if len(kept) > 10:
+                break
+            tries += 1
+            left_out = min(4, tries // 20)
+        contexts.append(sorted(kept))
+    shortest = min(map(len, contexts))
+    return [kept[:shortest] for kept in contexts]
+
+
+@pytest.mark.parametrize("side", [8, 14])
+def test_faithful_contexts_are_those_of_the_published_collator_as_loops(side):
+    rng, generator = np.random.default_rng(8), seeded(8)
+    theirs = [published_batch(side, 64, rng) for _ in range(100)]
+    ours = [sample(batch=64, grid=(side, side), generator=generator, mode="faithful") for _ in range(400)]
+    lengths = [np.mean([len(b[0]) for b in theirs]), np.mean([m.context.shape[1] for m in ours])]
+    assert lengths[1] == pytest.approx(lengths[0], rel=0.05)
+    rows = [np.mean([np.bincount(np.array(b).ravel() // side, minlength=side) / np.size(b) for b in theirs], axis=0)]
+    rows.append(np.mean([(m.context // side).flatten().bincount(minlength=side) / m.context.numel() for m in ours], 0))
+    assert np.abs(rows[0] - rows[1]).max() < 0.02
+
+
 def test_faithful_matches_the_published_behaviour_on_8x8():
     generator = seeded(2)
     drawn = [sample(batch=128, grid=(8, 8), generator=generator, mode="faithful") for _ in range(300)]
-    assert abs(np.mean([m.context.shape[1] for m in drawn]) - 11) < 1.5
+    lengths = Counter(m.context.shape[1] for m in drawn)
+    assert lengths.most_common(1)[0][0] == 11  # where targets are 4x3; of 3x3 more remains
     top = np.mean([(m.context // 8 < 3).float().mean().item() for m in drawn])
     assert abs(top - 0.77) < 0.08
 

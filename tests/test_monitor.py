@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import size_of
+from PIL import Image
 
+from ijepa_viz.data.batches import open_images
+from ijepa_viz.data.opening import open_source
 from ijepa_viz.figures import run_figure
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.run_folder import read_log
@@ -60,6 +63,35 @@ def test_the_monitor_sees_the_teacher_move(model):
             if name != "pos_embed":
                 parameter *= 1.1
     assert watch.look(model.target_encoder)["teacher_moved"] == pytest.approx(0.1, rel=1e-3)
+
+
+def flat_pictures(folder, classes, each):
+    """Pictures of one grey level a class, in one folder a class: 10, 20, 30, ..."""
+    for c in range(classes):
+        (folder / f"class-{c}").mkdir(parents=True)
+        for i in range(each):
+            Image.new("RGB", (32, 32), (10 * (c + 1),) * 3).save(folder / f"class-{c}" / f"{i}.png")
+    return open_source(str(folder))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_monitor_looks_at_pictures_of_all_classes(tmp_path, keep):
+    source = flat_pictures(tmp_path, 6, 5)
+    seen = open_images(source, 32, keep).squares(12).float().mean((1, 2, 3))
+    assert seen.tolist() == [10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 60, 60]
+    assert len(open_images(source, 32, keep).squares(100)) == 30
+    assert len(open_images(source, 32, keep).squares(1)) == 1
+
+
+def test_rankme_of_a_folder_is_that_of_all_its_classes(tmp_path, model):
+    """As over all pictures, and not that of its first classes."""
+    source = flat_pictures(tmp_path, 24, 4)
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)  # what the pictures of a class share
+    source.read = lambda i: Image.fromarray(patterns[i // 4])
+    pictures = open_images(source, 32, keep=False)
+    some, every = (Monitor(pictures.squares(n)).look(model.target_encoder)["rankme"] for n in (24, 96))
+    assert some == pytest.approx(every, rel=0.02)
 
 
 # --------------------------------------------------------------------------- real runs, whole and broken

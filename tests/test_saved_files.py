@@ -20,6 +20,7 @@ import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -27,7 +28,9 @@ from PIL import Image
 import ijepa_viz
 from decoders import BlockPipeline, load_decoder
 from decoders.config import DecoderTrainConfig
+from ijepa_viz.data.transforms import Crops
 from ijepa_viz.runtime import config_files
+from train import schedules
 from train.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -156,8 +159,30 @@ def losses(run: Path) -> dict[str, float]:
         return {row["step"]: float(row["loss"]) for row in csv.DictReader(file)}
 
 
-# One of each kind, in a process of its own; the others in this one, which has imported torch already.
-APART = ("pretraining/ijepa", "decoding/block-vit-run")
+# In a process of its own, by the command and with today's crops, schedules and masks: its losses are near those of 0.1.0
+# (2.2 % at most). The others in this process, which has imported torch already, with the crops and schedules of 0.1.0.
+APART = ("pretraining/ijepa",)
+NEAR = 0.05
+
+
+def draw_as_0_1_0(monkeypatch):
+    """What 0.2.0 changed on purpose: crops had one try, and learning rate and weight decay were one update late."""
+
+    def boxes(crops, shape=1.0):
+        area = crops.scale[0] + (crops.scale[1] - crops.scale[0]) * crops.draws[0]
+        low, high = (float(np.log(r)) for r in crops.ratio)
+        aspect = torch.exp(low + (high - low) * crops.draws[1]) / shape
+        width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        return torch.stack([crops.draws[2] * (1 - width), crops.draws[3] * (1 - height), width, height], 1)
+
+    draw = classmethod(
+        lambda cls, count, generator, **options: cls(torch.rand(5, count, generator=generator), **options)
+    )
+    monkeypatch.setattr(Crops, "draw", draw)
+    monkeypatch.setattr(Crops, "boxes", boxes)
+    for name in ("learning_rate", "weight_decay"):
+        today = getattr(schedules, name)
+        monkeypatch.setattr(schedules, name, lambda step, config, today=today: today(step - 1, config))
 
 
 @pytest.mark.parametrize("path", EXPECTED["losses"])
@@ -176,6 +201,7 @@ def test_saved_runs_go_on_as_they_would_have(path, tmp_path, monkeypatch):
         )
         assert done.returncode == 0, done.stderr[-2000:]
     else:
+        draw_as_0_1_0(monkeypatch)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         with pytest.raises(SystemExit) as ended:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -183,7 +209,8 @@ def test_saved_runs_go_on_as_they_would_have(path, tmp_path, monkeypatch):
     found = losses(run)
     assert found.keys() == expected.keys()
     assert {step: found[step] for step in before} == before
-    assert found == pytest.approx(expected, rel=0 if os.environ.get("IJEPA_VIZ_SAME_BITS") else ROUNDING_LOSS)
+    rounding = 0 if os.environ.get("IJEPA_VIZ_SAME_BITS") else ROUNDING_LOSS
+    assert found == pytest.approx(expected, rel=NEAR if path in APART else rounding)
     checkpoint = run / f"step-{last:08d}"
     assert (load_decoder if module == "decoders" else ijepa_viz.load_model)(checkpoint)
 

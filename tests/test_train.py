@@ -10,17 +10,24 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ijepa_viz.checkpoints import PUBLISHED, bundled_names, load_model
+from ijepa_viz.checkpoints.training_cost import training_of
+from ijepa_viz.data.batches import ARRAY_LIMIT
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.folder_lock import FolderLock
 from train import schedules
 from train.__main__ import main
 from train.config import OptimizationConfig, TrainConfig
 from train.ema import ema_update
 from train.objectives.objective import build
 from train.trainer import Trainer
+
+ROOT = Path(__file__).parent.parent
 
 CONFIG = """
 model: {image_size: 32, patch_size: 8, width: 32, depth: 2, heads: 2,
@@ -140,25 +147,54 @@ def test_an_ema_update_is_the_paper_s_formula(model):
         assert torch.equal(teacher, student)
 
 
-def test_schedules_have_the_papers_ends():
-    o = OptimizationConfig(
-        steps=1000, warmup=100, lr=1e-3, start_lr=2e-4, final_lr=1e-6, weight_decay=0.04, final_weight_decay=0.4
-    )
-    assert schedules.learning_rate(0, o) == pytest.approx(2e-4)
-    assert schedules.learning_rate(100, o) == pytest.approx(1e-3)
-    assert schedules.learning_rate(1000, o) == pytest.approx(1e-6)
-    assert schedules.learning_rate(550, o) == pytest.approx((1e-3 + 1e-6) / 2)
-    assert schedules.weight_decay(0, o) == pytest.approx(0.04)
-    assert schedules.weight_decay(1000, o) == pytest.approx(0.4)
-    assert [schedules.momentum(s, o) for s in (0, 500, 1000)] == pytest.approx([0.996, 0.998, 1.0])
+def published_schedules(lr, start_lr, final_lr, wd, final_wd, ema, warmup, steps):
+    """Learning rate, weight decay and momentum of every update of the published loop, written as a loop.
+
+    Its two schedulers count before they compute, and are asked before the update; its momenta come from a generator
+    that is asked after it.
+    """
+    momenta = (ema[0] + (ema[1] - ema[0]) * i / steps for i in range(steps + 1))
+    for count in range(1, steps + 1):
+        if count < warmup:
+            rate = start_lr + count / warmup * (lr - start_lr)
+        else:
+            rate = final_lr + (lr - final_lr) * (1 + math.cos(math.pi * (count - warmup) / (steps - warmup))) / 2
+        decay = final_wd + (wd - final_wd) * (1 + math.cos(math.pi * count / steps)) / 2
+        yield rate, decay, next(momenta)
+
+
+def test_schedules_are_those_of_the_published_loop_with_the_published_numbers():
+    """ViT-H/14 on ImageNet-1k: 300 epochs of 625 steps, of which 40 warm up."""
+    numbers = (1e-3, 2e-4, 1e-6, 0.04, 0.4, (0.996, 1.0), 40 * 625, 300 * 625)
+    o = config_files.load(TrainConfig, ROOT / "train" / "configs" / "imagenet1k-vith14.yaml").optimization
+    assert (o.lr, o.start_lr, o.final_lr, o.weight_decay, o.final_weight_decay, o.ema, o.warmup, o.steps) == numbers
+    for step, (rate, decay, momentum) in enumerate(published_schedules(*numbers)):
+        if step % 97 == 0 or step in (1, 24998, 24999, 25000, 187499):
+            assert schedules.learning_rate(step, o) == pytest.approx(rate, rel=1e-9)
+            assert schedules.weight_decay(step, o) == pytest.approx(decay, rel=1e-9)
+            assert schedules.momentum(step, o) == pytest.approx(momentum, rel=1e-9)
+    assert schedules.learning_rate(24999, o) == pytest.approx(1e-3)  # the peak is the warm-up's last update
+    assert schedules.learning_rate(187499, o) == pytest.approx(1e-6)
+    assert schedules.weight_decay(187499, o) == pytest.approx(0.4)
+
+
+def test_the_first_update_has_the_rate_of_the_published_loop(tmp_path):
+    run = tmp_path / "run"
+    settings = ["data.eval_source=null", "optimization.steps=5", "optimization.warmup=4"]
+    settings += ["optimization.start_lr=0.2", "optimization.lr=1", "optimization.ema=[0.5, 1.0]"]
+    assert main(["--fname", config_file(tmp_path), f"run.folder={run}", *settings]) == 0
+    log = rows(run)
+    assert [float(r["lr"]) for r in log[:4]] == pytest.approx([0.4, 0.6, 0.8, 1.0])
+    assert [float(r["momentum"]) for r in log] == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
 
 
 def test_a_stable_schedule_keeps_its_rate_until_the_cooldown():
     o = OptimizationConfig(
         steps=1000, warmup=100, lr=1e-3, start_lr=2e-4, final_lr=0.0, schedule="stable", cooldown=200
     )
-    assert [schedules.learning_rate(s, o) for s in (100, 500, 800, 900, 1000)] == pytest.approx(
-        [1e-3, 1e-3, 1e-3, 5e-4, 0]
+    # The rate of an update is the schedule's at its end.
+    assert [schedules.learning_rate(s - 1, o) for s in (50, 100, 500, 800, 900, 1000)] == pytest.approx(
+        [6e-4, 1e-3, 1e-3, 1e-3, 5e-4, 0]
     )
 
 
@@ -280,9 +316,6 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     assert {p.name: p.read_bytes() for p in (run / "step-00000001").iterdir()} == before
 
 
-ROOT = Path(__file__).parent.parent
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "train" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configs_can_be_built_and_name_themselves(path):
     config = config_files.load(TrainConfig, path)
@@ -293,6 +326,10 @@ def test_shipped_configs_can_be_built_and_name_themselves(path):
     assert schedules.learning_rate(config.optimization.steps, config.optimization) < config.optimization.lr
     text = path.read_text()
     assert f"--fname train/configs/{path.name}" in text
+    for quoted in re.findall(r"cached as centred squares at \d+ px: (\d+) GB", text.replace("\n# ", " ")):
+        assert float(quoted) * 1e9 < ARRAY_LIMIT
+    if "imagenet1k" in path.name:
+        assert "decoded and cropped at full size" in text
     million = sum(p.numel() for p in net.model.encoder.parameters()) / 1e6
     for quoted in re.findall(r"([0-9.]+) M encoder parameters", text):
         assert float(quoted) == pytest.approx(million, abs=0.06)
@@ -334,3 +371,160 @@ def test_the_old_name_of_a_renamed_setting_is_read_and_both_names_are_refused(tm
     both = CONFIG.replace("steps: 12", "steps: 12, recompute: true, activation_checkpointing: true")
     with pytest.raises(ValueError, match="'recompute' is the old name of 'activation_checkpointing'"):
         config_files.load(TrainConfig, config_file(tmp_path, both))
+
+
+# --------------------------------------------------------------------------- resuming, and what is not what it was
+
+
+def _run_of_three_steps(tmp_path, *settings):
+    command = ["--fname", config_file(tmp_path), f"run.folder={tmp_path / 'run'}", "data.eval_source=null", *settings]
+    assert main([*command, "optimization.steps=3"]) == 0
+    return command
+
+
+def test_resuming_with_other_settings_names_them_and_asks(tmp_path, capsys):
+    command = [*_run_of_three_steps(tmp_path), "optimization.steps=6"]
+    other = ["optimization.batch_size=16", "run.seed=5", "mask.strategy=random", "data.source=menagerie:count=80"]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    capsys.readouterr()
+    assert main([*command, *other, "--resume"]) == 1
+    said = capsys.readouterr().err
+    assert "optimization.batch_size: 8 before, 16 now" in said
+    assert "run.seed: 0 before, 5 now" in said
+    assert "mask.strategy: 'multiblock' before, 'random' now" in said
+    assert "--resume-anyway" in said
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+    assert main([*command, *other, "--resume-anyway"]) == 0
+    said = capsys.readouterr().err
+    assert "optimization.batch_size: 8 before, 16 now" in said
+    assert "data.source: 64 pictures before, 80 now ('menagerie:count=80')" in said
+    # 3 batches of 8, then 3 of 16: what was seen, and not 6 of 16.
+    assert [int(r["images"]) for r in rows(tmp_path / "run")] == [8, 16, 24, 40, 56, 72]
+    last = tmp_path / "run" / "step-00000006"
+    assert training_of(last).images == 72
+    assert torch.load(last / "trainer.pt", weights_only=True)["images"] == 72
+    assert main([*command, *other, "--resume"]) == 0  # these are now what it had
+    assert "is finished: step 6 of 6" in capsys.readouterr().err
+
+
+def test_resuming_with_harmless_settings_needs_no_more_than_a_line(tmp_path, capsys):
+    command = _run_of_three_steps(tmp_path)
+    other = ["optimization.steps=4", "run.log_every=2", "run.monitor_images=16", "data.workers=1", "run.log_with=none"]
+    other += ["optimization.accumulate=2"]
+    assert main([*command, *other, "--resume"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "another setting" in line]
+    assert said == [
+        "Resuming with another setting, optimization.steps: 3 before, 4 now.",
+        "Resuming with another setting, optimization.accumulate: 1 before, 2 now.",
+    ]
+
+
+def _pictures(folder, count, seed=0):
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        path = folder / f"{'ab'[2 * i // count]}" / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+def test_data_are_compared_by_content_when_a_run_is_resumed(tmp_path, capsys):
+    here, there = _pictures(tmp_path / "here", 20), tmp_path / "there"
+    command = [*_run_of_three_steps(tmp_path, f"data.source={here}"), "optimization.steps=5"]
+    shutil.copytree(here, there, copy_function=shutil.copyfile)  # another place, other dates
+    capsys.readouterr()
+    assert main([*command, f"data.source={there}", "--resume", "--max-minutes", "0"]) == 0
+    assert "data.source" not in capsys.readouterr().err
+    _pictures(there, 20, seed=1)  # the same names
+    assert main([*command, f"data.source={there}", "--resume"]) == 1
+    assert "has other pictures than before, or in another order (20)" in capsys.readouterr().err
+    assert main([*command, f"data.source={there}", "--resume-anyway"]) == 0
+
+
+def test_a_checkpoint_without_counts_resumes_by_the_batch_size_that_it_had(tmp_path):
+    command = _run_of_three_steps(tmp_path)
+    path = tmp_path / "run" / "step-00000003" / "trainer.pt"
+    state = torch.load(path, weights_only=True)
+    for name in ("images", "device_seconds", "data"):
+        del state[name]
+    torch.save(state, path)
+    assert main([*command, "optimization.steps=4", "optimization.batch_size=16", "--resume"]) == 1
+    assert main([*command, "optimization.steps=4", "optimization.batch_size=16", "--resume-anyway"]) == 0
+    assert int(rows(tmp_path / "run")[-1]["images"]) == 3 * 8 + 16
+
+
+def test_a_second_training_in_a_folder_is_refused_before_it_opens_its_data(tmp_path, monkeypatch):
+    config = config_files.load(TrainConfig, config_file(tmp_path), [f"run.folder={tmp_path / 'run'}"])
+    first = Trainer(config)
+    with monkeypatch.context() as patch:
+        patch.setattr("train.trainer.open_source", lambda *_: pytest.fail("the data were opened"))
+        with pytest.raises(FileExistsError, match="is in use"):
+            Trainer(config)
+    first.run(max_minutes=0)
+    assert len(rows(tmp_path / "run")) == 1
+
+
+@pytest.mark.slow
+def test_all_processes_of_a_second_training_end(tmp_path):
+    lock = FolderLock(tmp_path / "run")
+    lock.acquire()
+    command = [sys.executable, "-m", "train", "--fname", config_file(tmp_path), f"run.folder={tmp_path / 'run'}"]
+    devices, threads = ["--devices", "cpu", "cpu"], {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *devices], capture_output=True, text=True, env=threads, timeout=120)
+    assert done.returncode == 1
+    assert f"is in use: process {os.getpid()} on" in done.stderr
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["run.lock"]
+    lock.release()
+    assert subprocess.run([*command, *devices], capture_output=True, env=threads, timeout=240).returncode == 0
+    assert (tmp_path / "run" / "step-00000012").is_dir()
+    assert not (tmp_path / "run" / "run.lock").exists()
+
+
+def test_a_training_that_fails_at_its_start_frees_the_folder(tmp_path):
+    path, folder = config_file(tmp_path), f"run.folder={tmp_path / 'run'}"
+    with pytest.raises(ValueError, match="fewer than one batch"):
+        Trainer(config_files.load(TrainConfig, path, [folder, "optimization.batch_size=65"]))
+    assert not (tmp_path / "run").exists()
+    Trainer(config_files.load(TrainConfig, path, [folder])).run(max_minutes=0)
+
+
+# --------------------------------------------------------------------------- pictures to evaluate on
+
+
+def test_pictures_that_are_trained_on_are_not_evaluated_on(tmp_path, capsys):
+    folder = _pictures(tmp_path / "all", 24)
+    other = _pictures(tmp_path / "other", 24, seed=1)
+    shutil.copy(folder / "a" / "000.png", other / "a" / "copy.png")
+    settings = ["--fname", config_file(tmp_path), f"data.source={folder}", "data.eval_test=24", "optimization.steps=1"]
+    for i, (test, words) in enumerate(((folder, "24 of the 24 test pictures"), (other, "1 of the 25 test pictures"))):
+        run = tmp_path / f"run-{i}"
+        assert main([*settings, f"data.eval_source={test}", f"run.folder={run}"]) == 1
+        assert words in capsys.readouterr().err
+        assert not run.exists()
+    run = tmp_path / "dropped"
+    assert main([*settings, f"data.eval_source={other}", f"run.folder={run}", "data.drop_shared=true"]) == 0
+    assert rows(run)[-1]["knn"]
+
+
+def test_knn_needs_labels_before_anything_is_trained(tmp_path, capsys):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for i, path in enumerate(sorted(_pictures(tmp_path / "all", 10).rglob("*.png"))):
+        shutil.copy(path, bare / f"{i}.png")
+    command = ["--fname", config_file(tmp_path), f"run.folder={tmp_path / 'run'}", f"data.eval_source={bare}"]
+    assert main(command) == 1
+    assert "kNN needs labels" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_wrong_setting_is_named_with_its_origin(tmp_path, capsys):
+    path = config_file(tmp_path, CONFIG.replace("width: 32, depth", "widht: 32, depth"))
+    wrong = ["optimization.lrr=1", "steps=3", "run.seed=one", "data.sources=[1"]
+    assert main(["--fname", path, *wrong]) == 1
+    said = capsys.readouterr().err
+    assert f"{path}: model: unknown key 'widht'. Did you mean 'width'?" in said
+    assert "Override 'optimization.lrr=1': optimization: unknown key 'lrr'. Did you mean 'lr'?" in said
+    assert "Override 'steps=3': unknown key 'steps'. Did you mean 'optimization.steps'?" in said
+    assert "Override 'run.seed=one': run: seed: expected int, got 'one'." in said
+    assert "Override 'data.sources=[1': the value is not valid YAML." in said
+    assert said.count(path) == 1

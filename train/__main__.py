@@ -5,27 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
+import ijepa_viz
+from ijepa_viz.registry import as_help, registered_in
 from ijepa_viz.runtime.command_line import attempt, leave, parse_training, run_on_devices, training_parser
+from ijepa_viz.runtime.progress import Progress
 
 
 def registered() -> str:
-    """Help on every name that a config can choose. Its imports are slow, so it is built on --help only."""
-    from ijepa_viz.data.source import SOURCES
-    from ijepa_viz.masks import STRATEGIES
-    from ijepa_viz.registry import import_files
-    from train.objectives import OBJECTIVES
-    from train.regularizers import REGULARIZERS
-
-    import_files("ijepa_viz.data")
-    return "\n\n".join(
-        (
-            OBJECTIVES.described("objectives, objective.name"),
-            REGULARIZERS.described("regularizers, regularizer.name"),
-            STRATEGIES.described("mask strategies, mask.strategy"),
-            SOURCES.described("data sets, data.source; a folder, parquet files or a Hugging Face id as well"),
-        )
-    )
+    """Help on every name that a config can choose, read from the files, since importing them takes seconds."""
+    here = Path(__file__).parent
+    library = Path(ijepa_viz.__file__).parent
+    data = registered_in("register", library / "data", library / "data" / "menagerie" / "composition.py")
+    places = {
+        "objectives, objective.name": registered_in("OBJECTIVES.register", here / "objectives"),
+        "regularizers, regularizer.name": registered_in("REGULARIZERS.register", here / "regularizers.py"),
+        "mask strategies, mask.strategy": registered_in("register", library / "masks"),
+        "data sets, data.source; a folder, parquet files or a Hugging Face id as well": data,
+    }
+    return "\n\n".join(as_help(title, entries) for title, entries in places.items())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         options.overrides.append(f"start_from={options.init_from}")
 
     def work() -> None:
-        from train.reference_yaml import load_config
+        with Progress("importing torch"):
+            from train.reference_yaml import load_config
 
         config, resume, notes = load_config(
             options.fname, options.overrides, int(os.environ.get("WORLD_SIZE", "1")), options.dry_run
@@ -64,11 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             from train.planning.plan import dry_run
 
-            print(dry_run(config))
+            for text in dry_run(config):
+                print(text, flush=True)
             return
-        from train.trainer import Trainer  # late: config errors are reported before the slow imports
+        with Progress("importing accelerate"):  # late: config errors are reported before it
+            from train.trainer import Trainer
 
-        print(f"The model is in {Trainer(config, options.resume or resume).run(options.max_minutes)}")
+        trainer = Trainer(config, options.resume or resume, options.resume_anyway)
+        print(f"The model is in {trainer.run(options.max_minutes)}")
 
     if options.devices:
         return run_on_devices("train", options, *["--dry-run"] * options.dry_run)

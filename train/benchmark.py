@@ -7,15 +7,12 @@ and masks, and over parameters for the optimizer and the EMA.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,8 +23,8 @@ from ijepa_viz.data.transforms import normalise, random_resized_crop
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, ModelConfig, gather_targets, target_layer_norm
 from ijepa_viz.models.attention import choose_kernels, key_mask
-from ijepa_viz.runtime.command_line import attempt
-from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
+from ijepa_viz.runtime.outputs import check_output, table_file, write_table
 from ijepa_viz.runtime.precision import choose_precision
 from train.config import MaskConfig, TrainConfig, sample_masks
 from train.ema import ema_update
@@ -281,7 +278,8 @@ def measure(steps: list[Step], batch: int, device: torch.device, rounds: int, wa
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    print_anything()
+    parser = SuggestingParser(
         prog="python -m train.benchmark", description="Measure speed and memory of a training step."
     )
     parser.add_argument("--size", default="ViT-Ti/8@64", help=", ".join(SIZES))
@@ -290,10 +288,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
     parser.add_argument("--variants", nargs="+", default=["plain", "exact", "shared"], metavar="NAME",
                         help="of plain, exact, shared, exact-compiled, shared-compiled")  # fmt: skip
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=table_file, metavar="FILE", help="also write the table: .json or .csv")
     options = parser.parse_args(arguments)
 
     def work() -> None:
+        check_output(options.json)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         low = choose_precision(options.precision) == "bf16"
         variants: dict[str, Callable[[], Step]] = {
@@ -322,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name:16} {row['images_per_s']:9.1f} {row['images_per_s'] / first:6.2f} {share:6.1%} {parts}")
         if options.json:
             table = {"matrix_flops_per_s": rate, "memory_bytes": memory, "threads": threads, "variants": found}
-            write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+            write_table(options.json, table)
 
     return attempt("train.benchmark", work)
 

@@ -18,7 +18,9 @@ class DataConfig:
 
     Attributes:
         source: any string that ``open_source`` takes.
-        eval_source: held-out images for kNN, as ``source``; None skips kNN.
+        eval_source: held-out images for kNN, as ``source``; None skips kNN. Images that are also in ``source`` are
+            an error.
+        drop_shared: leave these images out of ``eval_source`` instead.
         eval_train, eval_test: number of images in kNN's bank and test set.
         crop_scale: area of random crops, as a share of the image's.
         crop_ratio: width / height of random crops. [1, 1] here and in ``crop_scale`` is the whole image.
@@ -31,6 +33,7 @@ class DataConfig:
 
     source: str = "menagerie"
     eval_source: str | None = None
+    drop_shared: bool = False
     eval_train: int = 8000
     eval_test: int = 2000
     crop_scale: tuple[float, float] = (0.3, 1.0)

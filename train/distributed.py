@@ -6,7 +6,6 @@ preemption: the run then saves a checkpoint, requeues its job, and resumes from 
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ijepa_viz.runtime.command_line import attempt, leave_process_group
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, leave_process_group, print_anything
 
 _REQUEUE_SECONDS = 120.0  # SLURM ends the tasks of a requeued job within this time
 
@@ -27,11 +26,13 @@ class Task:
         fname: path of the YAML config.
         overrides: ``KEY=VALUE`` settings.
         cpu: train on CPUs.
+        resume_anyway: go on from a checkpoint also with settings or data that it was not made with.
     """
 
     fname: str
     overrides: tuple[str, ...] = ()
     cpu: bool = False
+    resume_anyway: bool = False
 
     def __call__(self) -> str:
         """Train; returns the path of the last checkpoint.
@@ -53,14 +54,15 @@ class Task:
         )
         if self.cpu:
             os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
+        from ijepa_viz.runtime.run_folder import saved_steps
         from train.reference_yaml import load_config
         from train.trainer import Trainer
 
         config, resume, notes = load_config(self.fname, self.overrides, job.num_tasks)
         if job.global_rank == 0:
             print("\n".join(notes), flush=True)
-        has_checkpoint = any(p.name[5:].isdigit() for p in Path(config.run.folder).glob("step-*"))
-        trainer = Trainer(config, resume or has_checkpoint)
+        has_checkpoint = bool(saved_steps(config.run.folder))
+        trainer = Trainer(config, resume or has_checkpoint, self.resume_anyway and has_checkpoint)
         path = trainer.run()
         if trainer.interrupted:
             if job.global_rank == 0:
@@ -91,7 +93,8 @@ class Task:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m train.distributed", description="Pretrain on a SLURM cluster.")
+    print_anything()
+    parser = SuggestingParser(prog="python -m train.distributed", description="Pretrain on a SLURM cluster.")
     parser.add_argument("--fname", required=True, help="YAML config, ours or the reference code's")
     parser.add_argument("--folder", type=Path, required=True, help="folder for SLURM logs, one for each job and task")
     parser.add_argument("--partition", required=True)
@@ -106,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="further sbatch options: account=..., qos=..."
     )
+    parser.add_argument("--resume-anyway", action="store_true", help="resume with other settings or data too")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimization.lr=1e-3")
     options = parser.parse_intermixed_args(arguments)
     # argparse gives --slurm all words that follow it; config overrides have a dot in their key.
@@ -140,7 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if not options.cpu:
             executor.update_parameters(gpus_per_node=options.tasks_per_node)
-        job = executor.submit(Task(str(Path(options.fname).resolve()), tuple(overrides), options.cpu))
+        task = Task(str(Path(options.fname).resolve()), tuple(overrides), options.cpu, options.resume_anyway)
+        job = executor.submit(task)
         print(f"Submitted job {job.job_id}; its logs are in {options.folder / str(job.job_id)}")
 
     return attempt("train.distributed", work)

@@ -16,6 +16,8 @@ import yaml
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.models import ModelConfig
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.files import read_text
+from ijepa_viz.runtime.run_folder import saved_steps
 from train.config import (
     DataConfig,
     MaskConfig,
@@ -65,7 +67,8 @@ def load_config(
         dry_run: as :func:`translate`.
 
     Returns:
-        The config; whether the file asks to resume; and notes on the translation, for the user.
+        The config; whether the file asks to resume and there is a checkpoint to resume from; and notes on the
+        translation, for the user.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`ijepa_viz.runtime.config_files.load` and :func:`translate`.
@@ -73,12 +76,16 @@ def load_config(
     path = Path(path)
     if path.is_file():
         try:
-            data = yaml.safe_load(path.read_text())
+            data = yaml.safe_load(read_text(path))
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not valid YAML: {error}") from error
         if isinstance(data, dict) and {"meta", "logging"} & set(data):
             config, resume, notes = translate(data, str(path), processes, dry_run)
-            return config_files.override(config, overrides), resume, notes
+            config = config_files.override(config, overrides)
+            if resume and not saved_steps(config.run.folder):
+                resume = False
+                notes.append(f"meta.load_checkpoint: no checkpoint in {config.run.folder} yet, so a new run starts.")
+            return config, resume, notes
     return config_files.load(TrainConfig, path, overrides), False, []
 
 
@@ -91,7 +98,7 @@ def translate(
         data: the parsed YAML.
         where: its name in error messages.
         processes: number of training processes.
-        dry_run: accept a data set smaller than one batch, for a dry run.
+        dry_run: accept a data set smaller than one batch, which a dry run plans before it refuses it.
 
     Raises:
         ValueError: a missing or unknown key, a placeholder, or an unsupported value, with the reason.

@@ -23,8 +23,11 @@ from ijepa_viz import masks as mask_samplers
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.checkpoints.training_cost import TrainingCost, write_training
 from ijepa_viz.data import transforms
-from ijepa_viz.data.batches import Prefetcher, open_images
+from ijepa_viz.data.batches import Prefetcher, identity, open_images, other_pictures
 from ijepa_viz.data.opening import open_source
+from ijepa_viz.data.overlap import drop_shared, refuse_overlap
+from ijepa_viz.data.source import Source
+from ijepa_viz.data.splits import match_classes
 from ijepa_viz.data.unreadable import drop_unreadable
 from ijepa_viz.models import Encoder, set_activation_checkpointing
 from ijepa_viz.models.attention import choose_kernels
@@ -45,30 +48,62 @@ _KNN = ["knn", "knn_random_init", "knn_thumbnail"]
 class Trainer(TrainingLoop):
     """One run: build it, then :meth:`run` it.
 
+    Args:
+        config: of the run.
+        resume: go on from the newest checkpoint. resume_anyway: also with other settings or data than it had.
+
     Raises:
-        FileExistsError: the run's folder holds checkpoints and ``resume`` is False.
+        FileExistsError: the run's folder is in use, or holds checkpoints and ``resume`` is False.
         FileNotFoundError: ``resume`` is True and there is no checkpoint.
+        ValueError: settings or data that are not those of the run to be resumed; fewer images than a batch; images
+            of ``data.eval_source`` that are also in ``data.source``, or are without labels.
     """
 
-    def __init__(self, config: TrainConfig, resume: bool = False) -> None:
-        torch.manual_seed(config.run.seed)
-        self.net = objectives.build(config)
-        self.model = self.net.model
-        self.random_init = Encoder(self.model.config)
-        self.random_init.load_state_dict(self.model.target_encoder.state_dict())
+    UNSAID = (*TrainingLoop.UNSAID, "run.monitor_*", "run.eval_every_minutes", "data.workers", "data.strict")
+    SAID = (
+        *TrainingLoop.SAID,
+        "run.compile",
+        "run.fsdp",
+        "optimization.schedule_steps",
+        "optimization.accumulate",
+        "optimization.activation_checkpointing",
+        "data.eval_*",
+        "data.drop_shared",
+        "start_from",
+    )
+
+    def __init__(self, config: TrainConfig, resume: bool = False, resume_anyway: bool = False) -> None:
         schedules.learning_rate(config.optimization.steps, config.optimization)  # an unknown schedule is found here
+        with torch.device("meta"):  # errors of the config, and the columns, before anything takes long
+            columns = objectives.build(config).columns
         super().__init__(
             config,
-            columns=[*_COLUMNS, *self.net.columns, *monitor.COLUMNS, *_KNN],
+            columns=[*_COLUMNS, *columns, *monitor.COLUMNS, *_KNN],
             steps=config.optimization.steps,
             examples_per_step=config.optimization.batch_size,
             unit="images",
             resume=resume,
             timers={"evaluate": config.run.eval_every_minutes} if config.data.eval_source else None,
             shown=("loss", "cosine"),
+            resume_anyway=resume_anyway,
         )
-        found = self.folder.resume_from
+        with self.lock.released_on_error():
+            self._prepare(self.folder.resume_from)
+
+    def _prepare(self, found: Path | None) -> None:
+        config = self.config
         self._check_parts()
+        state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu") if found else None
+        if state is not None:
+            assert found is not None
+            by_content = ["data.source"] if "data" in state else []
+            self.refuse_changes(self.compare_settings(state["config"], found, by_content))
+        self._open_data(state)
+        torch.manual_seed(config.run.seed)
+        self.net = objectives.build(config)
+        self.model = self.net.model
+        self.random_init = Encoder(self.model.config)
+        self.random_init.load_state_dict(self.model.target_encoder.state_dict())
         if found:
             self.net.load(found)
         elif config.start_from:
@@ -81,19 +116,48 @@ class Trainer(TrainingLoop):
             self.objective, self.optimizer = self.net, self.accelerator.prepare(optimizer)
         else:
             self.objective, self.optimizer = self.accelerator.prepare(self.net, optimizer)
-        if found:
-            state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
-            self.optimizer.load_state_dict(sharding.shard_optimizer_state(self.optimizer, state["optimizer"]))
-            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        if state is not None:
+            self._restore(state)
+        self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
+        self._take = Prefetcher(self.batch, self.accelerator.device)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(sharding.shard_optimizer_state(self.optimizer, state["optimizer"]))
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        # Older checkpoints did not count these.
+        self.examples = state.get("images", self.step * state["config"]["optimization"]["batch_size"])
+        self.device_seconds = state.get("device_seconds", self.seconds * self.accelerator.num_processes)
+
+    def _open_data(self, state: dict[str, Any] | None) -> None:
+        """Open the training images and those of kNN, and refuse those that cannot be used together, or resumed with."""
+        config, data = self.config, self.config.data
         # One process a machine reads, checks and caches; the others then find it done.
         with self.accelerator.local_main_process_first():
-            self.source, self.skipped = drop_unreadable(open_source(config.data.source), config.data.strict)
-            self.pictures = open_images(self.source, config.model.image_size, config.data.keep, config.data.workers)
+            self.source, self.skipped = drop_unreadable(open_source(data.source), data.strict)
+            batch_indices(len(self.source), config.optimization.batch_size, 0, config.run.seed)  # enough for a batch?
+            self.identity = identity(self.source)
+            if state is not None and state.get("data", self.identity) != self.identity:
+                self.refuse_changes([other_pictures(state["data"], self.identity, data.source)])
+            self.test_source = self._open_test_data() if data.eval_source else None
+            self.pictures = open_images(self.source, config.model.image_size, data.keep, data.workers)
         if self.skipped and self.accelerator.is_main_process:
             where = self.folder.path / "skipped.csv"
             print(f"Skipped {len(self.skipped)} pictures that cannot be read; {where} lists them.", file=sys.stderr)
-        self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
-        self._take = Prefetcher(self.batch, self.accelerator.device)
+
+    def _open_test_data(self) -> Source:
+        data = self.config.data
+        assert data.eval_source is not None
+        test, _ = drop_unreadable(open_source(data.eval_source, "test"), data.strict)
+        for source in (self.source, test):
+            if source.labels is None:
+                raise ValueError(
+                    f"kNN needs labels, and {source.name} has none. Set data.eval_source=null to skip kNN."
+                )
+        test, _ = match_classes(self.source, test)
+        if data.drop_shared:
+            return drop_shared(self.source, test)[0]
+        refuse_overlap(self.source, test)
+        return test
 
     def _check_parts(self) -> None:
         """Raise ValueError unless the batch divides among processes and accumulated parts."""
@@ -211,7 +275,7 @@ class Trainer(TrainingLoop):
         if main and net is not None and monitoring:
             numbers |= self.monitor.look(net.model.target_encoder)
         if self.step % config.run.log_every == 0 or "knn" in numbers or "rankme" in numbers:
-            self.log({"images": self.step * config.optimization.batch_size, **numbers})
+            self.log({"images": self.examples, **numbers})
         if net is not None and due.save:
             self.save(net)
         if net is not None and not due.stop and numbers.get("knn", -1.0) > self.best:
@@ -232,13 +296,11 @@ class Trainer(TrainingLoop):
     def evaluate(self, net: objectives.Objective) -> dict[str, float]:
         """kNN-20 of the target encoder on pictures never trained on, beside its two baselines."""
         data = self.config.data
-        assert data.eval_source is not None
+        assert self.test_source is not None
         size = self.config.model.image_size
         if not self.baselines:
             self.train_set = labelled(self.source, size, data.eval_train)
-            self.test_set = labelled(
-                drop_unreadable(open_source(data.eval_source, "test"), data.strict)[0], size, data.eval_test
-            )
+            self.test_set = labelled(self.test_source, size, data.eval_test)
             self.baselines = {
                 "knn_random_init": self._knn(lambda x: pooled_features(self.random_init, x)),
                 "knn_thumbnail": self._knn(thumbnail_features),
@@ -262,10 +324,9 @@ class Trainer(TrainingLoop):
     def _write_model(self, net: objectives.Objective, folder: Path) -> None:
         """The model and what it has cost so far; of a run with ``start_from``, this run's share only."""
         net.save(folder)
-        images = self.step * self.config.optimization.batch_size
-        hours = self.seconds / 3600 * self.accelerator.num_processes
-        flops = self._flops_per_image * images
-        write_training(folder, TrainingCost(self.config.objective.name, images, hours, flops, hardware()))
+        hours = self.device_seconds / 3600
+        flops = self._flops_per_image * self.examples
+        write_training(folder, TrainingCost(self.config.objective.name, self.examples, hours, flops, hardware()))
 
     def _write(self, net: objectives.Objective, optimizer: dict[str, Any], folder: Path) -> None:
         self._write_model(net, folder)
@@ -273,7 +334,10 @@ class Trainer(TrainingLoop):
             "optimizer": optimizer,
             "step": self.step,
             "seconds": self.seconds,
+            "images": self.examples,
+            "device_seconds": self.device_seconds,
             "best": self.best,
+            "data": self.identity,
             "config": asdict(self.config),
         }
         torch.save(state, folder / "trainer.pt")

@@ -51,15 +51,17 @@ class Ridge(ClosedForm):
         return features @ weights + intercepts[torch.arange(len(patch_indices))[:, None], patch_indices]
 
     def accumulate(self, patch_indices: Tensor, tokens: Tensor, token_source: TokenSource, clean: Tensor) -> None:
-        """Implement :meth:`ClosedForm.accumulate`: sums of the normal equations, in float64."""
+        """Implement :meth:`ClosedForm.accumulate`: sums of the normal equations, in float64 on the CPU."""
         sources = torch.full((len(patch_indices),), token_source, device=patch_indices.device)
-        features = self.standardise(tokens, sources).double()
+        # Not every device has float64.
+        features = self.standardise(tokens, sources).cpu().double()
         pooled = features.mean(1, keepdim=True).expand_as(features)
         count = self.intercepts.shape[2]
-        position = torch.nn.functional.one_hot(patch_indices.flatten(), count).double()
+        position = torch.nn.functional.one_hot(patch_indices.flatten().cpu(), count).double()
+        pixels = clean.flatten(0, 1).cpu().double()
         for conditioning, regressors in ((Conditioning.POOLED, pooled), (Conditioning.TOKENS, features)):
             x = torch.cat([regressors.flatten(0, 1), position], dim=1)
-            gram, cross = x.T @ x, x.T @ clean.flatten(0, 1).double()
+            gram, cross = x.T @ x, x.T @ pixels
             before = self._sums.get((token_source, conditioning), (0.0, 0.0))
             self._sums[token_source, conditioning] = gram + before[0], cross + before[1]
 
@@ -71,7 +73,7 @@ class Ridge(ClosedForm):
                 gram, cross = self._sums[source, conditioning]
                 patches = gram[width:, width:].sum()
                 # The intercept of a patch index that never occurred stays zero, mid-grey.
-                penalty = torch.full((len(gram),), 1e-9 * float(patches), dtype=gram.dtype, device=gram.device)
+                penalty = torch.full((len(gram),), 1e-9 * float(patches), dtype=gram.dtype)
                 penalty[:width] = self.config.penalty * patches
                 solution = torch.linalg.solve(gram + penalty.diag(), cross)
                 self.weights[source, int(conditioning == Conditioning.TOKENS)] = solution[:width].float()

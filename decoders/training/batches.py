@@ -14,7 +14,7 @@ from decoders.blocks import Blocks, blocks_of
 from decoders.config import DecoderTrainConfig
 from decoders.networks.network import BlockNetwork, TokenSource
 from ijepa_viz import masks as mask_samplers
-from ijepa_viz.data.batches import Prefetcher, open_images
+from ijepa_viz.data.batches import Prefetcher, identity, open_images
 from ijepa_viz.data.transforms import Crops, normalise
 from ijepa_viz.data.unreadable import open_readable
 from ijepa_viz.masks import Masks
@@ -33,6 +33,9 @@ class BlockSource:
         process, processes: rank and number of the processes that the batch is divided among. Crops and holes are
             drawn for the whole batch.
 
+    Attributes:
+        count: number of images. identity: what tells the data set from another.
+
     Raises:
         ValueError: an encoder without a predictor, a batch size that is not divisible by the processes, or (in
             ``pictures``) fewer images than a batch.
@@ -50,12 +53,13 @@ class BlockSource:
         self._mine = slice(process * size // processes, (process + 1) * size // processes)
         source = open_readable(config.data.source)
         self.count = len(source)
+        self.identity = identity(source)
         self._images = open_images(source, ijepa.config.image_size, config.data.keep, config.data.workers)
         self._pictures = Prefetcher(self.pictures, ijepa.device)
         # The key is of everything that features depend on: model, data set, crops, holes, and the share of the batch.
         data = asdict(replace(config.data, workers=None))
-        identity = [fingerprint(ijepa), data, asdict(config.hole), config.run.seed, size, process, processes]
-        key = hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
+        parts = [fingerprint(ijepa), data, asdict(config.hole), config.run.seed, size, process, processes]
+        key = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
         self.cache = folder / f"features-{key}" if config.data.cached_batches else None
 
     def generator(self, step: int) -> torch.Generator:

@@ -6,7 +6,6 @@ on torch's meta device: nothing is downloaded and no weights are allocated.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ijepa_viz.checkpoints import PUBLISHED, load_model
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.command_line import SuggestingParser, print_anything
 
 # Weights, gradients, two moments of AdamW and the EMA, in float32.
 _BYTES_TRAINED, _BYTES_FROZEN = 5 * 4, 4
@@ -141,7 +141,8 @@ def _cache_bytes(config: DecoderTrainConfig, sizes: ModelConfig, length: int, pa
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    print_anything()
+    parser = SuggestingParser(
         prog="python -m decoders.training.plan", description="Compute the memory and GPU-hours of a decoder's training."
     )
     parser.add_argument("--fname", required=True, type=Path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from diffusers.training_utils import EMAModel
 from torch import Tensor
-from tqdm import tqdm
 
 from decoders.blocks import Blocks
 from decoders.config import DecoderTrainConfig
@@ -17,15 +19,17 @@ from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import ClosedForm, Conditioning, TokenSource, build_network
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
+from ijepa_viz.data.batches import other_pictures
 from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.prediction import predict
-from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.files import read_text, write_file
 from ijepa_viz.runtime.loop import Due, TrainingLoop
 from ijepa_viz.runtime.precision import number_format
+from ijepa_viz.runtime.progress import track
 from ijepa_viz.runtime.tensors import fingerprint
 
 _COLUMNS = ["step", "minutes", "loss", "loss_tokens", "loss_null", "grad_norm", "lr", "blocks_per_s"]
@@ -34,13 +38,21 @@ _COLUMNS = ["step", "minutes", "loss", "loss_tokens", "loss_null", "grad_norm", 
 class DecoderTrainer(TrainingLoop):
     """One run: build it, then :meth:`run` it.
 
+    Args:
+        config: of the run.
+        resume: go on from the newest checkpoint. resume_anyway: also with other settings, data or another I-JEPA.
+
     Raises:
         ValueError: an unknown decoder or option, an I-JEPA without a predictor, a decoder of other sizes to start
-            from, or a batch that does not divide among the processes.
-        OSError: as ``RunFolder`` and ``load_model``.
+            from, a batch that does not divide among the processes, or settings, data or an I-JEPA that are not those
+            of the run to be resumed.
+        OSError: the folder is in use; as ``RunFolder`` and ``load_model``.
     """
 
-    def __init__(self, config: DecoderTrainConfig, resume: bool = False) -> None:
+    UNSAID = (*TrainingLoop.UNSAID, "data.workers")
+    SAID = (*TrainingLoop.SAID, "start_from")
+
+    def __init__(self, config: DecoderTrainConfig, resume: bool = False, resume_anyway: bool = False) -> None:
         super().__init__(
             config,
             columns=_COLUMNS,
@@ -48,7 +60,19 @@ class DecoderTrainer(TrainingLoop):
             examples_per_step=config.optimization.batch_size * config.hole.targets,
             unit="blocks",
             resume=resume,
+            resume_anyway=resume_anyway,
         )
+        with self.lock.released_on_error():
+            self._prepare(self.folder.resume_from)
+
+    def _prepare(self, found: Path | None) -> None:
+        config = self.config
+        state: dict[str, Any] | None = None
+        if found and (found / "trainer.pt").is_file():  # a closed form has none
+            state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
+            # The I-JEPA is compared by its weights, the data by their content, where the checkpoint has it.
+            ignored = ["ijepa"] + (["data.source"] if "data" in state else [])
+            self.refuse_changes(self.compare_settings(self._saved_settings(state), found, ignored))
         self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
         choose_kernels(self.ijepa, self.accelerator.device, number_format(self.precision))
         place = self.accelerator.process_index, self.accelerator.num_processes
@@ -67,7 +91,6 @@ class DecoderTrainer(TrainingLoop):
         self.metadata = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )
-        found = self.folder.resume_from
         if isinstance(self.bare, ClosedForm):
             if found:
                 raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
@@ -80,18 +103,33 @@ class DecoderTrainer(TrainingLoop):
         optimizer = torch.optim.AdamW(
             self.bare.parameters(), optimization.lr, (0.9, 0.95), weight_decay=optimization.weight_decay
         )
-        if found:
-            state = torch.load(found / "trainer.pt", weights_only=True, map_location="cpu")
+        if found and state is not None:
+            self._refuse_other_inputs(state, found)
             self.bare.load_state_dict(state["network"])
             self.ema.load_state_dict(state["ema"])
             optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
+            self.examples = state.get("blocks", self.step * self.examples_per_step)
+            self.device_seconds = state.get("device_seconds", self.seconds * self.accelerator.num_processes)
         else:
             if config.start_from:
                 self._adopt(config.start_from)
             self.source.measure(self.bare, self.accelerator)
         self.ema.to(self.accelerator.device)
         self.network, self.optimizer = self.accelerator.prepare(self.bare, optimizer)
+
+    def _saved_settings(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The settings of a checkpoint; before it held them itself, those in the run's folder."""
+        return state.get("config") or yaml.safe_load(read_text(self.folder.path / "config.yaml"))
+
+    def _refuse_other_inputs(self, state: dict[str, Any], found: Path) -> None:
+        """Refuse to resume with an I-JEPA or pictures that are not those of the checkpoint."""
+        changes = []
+        if load_decoder(found).config.ijepa_sha256 != self.metadata.ijepa_sha256:
+            changes.append(f"ijepa: {self.config.ijepa!r} has other weights than the I-JEPA before")
+        if state.get("data", self.source.identity) != self.source.identity:
+            changes.append(other_pictures(state["data"], self.source.identity, self.config.data.source))
+        self.refuse_changes(changes)
 
     def _adopt(self, name: str) -> None:
         """Take over the weights of another decoder; the scale of the tokens is measured anew.
@@ -199,12 +237,15 @@ class DecoderTrainer(TrainingLoop):
 
     def run(self, max_minutes: float | None = None) -> Path:
         """As :meth:`TrainingLoop.run`; a closed-form decoder is solved for instead."""
-        return self._solve(self.bare) if isinstance(self.bare, ClosedForm) else super().run(max_minutes)
+        if not isinstance(self.bare, ClosedForm):
+            return super().run(max_minutes)
+        with self.locked():
+            return self._solve(self.bare)
 
     def _solve(self, network: ClosedForm) -> Path:
         """Accumulate the batches of all steps, solve, and save."""
         self.start()
-        for step in tqdm(range(self.steps), unit="step", mininterval=1.0):
+        for step in track(range(self.steps), "accumulating", "step"):
             blocks = self.source.blocks(step)
             for source, tokens in ((TokenSource.PREDICTED, blocks.predicted), (TokenSource.TARGET, blocks.target)):
                 network.accumulate(blocks.patch_indices, tokens, source, blocks.clean)
@@ -219,6 +260,10 @@ class DecoderTrainer(TrainingLoop):
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "blocks": self.examples,
+            "device_seconds": self.device_seconds,
+            "data": self.source.identity,
+            "config": asdict(self.config),
         }
         torch.save(state, folder / "trainer.pt")
         self.ema.store(self.bare.parameters())

@@ -43,7 +43,8 @@ def multiblock(
 
     Args:
         mode: ``unbiased`` places blocks anywhere, allows blocks as long as the grid, keeps targets out of the context
-            always, and pads contexts of different length. ``faithful`` reproduces the reference collator: no block
+            always, and pads contexts of different length. ``faithful`` reproduces the reference collator: one random
+            number gives both area and aspect ratio of the targets, so that large targets are always tall; no block
             reaches the last row or column or spans the grid; contexts are truncated to the shortest of the batch in
             raster order, which removes patches at the bottom of the image; if too little context is left, target
             regions are returned to it.
@@ -69,15 +70,19 @@ def multiblock(
     rows, cols = grid
     margin = 1 if faithful else 0
     draws = torch.rand(3, generator=generator).tolist()
-    scale = interpolate(target_scale, draws[0])
-    aspect = math.exp(interpolate((math.log(target_aspect[0]), math.log(target_aspect[1])), draws[1]))
-    if faithful:
+    if faithful:  # one number gives both the area, in whole patches, and the aspect ratio
+        area: float = int(rows * cols * interpolate(target_scale, draws[1]))
         aspect = interpolate(target_aspect, draws[1])
+        context_area: float = int(rows * cols * interpolate(context_scale, draws[2]))
+    else:
+        area = rows * cols * interpolate(target_scale, draws[0])
+        aspect = math.exp(interpolate((math.log(target_aspect[0]), math.log(target_aspect[1])), draws[1]))
+        context_area = rows * cols * interpolate(context_scale, draws[2])
     limit = (rows - margin, cols - margin)
-    size = block_size(rows * cols * scale, aspect, limit)
+    size = block_size(area, aspect, limit)
     if size[0] * size[1] == rows * cols:  # a target as large as the grid leaves no context
         size = (size[0], max(1, size[1] - 1))
-    context_size = block_size(rows * cols * interpolate(context_scale, draws[2]), 1.0, limit)
+    context_size = block_size(context_area, 1.0, limit)
     keep = max(1, min(min_keep, rows * cols // 4))
     if faithful:
         return _multiblock_faithful(batch, grid, generator, targets, size, context_size, keep)

@@ -68,7 +68,7 @@ def print_anything() -> None:
 
 
 def training_parser(name: str, description: str) -> SuggestingParser:
-    """``--fname CONFIG [KEY=VALUE ...] [--devices DEVICE ...] [--max-minutes M] [--resume]``."""
+    """``--fname CONFIG [KEY=VALUE ...] [--devices DEVICE ...] [--max-minutes M] [--resume | --resume-anyway]``."""
     print_anything()  # before --help is printed
     parser = SuggestingParser(prog=f"python -m {name}", description=description)
     parser.add_argument("--fname", required=True, help="the run's YAML config")
@@ -77,6 +77,9 @@ def training_parser(name: str, description: str) -> SuggestingParser:
     )
     parser.add_argument("--max-minutes", type=float, help="save and stop after this long")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--resume-anyway", action="store_true", help="the same with settings or data that the run did not have before"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimization.lr=1e-3")
     return parser
 
@@ -95,7 +98,7 @@ def run_training(
     name: str,
     description: str,
     kind: type,
-    build: Callable[[Any, bool], Runnable],
+    build: Callable[[Any, bool, bool], Runnable],
     arguments: list[str] | None,
 ) -> int:
     """Parse the command line, build the training and run it, in this process or once a device.
@@ -106,7 +109,7 @@ def run_training(
 
     def work() -> None:
         config: Any = config_files.load(kind, options.fname, options.overrides)
-        print(f"The model is in {build(config, options.resume).run(options.max_minutes)}")
+        print(f"The model is in {build(config, options.resume, options.resume_anyway).run(options.max_minutes)}")
 
     return run_on_devices(name, options) if options.devices else attempt(name, work)
 
@@ -117,6 +120,7 @@ def run_on_devices(name: str, options: argparse.Namespace, *further: str) -> int
 
     command = [sys.executable, "-m", name, "--fname", options.fname, *options.overrides, *further]
     command += ["--resume"] if options.resume else []
+    command += ["--resume-anyway"] if options.resume_anyway else []
     command += ["--max-minutes", str(options.max_minutes)] if options.max_minutes is not None else []
     status = 0
 

@@ -69,6 +69,11 @@ def read_log(run: str | Path) -> list[dict[str, str]]:
     return rows
 
 
+def saved_steps(run: str | Path) -> list[Path]:
+    """The complete checkpoints in a run's folder, oldest first; none where there is no such folder."""
+    return sorted(p for p in Path(run).glob("step-*") if p.name[5:].isdigit())
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -94,7 +99,7 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        return sorted(p for p in self.path.glob("step-*") if p.name[5:].isdigit())
+        return saved_steps(self.path)
 
     def start(self, config: str, step: int) -> None:
         """Write ``config.yaml`` and drop log rows past ``step``, where a resumed run begins."""

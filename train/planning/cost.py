@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import platform
 import sys
 from dataclasses import replace
@@ -12,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.command_line import SuggestingParser, print_anything
 from train import objectives
 from train.config import RegularizerConfig, TrainConfig, sample_masks
 
@@ -49,7 +49,8 @@ def hardware() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    print_anything()
+    parser = SuggestingParser(
         prog="python -m train.planning.cost", description="Count the floating point operations of a training."
     )
     parser.add_argument("--fname", type=Path, required=True, help="YAML config of the training")

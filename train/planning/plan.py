@@ -5,15 +5,13 @@ Nothing is allocated: the objective runs on fake tensors, and the tensors that a
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -25,7 +23,7 @@ from ijepa_viz.data.transforms import Crops
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import set_activation_checkpointing
 from ijepa_viz.models.attention import choose_kernels
-from ijepa_viz.runtime.command_line import attempt
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
 from ijepa_viz.runtime.precision import choose_precision
 from ijepa_viz.runtime.run_folder import batch_indices
 from train import objectives, sharding
@@ -44,6 +42,8 @@ GPUS = {
 }
 
 _IMAGES = 8  # batch that activations are counted for; they are proportional to it
+
+_QUICK_STEP = 2e11  # operations that take a CPU some seconds: a dry run measures such steps
 
 _ROUNDS = 3  # batches that the count averages over, because masks have random sizes
 
@@ -194,6 +194,28 @@ def plan(config: TrainConfig, gpus: int = 1, device: str = "cuda") -> Plan:
     )
 
 
+def duration(days: float) -> str:
+    """Days, hours, minutes or seconds in words, with two digits that matter.
+
+    >>> duration(12.34), duration(0.3), duration(0.01), duration(1e-5)
+    ('12.3 days', '7.2 hours', '14 minutes', '0.9 seconds')
+    """
+    for unit, length in (("days", 1.0), ("hours", 1 / 24), ("minutes", 1 / 1440)):
+        if days >= length * (2 if unit == "days" else 1):
+            value = days / length
+            return f"{value:.1f} {unit}" if value < 100 and unit != "minutes" else f"{value:.0f} {unit}"
+    return f"{days * 86400:.1f} seconds"
+
+
+def this_gpu() -> str | None:
+    """The name in :data:`GPUS` of the GPU of this machine; None where there is none, or another."""
+    if not torch.cuda.is_available():
+        return None
+    name, memory = torch.cuda.get_device_name().upper(), torch.cuda.get_device_properties(0).total_memory
+    alike = [key for key in GPUS if key.partition("-")[0] in name.replace(" ", "")]
+    return min(alike, key=lambda key: abs(GPUS[key][1] - memory), default=None)
+
+
 def as_text(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: float) -> str:
     """The plan as a text of one line for each quantity.
 
@@ -206,14 +228,15 @@ def as_text(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: 
     parts_of_memory = ("weights", "gradients", "optimizer", "communication", "activations")
     split = ", ".join(f"{name} {getattr(found, name) / 1e9:.2f}" for name in parts_of_memory)
     encoder, predictor = (f"{count / 1e6:.1f} M" for count in (found.encoder, found.predictor))
-    days = f"{found.days(gpus, rate, utilisation):.2f} days on {gpus} x {gpu}"
+    time_taken = f"about {duration(found.days(gpus, rate, utilisation))} on {gpus} x {gpu}"
+    peak = f"{100 * utilisation:.0f} % of {rate / 1e12:.0f} TFLOP/s"
     lines = [
         f"parameters          encoder {encoder}, predictor {predictor}, target encoder {encoder}",
         f"memory a GPU        {found.memory / 1e9:.1f} GB of {memory / 1e9:.0f} ({gpu}): {split}",
         f"batch               {config.optimization.batch_size}: {found.batch} a GPU"
         + (f" in {config.optimization.accumulate} passes" if config.optimization.accumulate > 1 else ""),
         f"operations          {found.flops_per_image:.3g} an image, {found.flops:.3g} for {found.images} images",
-        f"time                {days} at {100 * utilisation:.0f} % of {rate / 1e12:.0f} TFLOP/s",
+        f"time                {time_taken}, an estimate at {peak}, which small networks do not reach",
     ]
     if found.memory > memory:
         passes = config.optimization.accumulate
@@ -237,18 +260,27 @@ def _beside_measured(config: TrainConfig, gpus: int) -> str:
     )
 
 
-def dry_run(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisation: float = 0.4) -> str:
-    """Dry run: plan the training and read one batch. Returns a text of the plan and of the batch.
+def dry_run(config: TrainConfig, gpu: str | None = None, gpus: int = 1, utilisation: float = 0.4) -> Iterator[str]:
+    """Dry run: plan the training, then read one batch. Yields the plan's text first, and the batch's.
+
+    Args:
+        gpu: a name in :data:`GPUS`; None is that of this machine, or A100-80G where it has none of them.
 
     Raises:
         FileNotFoundError, ValueError: as the real run.
     """
-    text = as_text(config, plan(config, gpus), gpus, gpu, utilisation)
+    found = plan(config, gpus)
+    yield as_text(config, found, gpus, gpu or this_gpu() or "A100-80G", utilisation)
+    if found.flops_per_image * config.optimization.batch_size <= _QUICK_STEP:
+        speed = measure(config, 3).images_per_s
+        taken = f"about {duration(found.images / speed / 86400)} on this machine ({hardware()}), as 3 steps say"
+    else:
+        taken = f"not known on this machine ({hardware()}): python -m train.planning.plan --measure runs a few steps"
+    yield f"                    {taken}"
     started = time.perf_counter()
     source = open_source(config.data.source)
     size, batch = config.model.image_size, config.optimization.batch_size
-    # A dry run accepts a data set smaller than a batch, by repeating its images.
-    chosen = np.resize(batch_indices(len(source), min(batch, len(source)), 0, config.run.seed), batch)
+    chosen = batch_indices(len(source), batch, 0, config.run.seed)
     generator = torch.Generator().manual_seed(config.run.seed * 1_000_003)
     crops = Crops.draw(
         batch, generator, scale=config.data.crop_scale, ratio=config.data.crop_ratio, flip=config.data.horizontal_flip
@@ -260,12 +292,13 @@ def dry_run(config: TrainConfig, gpu: str = "A100-80G", gpus: int = 1, utilisati
     took = time.perf_counter() - started
     shapes = f"context {tuple(masks.context.shape)}, targets {tuple(masks.targets.shape)}"
     read = f"{tuple(images.shape)} of {len(source)} pictures of {source.name} in {took:.1f} s"
-    return f"{text}\none batch           {read}; {shapes}"
+    yield f"one batch           {read}; {shapes}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    print_anything()
+    parser = SuggestingParser(
         prog="python -m train.planning.plan", description="Plan the memory and time of a training."
     )
     parser.add_argument("--fname", type=Path, required=True, help="YAML config, ours or the reference code's")

@@ -6,17 +6,16 @@ and the LayerNorm of the targets are removed from one short run, alone and toget
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ijepa_viz.figures import png
+from ijepa_viz.figures import write_figure
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
+from ijepa_viz.runtime.outputs import check_output_folder, write_table
 from ijepa_viz.runtime.run_folder import read_log
 from train.config import TrainConfig
 from train.reports.verdict import Verdict, verdict
@@ -99,7 +98,8 @@ def draw(logs: Mapping[str, Sequence[Mapping[str, str]]], judged: Mapping[str, V
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    print_anything()
+    parser = SuggestingParser(
         prog="python -m train.reports.collapse", description="Train ablations of what prevents collapse."
     )
     parser.add_argument("--out", type=Path, required=True, help="new folder for runs, table and figure")
@@ -113,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.only = [name for name in options.only if "=" not in name]
     logs, verdicts = {}, {}
     try:
+        check_output_folder(options.out)
         unknown = [name for name in options.only if name not in ABLATIONS]
         if unknown:
             raise ValueError(f"No ablation {unknown[0]!r}; there are: {'; '.join(ABLATIONS)}.")
@@ -121,10 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
             logs[name], verdicts[name] = run_ablation(name, folder, options.overrides)
             print(f"{name}: {verdicts[name]}")
         table = {name: summary(logs[name], verdicts[name]) for name in logs}
-        write_file(options.out / "collapse.json", (json.dumps(table, indent=2) + "\n").encode())
-        write_file(options.out / "collapse.png", png(draw(logs, verdicts)))
+        write_table(options.out / "collapse.json", table)
+        write_figure(options.out / "collapse.png", draw(logs, verdicts))
     except (OSError, ValueError, FloatingPointError) as error:
-        print(f"train.reports.collapse: {error}", file=sys.stderr)
+        print(f"train.reports.collapse: {message(error)}", file=sys.stderr)
         return 1
     print((options.out / "collapse.png").resolve())
     return 0

@@ -7,12 +7,9 @@ of 0.5 is an invariance of the architecture (the announcement's three architectu
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +19,15 @@ from torch import Tensor
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.menagerie.creatures import COLOURS
 from ijepa_viz.data.transforms import normalise
-from ijepa_viz.figures import png
+from ijepa_viz.figures import write_figure
 from ijepa_viz.figures.completion import outline, show
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes
 from ijepa_viz.probes.intervals import wilson
-from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
+from ijepa_viz.runtime.outputs import check_output, figure_file, table_file, write_table
+from ijepa_viz.runtime.progress import track
 from train.config import TrainConfig
 from train.objectives.objective import Objective, build, load_objective
 
@@ -83,7 +82,7 @@ def distractors(questions: FactorScenes, block: int = 3, seed: int = 0) -> dict[
                 return int(others[rng.integers(len(others))])
         raise ValueError(f"{len(images)} scenes hold too few species to compare: ask for more scenes.")
 
-    for i, (image, corner) in enumerate(zip(images, at, strict=True)):
+    for i, (image, corner) in enumerate(track(list(zip(images, at, strict=True)), "drawing distractors", "scene")):
         index = int(questions.scenes[i])
         thing = menagerie.things(index, questions.seed)[-1]
         truth = block_at(image, corner)
@@ -127,7 +126,7 @@ def energies(
     rows = []
     for pictures in candidates.values():
         parts = []
-        for start in range(0, len(images), batch):
+        for start in track(range(0, len(images), batch), "energies", "batch"):
             some = slice(start, start + batch)
             parts.append(objective.energy(images[some], questions.masks[some], normalise(pictures[some] / 255)))
         rows.append(torch.cat(parts))
@@ -233,26 +232,30 @@ def draw(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    print_anything()
+    parser = SuggestingParser(
         prog="python -m train.reports.energies", description="Compare energies of true and false completions."
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="checkpoint folder or bundled name")
-    parser.add_argument("--scenes", type=int, default=1000)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--scenes", type=int, default=1000, help="number of drawn scenes (default: 1000)")
+    parser.add_argument("--json", type=table_file, metavar="FILE", help="also write the table: .json or .csv")
+    parser.add_argument(
+        "--figure", type=figure_file, metavar="FILE", help="write the figure: .png .pdf .svg .jpg .webp"
+    )
     options = parser.parse_args(arguments)
     try:
+        check_output(options.json, options.figure)
         opened = [load_objective(run) for run in options.runs]
         names = [objective.config.objective.name for objective in opened]
         # Named by their objective, unless two runs have the same.
         titles = names if len(set(names)) == len(names) else options.runs
         table, figure = energy_table(dict(zip(titles, opened, strict=True)), options.scenes)
         if options.json:
-            write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+            write_table(options.json, table)
         if options.figure:
-            write_file(options.figure, png(figure))
+            write_figure(options.figure, figure)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"train.reports.energies: {error}", file=sys.stderr)
+        print(f"train.reports.energies: {message(error)}", file=sys.stderr)
         return 1
     wide = max(map(len, table))
     print(" " * wide, *(f"{kind:>19}" for kind in DISTRACTORS))

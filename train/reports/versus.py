@@ -7,7 +7,6 @@ significantly different from that of every other group.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -17,18 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import t as student
 from scipy.stats import tukey_hsd
 
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of
 from ijepa_viz.data.splits import Splits
-from ijepa_viz.figures import png
+from ijepa_viz.figures import write_figure
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.probes.features import FeatureBank
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import linear_accuracy
+from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
+from ijepa_viz.runtime.device import add_device_argument, use_device
 from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.outputs import check_output, figure_file, json_file, table_file, write_table
 
 KNN = "class, kNN-20"
 
@@ -41,7 +44,13 @@ _EQUAL_COMPUTE = 0.02
 Answers = dict[str, dict[str, float]]
 
 
-def answers(source: str, data: str, limit: int | None = None, before: Answers | None = None) -> Answers:
+def answers(
+    source: str,
+    data: str,
+    limit: int | None = None,
+    before: Answers | None = None,
+    device: torch.device | None = None,
+) -> Answers:
     """Accuracy of one run on every question that ``data`` has labels for.
 
     Args:
@@ -49,11 +58,12 @@ def answers(source: str, data: str, limit: int | None = None, before: Answers | 
         data: labelled images, any source of ``open_source``.
         limit: maximum number of images.
         before: another run's answers on the same images, whose baselines are reused: they do not depend on the model.
+        device: of the model; None is the CPU.
 
     Raises:
         FileNotFoundError, ValueError: as these functions; or data without labels.
     """
-    model = load_model(source).eval()
+    model = load_model(source, device).eval()
     bank = FeatureBank(model, Splits(data), limit)
     train = bank.sources["train"]
     questions = ([] if train.labels is None else ["class"]) + list(train.truths)
@@ -145,7 +155,7 @@ def load_answers(file: Path | None, data: str, limit: int | None) -> dict[str, d
     if file is None or not file.exists():
         return {}
     try:
-        kept = json.loads(file.read_text())
+        kept = json.loads(file.read_bytes())
         asked, runs = (kept["data"], kept["limit"]), kept["runs"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is not a file of --remember ({error!r}).") from error
@@ -196,19 +206,23 @@ def as_text(table: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.reports.versus", description="Compare objectives over seeds."
-    )
+    print_anything()
+    parser = SuggestingParser(prog="python -m train.reports.versus", description="Compare objectives over seeds.")
     parser.add_argument("runs", nargs="*", help="model with a training.json: checkpoint folder or bundled name")
     parser.add_argument("--data", required=True, help="labelled images; the menagerie has the most questions")
     parser.add_argument("--limit", type=int, help="maximum number of images")
     parser.add_argument(
-        "--remember", type=Path, metavar="FILE", help="add each run's answers to FILE, and compare with all in it"
+        "--remember", type=json_file, metavar="FILE", help="add each run's answers to FILE, and compare with all in it"
     )
-    parser.add_argument("--json", type=Path, help="also write the table to this file")
-    parser.add_argument("--figure", type=Path, help="write the figure to this file, .png")
+    parser.add_argument("--json", type=table_file, metavar="FILE", help="also write the table: .json or .csv")
+    parser.add_argument(
+        "--figure", type=figure_file, metavar="FILE", help="write the figure: .png .pdf .svg .jpg .webp"
+    )
+    add_device_argument(parser)
     options = parser.parse_args(arguments)
     try:
+        check_output(options.json, options.figure, options.remember)
+        device = use_device(options)
         kept = load_answers(options.remember, options.data, options.limit)
         if not options.runs and not kept:
             raise ValueError("No runs to compare: name at least one.")
@@ -225,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = {run: kept[run]["answers"] for run in kept}
         for run, cost in costs.items():
             assert cost is not None
-            found[run] = answers(run, options.data, options.limit, next(iter(found.values()), None))
+            found[run] = answers(run, options.data, options.limit, next(iter(found.values()), None), device)
             known[run] = cost
             if options.remember:
                 runs = {name: {"training": asdict(known[name]), "answers": found[name]} for name in found}
@@ -235,11 +249,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(as_text(table))
         print(unequal(known) or "Of equal arithmetic.")
         if options.json:
-            write_file(options.json, (json.dumps(table, indent=2) + "\n").encode())
+            write_table(options.json, table)
         if options.figure:
-            write_file(options.figure, png(draw(table)))
+            write_figure(options.figure, draw(table))
     except (OSError, ValueError) as error:
-        print(f"train.reports.versus: {error}", file=sys.stderr)
+        print(f"train.reports.versus: {message(error)}", file=sys.stderr)
         return 1
     return 0
 
