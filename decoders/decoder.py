@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource
 from decoders.pipeline import BlockPipeline, renamed_condition
-from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep, sample_loop
+from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import unpatchify
 from ijepa_viz.prediction import Prediction
@@ -34,12 +34,14 @@ class DecoderConfig:
             decoder is used with another model.
         steps: tested default number of evaluations of the network.
         conditioning: of the training blocks.
+        token_steps: the same of the token network, of two stages.
     """
 
     ijepa: str = ""
     ijepa_sha256: str = ""
     steps: int = DEFAULT_STEPS
     conditioning: ConditioningShares = field(default_factory=ConditioningShares)
+    token_steps: int = DEFAULT_STEPS
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,12 @@ class Samples:
     Attributes:
         images: (S, 3, H, W) in [0, 1], mid-grey outside the hole.
         inside: (H, W) bool, the hole's pixels.
+        tokens: (S, M, T, D), the sampled target tokens that were drawn; None of one stage.
     """
 
     images: Tensor
     inside: Tensor
+    tokens: Tensor | None = None
 
     def on(self, image: Tensor) -> Tensor:
         """Paste the samples into the hole of ``image`` (3, H, W); returns (S, 3, H, W).
@@ -75,17 +79,35 @@ class Samples:
 
 
 class Decoder:
-    """A trained decoder: its network, metadata and scheduler.
+    """A trained decoder: its network, or its two networks, metadata and scheduler.
 
     Args:
-        network: of :mod:`decoders.networks`.
+        network: of :mod:`decoders.networks`, which draws pixels.
         config: its metadata.
         scheduler: of diffusers; None is the one that ``decoders.sampling.DEFAULT_SOLVER`` names.
+        token_network: samples the target tokens that ``network`` then draws; None is one stage.
+
+    Raises:
+        ValueError: networks that draw something else, or of different grids or widths.
     """
 
-    def __init__(self, network: BlockNetwork, config: DecoderConfig, scheduler: Any = None) -> None:
+    def __init__(
+        self,
+        network: BlockNetwork,
+        config: DecoderConfig,
+        scheduler: Any = None,
+        token_network: BlockNetwork | None = None,
+    ) -> None:
         self.config = config
-        self.pipeline = BlockPipeline(network.eval(), scheduler or SOLVERS[DEFAULT_SOLVER]())
+        for part, draws in ((network, "pixels"), (token_network, "tokens")):
+            if part is not None and part.draws != draws:
+                raise ValueError(f"A network that draws {draws} is needed, {type(part).__name__} draws {part.draws}.")
+        if token_network is not None:
+            mine, its = ((n.grid, n.config.feature_width) for n in (network, token_network))
+            if mine != its:
+                raise ValueError(f"The networks are of different models: grid and width are {mine} and {its}.")
+            token_network.eval()
+        self.pipeline = BlockPipeline(network.eval(), scheduler or SOLVERS[DEFAULT_SOLVER](), token_network)
 
     @property
     def network(self) -> BlockNetwork:
@@ -108,6 +130,7 @@ class Decoder:
         *,
         conditioning: str = "tokens",
         source: str = "predicted",
+        token_steps: int | None = None,
         condition: str | None = None,
     ) -> Samples:
         """Sample the hidden blocks' pixels given their tokens, with different noise for each sample.
@@ -126,6 +149,8 @@ class Decoder:
             callback: called after each step with {"step", "steps", "images"}; True cancels.
             conditioning: "tokens", "pooled" (the paper's setting: the block's average) or "null" (none: the control).
             source: "predicted", or "target" for the target encoder's own tokens.
+            token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, and 0
+                draws the predicted tokens themselves, in one stage.
             condition: deprecated name of ``conditioning``.
 
         Raises:
@@ -135,9 +160,11 @@ class Decoder:
         """
         steps = self.config.steps if steps is None else steps
         guidance = 1.0 if guidance is None else guidance
-        if samples < 1 or steps < 1 or guidance < 0:
+        token_steps = self.config.token_steps if token_steps is None else token_steps
+        if samples < 1 or steps < 1 or guidance < 0 or token_steps < 0:
             raise ValueError(
-                f"samples and steps must be at least 1 and guidance at least 0, got {samples}, {steps}, {guidance}."
+                "samples and steps must be at least 1, guidance and token_steps at least 0, "
+                f"got {samples}, {steps}, {guidance}, {token_steps}."
             )
         conditioning = renamed_condition(conditioning, condition)
         names = [member.name.lower() for member in Conditioning]
@@ -161,19 +188,22 @@ class Decoder:
             if callback is not None and callback({"step": state.index + 1, "steps": steps, "images": preview}) is True:
                 raise Cancelled(f"cancelled after step {state.index + 1} of {steps}")
 
-        pixels = sample_loop(
-            self.network,
-            self.pipeline.scheduler,
-            self.pipeline.noise(generators, patch_indices),
-            patch_indices,
-            tokens.to(self.device).repeat(samples, 1, 1),  # (S M, T, D)
-            conditioning=Conditioning.from_name(conditioning),
-            token_source=TokenSource.from_name(source),
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            callback=after_step if callback else None,
-        )
-        return self._compose(pixels, samples, masks)
+        with torch.no_grad():
+            pixels, sampled = self.pipeline.draw(
+                tokens.to(self.device).repeat(samples, 1, 1),  # (S M, T, D)
+                patch_indices,
+                generators=generators,
+                conditioning=Conditioning.from_name(conditioning),
+                token_source=TokenSource.from_name(source),
+                num_inference_steps=steps,
+                token_steps=token_steps,
+                guidance_scale=guidance,
+                callback=after_step if callback else None,
+            )
+        drawn = self._compose(pixels, samples, masks)
+        if sampled is None:
+            return drawn
+        return replace(drawn, tokens=sampled.float().cpu().view(samples, blocks, *sampled.shape[1:]))
 
     def _check(self, masks: Masks, tokens: Tensor) -> None:
         grid, width = self.network.grid, self.network.config.feature_width

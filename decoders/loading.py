@@ -6,16 +6,18 @@ folder as well.
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from decoders.decoder import Decoder, DecoderConfig
-from decoders.networks.network import NETWORK_WEIGHTS
+from decoders.networks.network import NETWORK_WEIGHTS, BlockNetwork
 from decoders.pipeline import read_pipeline
 from ijepa_viz.checkpoints import find_bundled, why_no_predictor
 from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.files import read_json, write_config, write_file
+from ijepa_viz.runtime.files import read_json, write_file
 from ijepa_viz.runtime.tensors import write_tensors
 
 CARD = "decoder.json"
@@ -30,19 +32,28 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
         OSError: the disk refuses; what the folder held before is intact.
     """
     folder = Path(folder)
-    for name in ("network", "scheduler"):
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    digests: dict[str, str] = {}
+    for name, network in networks_of(decoder).items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-    digest = write_tensors(folder / "network" / NETWORK_WEIGHTS, decoder.network.state_dict(), dtype)
-    # diffusers writes the folder that a network was loaded from; without it the files are the same on every machine.
-    decoder.network.register_to_config(_name_or_path="")
+        digests[name] = write_tensors(folder / name / NETWORK_WEIGHTS, network.state_dict(), dtype)
+        # diffusers writes the folder that a network was loaded from; without it the files are the same on every
+        # machine.
+        network.register_to_config(_name_or_path="")
+        write_file(folder / name / "config.json", network.to_json_string().encode())
     decoder.pipeline.register_to_config(_name_or_path="")
-    for name, part in (
-        ("network/config.json", decoder.network),
-        (_SCHEDULER, decoder.pipeline.scheduler),
-        (_INDEX, decoder.pipeline),
-    ):
-        write_file(folder / name, part.to_json_string().encode())
-    write_config(folder / CARD, decoder.config, digest)
+    for file, part in ((_SCHEDULER, decoder.pipeline.scheduler), (_INDEX, decoder.pipeline)):
+        write_file(folder / file, part.to_json_string().encode())
+    card = {**asdict(decoder.config), "weights_sha256": digests["network"]}
+    if "token_network" in digests:
+        card["token_weights_sha256"] = digests["token_network"]
+    write_file(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+
+
+def networks_of(decoder: Decoder) -> dict[str, BlockNetwork]:
+    """Folder -> network: of one stage ``network``, of two also ``token_network``."""
+    found = {"network": decoder.network, "token_network": decoder.pipeline.token_network}
+    return {name: network for name, network in found.items() if network is not None}
 
 
 def load_decoder(source: str | Path, device: str | torch.device | None = None) -> Decoder:
@@ -62,7 +73,13 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
         if not folder.is_dir():
             raise FileNotFoundError(f"{source} has no decoder. {why_no_predictor(source) or ''}".rstrip())
     card = read_json(folder / CARD)
-    digest = str(card.pop("weights_sha256", ""))
+    digest, token_digest = str(card.pop("weights_sha256", "")), str(card.pop("token_weights_sha256", ""))
+    if bool(token_digest) != (folder / "token_network").is_dir():
+        raise ValueError(f"{folder} is damaged: {CARD} and the folder token_network belong together.")
     config = config_files.build(DecoderConfig, card, str(folder / CARD))
-    pipeline = read_pipeline(folder, digest)
-    return Decoder(pipeline.network.to(device or "cpu").requires_grad_(False), config, pipeline.scheduler)
+    pipeline = read_pipeline(folder, digest, token_digest)
+    network, token_network = pipeline.network, pipeline.token_network
+    for part in (network, token_network):
+        if part is not None:
+            part.to(device or "cpu").requires_grad_(False)
+    return Decoder(network, config, pipeline.scheduler, token_network)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import diffusers
 import numpy as np
@@ -20,28 +20,35 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from decoders.networks.network import BlockNetwork, Conditioning, TokenSource, read_network
-from decoders.sampling import DEFAULT_STEPS, SamplingStep, grid_noise, sample_loop
+from decoders.sampling import DEFAULT_STEPS, SamplingStep, grid_noise, sample_loop, sample_tokens
 from ijepa_viz.runtime.files import read_json
 
 
 @dataclass
 class SampledBlocks(BaseOutput):
-    """``pixels``: (B, T, 3 p p) in [-1, 1], or beyond where the network overshoots."""
+    """``pixels``: (B, T, 3 p p) in [-1, 1], or beyond where the network overshoots.
+
+    ``tokens``: (B, T, D), the sampled target tokens that were drawn; None of one stage.
+    """
 
     pixels: Tensor
+    tokens: Tensor | None = None
 
 
 class BlockPipeline(DiffusionPipeline):
-    """A network and a scheduler.
+    """A network and a scheduler, and for two stages a network that samples target tokens first.
 
     Args:
-        network: of :mod:`decoders.networks`.
+        network: of :mod:`decoders.networks`, which draws pixels.
         scheduler: one of ``decoders.sampling.SOLVERS``, or any that takes flow predictions and keeps ``sigmas``.
+        token_network: of the kind that draws tokens. With it, ``network`` draws the tokens that it sampled.
     """
 
-    def __init__(self, network: BlockNetwork, scheduler: Any) -> None:
+    _optional_components: ClassVar[list[str]] = ["token_network"]
+
+    def __init__(self, network: BlockNetwork, scheduler: Any, token_network: BlockNetwork | None = None) -> None:
         super().__init__()
-        self.register_modules(network=network, scheduler=scheduler)
+        self.register_modules(network=network, scheduler=scheduler, token_network=token_network)
         self._interrupt = False
 
     @classmethod
@@ -80,6 +87,7 @@ class BlockPipeline(DiffusionPipeline):
         generator: list[torch.Generator] | None = None,
         latents: Tensor | None = None,
         num_inference_steps: int = DEFAULT_STEPS,
+        token_steps: int | None = None,
         guidance_scale: float = 1.0,
         callback_on_step_end: Callable[[BlockPipeline, int, Any, dict[str, Tensor]], Any] | None = None,
         condition: str | None = None,
@@ -93,6 +101,8 @@ class BlockPipeline(DiffusionPipeline):
             source: "predicted" or "target": network that ``tokens`` come from.
             generator: one for each block. latents: (B, T, 3 p p), the noise itself, instead.
             num_inference_steps: evaluations of the network.
+            token_steps: evaluations of the token network; None is as many, and 0 is one stage: ``network`` draws the
+                predicted tokens themselves. Target tokens are always drawn in one stage.
             guidance_scale: of classifier-free guidance; 1.0 is none, anything else doubles the evaluations.
             callback_on_step_end: ``f(pipeline, step, timestep, {"latents", "clean"})``; ``clean`` is the network's
                 estimate of the clean pixels. Setting ``pipeline._interrupt`` or raising ends the sampling.
@@ -113,19 +123,77 @@ class BlockPipeline(DiffusionPipeline):
                 callback_on_step_end(self, state.index, state.timestep, tensors)
             return self._interrupt
 
-        pixels = sample_loop(
-            self.network,
-            self.scheduler,
-            self.noise(generator or [], patch_indices) if latents is None else latents,
-            patch_indices,
+        pixels, sampled = self.draw(
             tokens,
+            patch_indices,
+            generators=generator,
+            latents=latents,
             conditioning=Conditioning.from_name(renamed_condition(conditioning, condition)),
             token_source=TokenSource.from_name(source),
             num_inference_steps=num_inference_steps,
+            token_steps=token_steps,
             guidance_scale=guidance_scale,
             callback=after_step,
         )
-        return SampledBlocks(pixels=pixels)
+        return SampledBlocks(pixels=pixels, tokens=sampled)
+
+    def draw(
+        self,
+        tokens: Tensor,
+        patch_indices: Tensor,
+        *,
+        generators: list[torch.Generator] | None,
+        latents: Tensor | None = None,
+        conditioning: Conditioning,
+        token_source: TokenSource,
+        num_inference_steps: int,
+        token_steps: int | None,
+        guidance_scale: float,
+        callback: Callable[[SamplingStep], Any] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draw blocks in one stage or two: pixels (B, T, 3 p p), and the sampled target tokens (B, T, D) or None.
+
+        Arguments as of :meth:`__call__`, on the network's device. Guidance is of the stage that decides, the tokens'
+        where there are two.
+
+        Raises:
+            ValueError: two stages, and ``latents`` without generators.
+        """
+        noise = self.noise(generators or [], patch_indices) if latents is None else latents
+        sampled = None
+        if self.has_two_stages(conditioning, token_source, token_steps):
+            if generators is None:
+                raise ValueError("Two stages draw the tokens' noise too: give a generator for each block, not latents.")
+            sampled = sample_tokens(
+                self.token_network,
+                self.scheduler,
+                grid_noise(self.token_network, generators, patch_indices),
+                patch_indices,
+                tokens,
+                conditioning=conditioning,
+                num_inference_steps=num_inference_steps if token_steps is None else token_steps,
+                guidance_scale=guidance_scale,
+            )
+            tokens, guidance_scale = sampled, 1.0
+            conditioning, token_source = Conditioning.TOKENS, TokenSource.TARGET
+        pixels = sample_loop(
+            self.network,
+            self.scheduler,
+            noise,
+            patch_indices,
+            tokens,
+            conditioning=conditioning,
+            token_source=token_source,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            callback=callback,
+        )
+        return pixels, sampled
+
+    def has_two_stages(self, conditioning: Conditioning, source: TokenSource, token_steps: int | None) -> bool:
+        """Whether target tokens are sampled first: given predicted tokens, unless ``token_steps`` is 0."""
+        wanted = conditioning != Conditioning.NULL and source == TokenSource.PREDICTED and token_steps != 0
+        return wanted and self.token_network is not None
 
 
 def renamed_condition(conditioning: str, condition: str | None) -> str:
@@ -136,12 +204,12 @@ def renamed_condition(conditioning: str, condition: str | None) -> str:
     return condition
 
 
-def read_pipeline(folder: Path, digest: str | None = None) -> BlockPipeline:
+def read_pipeline(folder: Path, digest: str | None = None, token_digest: str | None = None) -> BlockPipeline:
     """Read a pipeline strictly from the folder that ``save_pretrained`` or ``save_decoder`` wrote.
 
     Args:
-        folder: with ``network/`` and ``scheduler/``.
-        digest: sha256 of the network's weights; None is not checked.
+        folder: with ``network/`` and ``scheduler/``, and of two stages ``token_network/``.
+        digest, token_digest: sha256 of the networks' weights; None is not checked.
 
     Raises:
         FileNotFoundError: a file is missing. ValueError: a damaged file, or names and shapes that do not fit.
@@ -152,4 +220,6 @@ def read_pipeline(folder: Path, digest: str | None = None) -> BlockPipeline:
     known = isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)
     if not known:
         raise ValueError(f"{path} names no scheduler of diffusers: {config.get('_class_name')!r}.")
-    return BlockPipeline(read_network(folder / "network", digest), kind.from_config(config))
+    second = folder / "token_network"
+    token_network = read_network(second, token_digest) if second.is_dir() else None
+    return BlockPipeline(read_network(folder / "network", digest), kind.from_config(config), token_network)

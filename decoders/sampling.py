@@ -142,12 +142,43 @@ def with_steps(scheduler: Any, steps: int, device: torch.device | str = "cpu") -
     return ready
 
 
+@torch.no_grad()
+def sample_tokens(
+    network: BlockNetwork,
+    scheduler: Any,
+    latents: Tensor,
+    patch_indices: Tensor,
+    tokens: Tensor,
+    *,
+    conditioning: Conditioning = Conditioning.TOKENS,
+    num_inference_steps: int = DEFAULT_STEPS,
+    guidance_scale: float = 1.0,
+) -> Tensor:
+    """Sample target tokens (B, T, D) given predicted ones, by :func:`sample_loop` in the space of standardised tokens.
+
+    Args:
+        network: of the kind that draws tokens (``token-vit``).
+        scheduler, patch_indices, tokens, conditioning, num_inference_steps, guidance_scale: as of ``sample_loop``.
+        latents: (B, T, D), the noise.
+    """
+    drawn = sample_loop(
+        network,
+        scheduler,
+        latents,
+        patch_indices,
+        tokens,
+        conditioning=conditioning,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+    )
+    return drawn * network.feature_std[TokenSource.TARGET] + network.feature_mean[TokenSource.TARGET]
+
+
 def grid_noise(network: BlockNetwork, generators: Sequence[torch.Generator], patch_indices: Tensor) -> Tensor:
-    """Noise (B, T, 3 p p) at ``patch_indices`` (B, T), from one generator a block.
+    """Noise (B, T, C), C = 3 p p or D, at ``patch_indices`` (B, T), from one generator a block.
 
     It is drawn for the whole grid, so a patch keeps its noise as the hole grows.
     """
-    config = network.config
-    shape = (config.grid[0] * config.grid[1], 3 * config.patch_size**2)
+    shape = (network.grid[0] * network.grid[1], network.channels)
     pairs = zip(generators, patch_indices.cpu(), strict=True)
     return torch.stack([torch.randn(shape, generator=g)[own] for g, own in pairs]).to(patch_indices.device)

@@ -60,6 +60,15 @@ def model():
 
 def random_decoder(model: IJEPA, name: str = "block-vit") -> Decoder:
     """Untrained decoder for ``model``, initialised so that its output depends on the tokens."""
+    if name == "token-vit":
+        pixels = random_decoder(model)
+        return Decoder(pixels.network, pixels.config, token_network=random_network(model, name))
+    network = random_network(model, name)
+    return Decoder(network, DecoderConfig(ijepa="a test model", ijepa_sha256=fingerprint(model), steps=4))
+
+
+def random_network(model: IJEPA, name: str):
+    """Untrained network of a decoder."""
     torch.manual_seed(1)
     options = {"pooled-unet": {"channels": (32, 32), "layers": 1}, "ridge": {}}.get(
         name, {"width": 32, "depth": 2, "heads": 2}
@@ -67,7 +76,7 @@ def random_decoder(model: IJEPA, name: str = "block-vit") -> Decoder:
     network = build_network(name, model.grid, model.config.patch_size, model.config.width, options)
     for tensor in (*network.parameters(), *(b for n, b in network.named_buffers() if n in ("weights", "intercepts"))):
         torch.nn.init.normal_(tensor, std=0.1)
-    return Decoder(network, DecoderConfig(ijepa="a test model", ijepa_sha256=fingerprint(model), steps=4))
+    return network
 
 
 @pytest.fixture

@@ -326,7 +326,7 @@ def test_decoder_network(name, model, tmp_path, picture, help_of):
     torch.manual_seed(0)
     network = build_network(name, model.grid, model.config.patch_size, model.config.width, {}).eval()
     generator = seeded()
-    noisy, sigma = torch.randn(2, 4, 192, generator=generator), torch.tensor([0.3, 1.0])
+    noisy, sigma = torch.randn(2, 4, network.channels, generator=generator), torch.tensor([0.3, 1.0])
     patch_indices, tokens = torch.tensor([[5, 6, 9, 10], [0, 1, 4, 5]]), torch.randn(2, 4, 32, generator=generator)
     zeros = torch.zeros(2, dtype=torch.int64)
     with torch.no_grad():
@@ -340,7 +340,12 @@ def test_decoder_network(name, model, tmp_path, picture, help_of):
     with torch.no_grad():
         assert torch.equal(again(noisy, sigma, patch_indices, tokens, zeros + 2, zeros), clean)
     prediction = predict(model, picture, Masks.from_block(model.grid, 1, 1, 2, 2))
-    samples = Decoder(network, DecoderConfig(steps=2)).sample(prediction, samples=2)
+    if network.draws == "tokens":
+        pixels = build_network("block-vit", model.grid, model.config.patch_size, model.config.width, {})
+        decoder = Decoder(pixels, DecoderConfig(steps=2), token_network=network)
+    else:
+        decoder = Decoder(network, DecoderConfig(steps=2))
+    samples = decoder.sample(prediction, samples=2)
     assert samples.images.shape == (2, 3, 32, 32)
     assert torch.isfinite(samples.images).all()
     assert 0 <= float(samples.images.min()) <= float(samples.images.max()) <= 1
@@ -367,7 +372,8 @@ def test_solver(name, decoder, help_of):
 @pytest.mark.parametrize("name", DECODER_METRICS)
 def test_decoder_metric(name, scenes_model, split, monkeypatch, help_of):
     shrink(monkeypatch, DECODER_METRICS[name])
-    check_table(DECODER_METRICS[name](scenes_model, random_decoder(scenes_model), split))
+    kind = "token-vit" if name == "sampled-tokens" else "block-vit"
+    check_table(DECODER_METRICS[name](scenes_model, random_decoder(scenes_model, kind), split))
     assert listed(name, help_of("evaluate"))
 
 

@@ -168,12 +168,8 @@ class _Oracle(torch.nn.Module):
 
     def __init__(self, network, clean):
         super().__init__()
-        self.config, self.grid, self.feature_mean, self.clean = (
-            network.config,
-            network.grid,
-            network.feature_mean,
-            clean,
-        )
+        self.config, self.grid, self.channels = network.config, network.grid, network.channels
+        self.feature_mean, self.clean = network.feature_mean, clean
 
     def forward(self, noisy, sigma, patch_indices, tokens, conditioning, token_source):
         return self.clean[patch_indices]

@@ -29,21 +29,23 @@ def few_steps(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
 
     ``error`` is the root mean square distance from samples of 128 Euler steps, over the standard deviation between
     samples; ``spread`` is that deviation over the exact one. ``ms`` is the median time of six samples of the centre
-    hole. One step is the conditional mean, without spread.
+    hole. One step is the conditional mean, without spread. Of a decoder of two stages it is the stage that draws, given
+    target tokens.
     """
+    source = "predicted" if decoder.pipeline.token_network is None else "target"
     blocks = encode_blocks(
         model, evaluation_images(split("test"), model.config.image_size, 100)[:_IMAGES], centre_hole(model)
     )
     device = decoder.device
     tokens, patch_indices = (
-        t.repeat_interleave(_SAMPLES, 0).to(device) for t in (blocks.predicted, blocks.patch_indices)
+        t.repeat_interleave(_SAMPLES, 0).to(device) for t in (getattr(blocks, source), blocks.patch_indices)
     )
     generators = [torch.Generator().manual_seed(i) for i in range(len(tokens))]
     latents = decoder.pipeline.noise(generators, patch_indices)
 
     def solve(pipeline: BlockPipeline, steps: int) -> torch.Tensor:
         parts = [
-            pipeline(t, p, latents=z, num_inference_steps=steps).pixels
+            pipeline(t, p, latents=z, num_inference_steps=steps, source=source).pixels
             for t, p, z in track(
                 list(zip(tokens.split(64), patch_indices.split(64), latents.split(64), strict=True)),
                 f"sampling with {steps} steps",

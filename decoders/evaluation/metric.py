@@ -87,7 +87,7 @@ def sample_blocks(
         seed: block i uses seed + i. batch: blocks at a time.
         options: of ``BlockPipeline.__call__``, such as ``conditioning``.
     """
-    options = {"num_inference_steps": decoder.config.steps, **options}
+    options = {"num_inference_steps": decoder.config.steps, "token_steps": decoder.config.token_steps, **options}
     parts = []
     for start in track(range(0, len(tokens), batch), "sampling blocks", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
@@ -110,12 +110,12 @@ def fit_ridge(model: IJEPA, blocks: Blocks) -> Decoder:
 
 
 def median_ms(pipeline: BlockPipeline, tokens: Tensor, patch_indices: Tensor, steps: int, repeats: int = 5) -> float:
-    """Median milliseconds of sampling all blocks with ``steps`` evaluations, after one call as warm-up."""
+    """Median milliseconds of sampling all blocks with ``steps`` evaluations a network, after one call as warm-up."""
     times = []
+    generators = [torch.Generator().manual_seed(i) for i in range(len(tokens))]
     for _ in range(repeats + 1):
         started = time.perf_counter()
-        latents = torch.randn(*patch_indices.shape, 3 * pipeline.network.config.patch_size**2)
-        drawn = pipeline(tokens, patch_indices, latents=latents.to(tokens), num_inference_steps=steps).pixels
+        drawn = pipeline(tokens, patch_indices, generator=generators, num_inference_steps=steps).pixels
         drawn.flatten()[0].item()  # a GPU is still at work when the call returns
         times.append(1000 * (time.perf_counter() - started))
     return statistics.median(times[1:])

@@ -106,10 +106,14 @@ class BlockViT(BlockNetwork):
         refine: int = 32,
     ) -> None:
         super().__init__(feature_width)
-        pixels = 3 * patch_size**2
+        self._build(grid, self.channels_of(patch_size, feature_width), feature_width, width, depth, heads)
+        self.smooth = SeamRefiner(grid[1], patch_size, width, refine) if refine else None
+
+    def _build(self, grid: Grid, channels: int, feature_width: int, width: int, depth: int, heads: int) -> None:
+        """Build the ViT, of ``channels`` numbers a patch."""
         self.positions: Tensor
         self.register_buffer("positions", sincos_positions(width, grid)[0], persistent=False)
-        self.pixels_in = nn.Linear(pixels, width)
+        self.pixels_in = nn.Linear(channels, width)
         self.tokens_in = nn.Linear(feature_width, width)
         self.pooled_in = nn.Linear(feature_width, width)
         # Named as in the weights saved so far: of conditioning, and of the tokens' source.
@@ -120,11 +124,10 @@ class BlockViT(BlockNetwork):
         self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.last = nn.Linear(width, 2 * width)
-        self.pixels_out = nn.Linear(width, pixels)
+        self.pixels_out = nn.Linear(width, channels)
         for module in (self.modulate, self.last, self.pixels_out):  # AdaLN-Zero
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
-        self.smooth = SeamRefiner(grid[1], patch_size, width, refine) if refine else None
         nn.init.normal_(self.mode.weight, std=0.02)
         nn.init.normal_(self.kind.weight, std=0.02)
 
@@ -151,6 +154,36 @@ class BlockViT(BlockNetwork):
         shift, scale = self.last(vector)[:, None].chunk(2, dim=-1)
         estimate = self.pixels_out(self.norm(x) * (1 + scale) + shift)
         return estimate if self.smooth is None else estimate + self.smooth(estimate, noisy, patch_indices, vector)
+
+
+@NETWORKS.register("token-vit")
+class TokenViT(BlockViT):
+    """The same network in token space: clean *target tokens* from noisy ones, given the predicted ones.
+
+    What a prediction leaves open is decided here, and a second network draws what was decided (in the spirit of RCG,
+    arXiv 2312.03701). Tokens are standardised, feature by feature.
+    """
+
+    draws = "tokens"
+
+    @register_to_config
+    def __init__(
+        self,
+        grid: Grid,
+        patch_size: int,
+        feature_width: int,
+        width: int = 256,
+        depth: int = 6,
+        heads: int = 4,
+    ) -> None:
+        BlockNetwork.__init__(self, feature_width)
+        self._build(grid, self.channels_of(patch_size, feature_width), feature_width, width, depth, heads)
+        self.smooth = None
+
+    @staticmethod
+    def channels_of(patch_size: int, feature_width: int) -> int:
+        """D: a noisy "pixel" is a noisy token."""
+        return feature_width
 
 
 @NETWORKS.register("squared-error")

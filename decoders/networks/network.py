@@ -63,11 +63,15 @@ class ConditioningShares:
         pooled: share with :attr:`Conditioning.POOLED`. null: with :attr:`Conditioning.NULL`. The rest has
             :attr:`Conditioning.TOKENS`.
         targets: share with tokens of the target encoder. The rest has predicted ones.
+        target_noise: largest level of Gaussian noise added to the target tokens, in standard deviations of each
+            feature; each block's level is uniform up to it. A second stage that draws *sampled* target tokens needs it
+            (conditioning augmentation, arXiv 2106.15282): it must not read what only real tokens have.
     """
 
     pooled: float = 0.2
     null: float = 0.1
     targets: float = 0.25
+    target_noise: float = 0.0
 
 
 class BlockNetwork(ModelMixin, ConfigMixin):
@@ -82,6 +86,18 @@ class BlockNetwork(ModelMixin, ConfigMixin):
     """
 
     stochastic = True
+    draws = "pixels"
+
+    @staticmethod
+    def channels_of(patch_size: int, feature_width: int) -> int:
+        """Numbers that the network draws for each patch: 3 p p."""
+        return 3 * patch_size**2
+
+    def clean_of(self, clean: Tensor, target: Tensor) -> Tensor:
+        """What the network is trained to draw: pixels (B, T, 3 p p), or standardised target tokens (B, T, D)."""
+        if self.draws == "pixels":
+            return clean
+        return self.standardise(target, torch.full((len(target),), TokenSource.TARGET, device=target.device))
 
     def __init__(self, feature_width: int) -> None:
         super().__init__()
@@ -91,6 +107,11 @@ class BlockNetwork(ModelMixin, ConfigMixin):
         # Row 0 is for predicted tokens, row 1 for target tokens.
         self.register_buffer("feature_mean", torch.zeros(2, feature_width))
         self.register_buffer("feature_std", torch.ones(2, feature_width))
+
+    @property
+    def channels(self) -> int:
+        """Numbers that the network draws for each patch: 3 p p, or D where it draws tokens."""
+        return self.channels_of(self.config.patch_size, self.config.feature_width)
 
     @property
     def grid(self) -> Grid:

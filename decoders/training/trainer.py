@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models.attention import choose_kernels
-from ijepa_viz.prediction import predict
+from ijepa_viz.prediction import check_pair, predict
 from ijepa_viz.runtime.files import read_text, write_file
 from ijepa_viz.runtime.loop import Due, TrainingLoop
 from ijepa_viz.runtime.precision import number_format
@@ -91,6 +91,7 @@ class DecoderTrainer(TrainingLoop):
         self.metadata = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )
+        self.pixel_decoder = self._open_pixel_decoder()
         if isinstance(self.bare, ClosedForm):
             if found:
                 raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
@@ -131,14 +132,39 @@ class DecoderTrainer(TrainingLoop):
             changes.append(other_pictures(state["data"], self.source.identity, self.config.data.source))
         self.refuse_changes(changes)
 
+    def _open_pixel_decoder(self) -> Decoder | None:
+        """The decoder that draws what a token network samples; None for a network that draws pixels itself.
+
+        Raises:
+            ValueError: none or one too many is named, or it belongs to another I-JEPA.
+        """
+        name = self.config.pixel_decoder
+        if (self.bare.draws == "tokens") != (name is not None):
+            if name is None:
+                raise ValueError(
+                    f"{self.config.network.name} draws tokens: name the decoder that draws them as pixels, "
+                    "pixel_decoder=NAME, such as a block-vit trained on the same I-JEPA."
+                )
+            raise ValueError(
+                f"pixel_decoder is for networks that draw tokens, and {self.config.network.name} does not."
+            )
+        if name is None:
+            return None
+        decoder = load_decoder(name)
+        check_pair(self.ijepa, decoder)
+        return decoder
+
     def _adopt(self, name: str) -> None:
         """Take over the weights of another decoder; the scale of the tokens is measured anew.
 
         Raises:
             ValueError: a decoder of another kind or of other sizes.
         """
-        saved = load_decoder(name).network
+        found = load_decoder(name)
+        saved = found.network if self.bare.draws == "pixels" else found.pipeline.token_network
         sizes = {key: value for key, value in self.bare.config.items() if not key.startswith("_")}
+        if saved is None:
+            raise ValueError(f"{name} has one stage: it holds no token network to start from.")
         theirs = {key: value for key, value in saved.config.items() if not key.startswith("_")}
         if type(saved) is not type(self.bare) or theirs != sizes:
             raise ValueError(
@@ -158,7 +184,7 @@ class DecoderTrainer(TrainingLoop):
         generator = self.source.generator(step + 500_000_000)
         conditioning, token_source = (self.source.mine(drawn) for drawn in self._draw_conditioning(generator))
         from_target = (token_source == TokenSource.TARGET)[:, None, None]
-        tokens = torch.where(from_target, blocks.target, blocks.predicted)
+        tokens = torch.where(from_target, self._augmented(blocks.target, generator), blocks.predicted)
         with self.accelerator.autocast():
             per_block = self._error(blocks, tokens, conditioning, token_source, generator)
         loss = per_block.mean()
@@ -173,6 +199,15 @@ class DecoderTrainer(TrainingLoop):
         self.optimizer.zero_grad()
         self.ema.step(self.bare.parameters())
         return {**{name: float(value) for name, value in whole.items()}, "grad_norm": float(norm), "lr": rate}
+
+    def _augmented(self, target: Tensor, generator: torch.Generator) -> Tensor:
+        """Target tokens (b, T, D) with ``conditioning.target_noise``."""
+        largest = self.config.conditioning.target_noise
+        if not largest:
+            return target
+        level = self.source.mine(largest * torch.rand(self.examples_per_step, 1, 1, generator=generator))
+        noise = self.source.mine(torch.randn(self.examples_per_step, *target.shape[1:], generator=generator))
+        return target + level * self.bare.feature_std[TokenSource.TARGET] * noise
 
     def _averages(self, per_block: Tensor, conditioning: Tensor, token_source: Tensor) -> dict[str, Tensor]:
         """Mean error over all processes: of all blocks, of those with predicted tokens, and of unconditional ones."""
@@ -199,7 +234,7 @@ class DecoderTrainer(TrainingLoop):
         generator: torch.Generator,
     ) -> Tensor:
         """(b,): the squared error of the velocity, written on clean pixels; without noise, of the pixels."""
-        clean = blocks.clean
+        clean = self.bare.clean_of(blocks.clean, blocks.target)
         if not self.bare.stochastic:
             guess = self.network(
                 clean, clean.new_ones(len(clean)), blocks.patch_indices, tokens, conditioning, token_source
@@ -274,11 +309,19 @@ class DecoderTrainer(TrainingLoop):
 
     def _write_decoder(self, folder: Path) -> None:
         """A decoder's folder, and a sheet of its samples in the run's ``sheets/``, one a checkpoint."""
-        decoder = Decoder(self.bare, self.metadata)
+        decoder = self._as_decoder()
         save_decoder(decoder, folder)
         sheets = self.folder.path / "sheets"
         sheets.mkdir(exist_ok=True)
         write_file(sheets / f"step-{self.step:08d}.png", png(self._sheet(decoder)))
+
+    def _as_decoder(self) -> Decoder:
+        """The network as a decoder, with the one that draws its tokens where it samples tokens."""
+        if self.pixel_decoder is None:
+            return Decoder(self.bare, self.metadata)
+        pixels = self.pixel_decoder
+        metadata = replace(self.metadata, steps=pixels.config.steps)
+        return Decoder(pixels.network, metadata, pixels.pipeline.scheduler, self.bare)
 
     def _sheet(self, decoder: Decoder) -> Figure:
         """Four pictures of the training set, their holes, and samples of what is predicted there."""

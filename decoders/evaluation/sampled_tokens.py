@@ -1,0 +1,122 @@
+"""Metric ``sampled-tokens``: what the target tokens hold that a two-stage decoder samples, read without any picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoders.decoder import Decoder
+from decoders.evaluation.calibration import dispersion
+from decoders.evaluation.metric import DECODER_METRICS, encode_blocks
+from decoders.evaluation.scenes import BLOCK_SHAPE, accuracy, train_and_test_scenes
+from decoders.networks.network import Conditioning
+from decoders.sampling import grid_noise, sample_tokens
+from ijepa_viz.data.transforms import normalise
+from ijepa_viz.models import IJEPA
+from ijepa_viz.probes.factors import JOINT, class_map, linear_probe_probabilities, relabelled
+from ijepa_viz.probes.features import standardise
+from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
+
+_SAMPLES = 8
+_ONE_STAGE = "This decoder has one stage: it samples no tokens. Train one with network.name=token-vit."
+
+
+def draw_tokens(
+    decoder: Decoder, tokens: Tensor, patch_indices: Tensor, seed: int = 0, batch: int = 64, **options: Any
+) -> Tensor:
+    """Sample target tokens of every block once, (n, T, D), on the CPU; block i uses seed + i.
+
+    Args:
+        decoder: of two stages. tokens: (n, T, D), predicted. patch_indices: (n, T).
+        batch: blocks at a time. options: of :func:`decoders.sampling.sample_tokens`.
+
+    Raises:
+        ValueError: a decoder of one stage.
+    """
+    network = decoder.pipeline.token_network
+    if network is None:
+        raise ValueError(_ONE_STAGE)
+    options = {"num_inference_steps": decoder.config.token_steps, **options}
+    parts = []
+    for start in track(range(0, len(tokens), batch), "sampling tokens", "batch"):
+        chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
+        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))]
+        noise = grid_noise(network, generators, indices)
+        parts.append(sample_tokens(network, decoder.pipeline.scheduler, noise, indices, chunk, **options).float().cpu())
+    return torch.cat(parts)
+
+
+@DECODER_METRICS.register("sampled-tokens")
+def sampled_tokens(
+    model: IJEPA,
+    decoder: Decoder,
+    split: Split,
+    train: int = 8000,
+    test: int = 1200,
+    samples: int = _SAMPLES,
+) -> dict[str, Any]:
+    """Species, part and facing read from single sampled target tokens by a linear probe of real target tokens.
+
+    ``target_tokens`` is the probe's accuracy on real ones, ``drawn_from_tokens`` one class drawn from the probabilities
+    of a probe of the predicted tokens: samples of an ideal first stage would be as accurate. ``another_image`` has the
+    prediction of the next scene, scored by this scene's truth and by its own. ``agree`` is the share of a block's
+    samples in the most frequent class, ``right`` that class's accuracy: equal if calibrated. ``spread_over_error`` is
+    the same in token space, 1 if calibrated.
+
+    Args:
+        model, decoder: a pair. split: of ``menagerie``.
+        train, test: number of scenes. samples: of each block, for the calibration.
+
+    Raises:
+        ValueError: a decoder of one stage, or a data set other than ``menagerie``.
+    """
+    if decoder.pipeline.token_network is None:  # before scenes are drawn
+        raise ValueError(_ONE_STAGE)
+    train_scenes, scenes = train_and_test_scenes(model, split, train, test)
+    known, blocks = (encode_blocks(model, normalise(s.images / 255), s.masks) for s in (train_scenes, scenes))
+    predicted, indices = blocks.predicted, blocks.patch_indices
+    other = draw_tokens(decoder, predicted.roll(-1, 0), indices)
+    pooled = {"conditioning": Conditioning.POOLED}
+    every = torch.stack([draw_tokens(decoder, predicted, indices, seed=test * i) for i in range(samples)], 1)
+    tokens = {
+        "target_tokens": blocks.target,
+        "sampled_tokens": every[:, 0],
+        "one_step": draw_tokens(decoder, predicted, indices, num_inference_steps=1),
+        "from_pooled": draw_tokens(decoder, predicted, indices, **pooled),
+        "another_image": other,
+        "another_image_its_own_truth": other,
+        "null": draw_tokens(decoder, predicted, indices, conditioning=Conditioning.NULL),
+    }
+    joint = train_scenes.labels["joint"]
+    rows = {"drawn_from_tokens": _drawn(known.predicted, joint, predicted)}
+    flat = torch.cat([*tokens.values(), every.flatten(0, 1)])
+    answers = linear_probe_probabilities(*_arguments(known.target, joint, flat)).argmax(1)
+    rows |= dict(zip(tokens, answers[: len(tokens) * test].split(test), strict=True))
+    truth = {name: relabelled(scenes, train_scenes, name) for name in JOINT}
+    table: dict[str, Any] = {}
+    for row, chosen in rows.items():
+        labels = {n: t.roll(-1) for n, t in truth.items()} if row.endswith("own_truth") else truth
+        table[row] = {n: accuracy(class_map(joint, train_scenes.labels[n])[chosen] == labels[n]) for n in JOINT}
+    votes = answers[len(tokens) * test :].view(test, samples)
+    agreement = {}
+    for name in JOINT:
+        classes = class_map(joint, train_scenes.labels[name])[votes]
+        most = classes.mode(1).values
+        agreement[f"{name}_agree"] = float((classes == most[:, None]).float().mean())
+        agreement[f"{name}_right"] = float((most == truth[name]).float().mean())
+    spread = dispersion(*(t.transpose(-1, -2).unflatten(-1, BLOCK_SHAPE) for t in (every, blocks.target)))
+    return {"spread_over_error": spread.ratio, **agreement, **table}
+
+
+def _drawn(known: Tensor, labels: Tensor, test: Tensor) -> Tensor:
+    """One class a block, (m,), drawn from a linear probe's probabilities: fit on (n, T, D), tested on (m, T, D)."""
+    probabilities = linear_probe_probabilities(*_arguments(known, labels, test))
+    return probabilities.multinomial(1, generator=torch.Generator().manual_seed(0))[:, 0]
+
+
+def _arguments(known: Tensor, labels: Tensor, test: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    features, held_out = standardise(known.flatten(1), test.flatten(1))
+    return features, labels, held_out

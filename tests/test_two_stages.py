@@ -1,0 +1,257 @@
+"""Decoders of two stages: target tokens are sampled given the predicted ones, and then drawn."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_decoder
+
+from decoders import BlockPipeline, Decoder, load_decoder, save_decoder
+from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig
+from decoders.evaluation.leakage import leakage
+from decoders.evaluation.sampled_tokens import draw_tokens, sampled_tokens
+from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource, build_network
+from decoders.sampling import SOLVERS, grid_noise, sample_tokens
+from decoders.training.trainer import DecoderTrainer
+from ijepa_viz.checkpoints import save_folder
+from ijepa_viz.data.opening import open_source
+from ijepa_viz.masks import Masks
+from ijepa_viz.prediction import predict
+from ijepa_viz.runtime.run_folder import RunConfig
+
+
+@pytest.fixture
+def two_stages(model, decoder):
+    torch.manual_seed(2)
+    options = {"width": 32, "depth": 2, "heads": 2}
+    network = build_network("token-vit", model.grid, model.config.patch_size, model.config.width, options)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return Decoder(decoder.network, decoder.config, decoder.pipeline.scheduler, network)
+
+
+@pytest.fixture
+def prediction(model, picture):
+    return predict(model, picture, Masks.from_block(model.grid, 1, 1, 2, 2))
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_second_stage_draws_what_the_first_one_sampled(two_stages, decoder, prediction):
+    drawn = two_stages.sample(prediction, samples=3, seed=5)
+    assert drawn.tokens.shape == (3, 1, 4, 32)
+    for i in range(3):
+        sampled = replace(prediction, target=drawn.tokens[i])
+        alone = decoder.sample(sampled, samples=1, seed=5 + i, source="target")
+        assert torch.allclose(alone.images[0], drawn.images[i], atol=1e-5)
+    assert (drawn.tokens[0] - drawn.tokens[1]).abs().max() > 0.1
+
+
+def test_one_stage_is_what_the_pixel_decoder_draws_alone(two_stages, decoder, prediction):
+    for options in ({"token_steps": 0}, {"source": "target"}, {"conditioning": "null"}):
+        own = {name: value for name, value in options.items() if name != "token_steps"}
+        one, two = decoder.sample(prediction, samples=2, **own), two_stages.sample(prediction, samples=2, **options)
+        assert torch.equal(one.images, two.images)
+        assert two.tokens is None
+    with pytest.raises(ValueError, match="token_steps"):
+        two_stages.sample(prediction, token_steps=-1)
+
+
+def test_pipeline_and_decoder_sample_the_same(two_stages, prediction):
+    drawn = two_stages.sample(prediction, samples=2, steps=3, token_steps=2, seed=7)
+    indices = prediction.masks.targets[0].repeat(2, 1)
+    found = two_stages.pipeline(
+        prediction.predicted.repeat(2, 1, 1),
+        indices,
+        generator=[seeded(7), seeded(8)],
+        num_inference_steps=3,
+        token_steps=2,
+    )
+    assert torch.allclose(found.tokens, drawn.tokens[:, 0], atol=1e-6)
+    with pytest.raises(ValueError, match="generator for each block"):
+        two_stages.pipeline(prediction.predicted, indices[:1], latents=torch.zeros(1, 4, 192))
+
+
+class Gaussian(BlockNetwork):
+    """Exact denoiser where the target tokens are N(mean, variance I), independent of everything else."""
+
+    draws = "tokens"
+
+    def __init__(self, mean, variance):
+        super().__init__(32)
+        self.mean, self.variance = mean, variance
+
+    @property
+    def grid(self):
+        return 4, 4
+
+    @property
+    def channels(self):
+        return 32
+
+    def forward(self, noisy, sigma, patch_indices, tokens, conditioning, token_source):
+        assert (token_source == TokenSource.PREDICTED).all()
+        blend = sigma[:, None, None]
+        gain = (1 - blend) * self.variance / ((1 - blend) ** 2 * self.variance + blend**2)
+        return self.mean + gain * (noisy - (1 - blend) * self.mean)
+
+
+def test_samples_of_a_gaussian_have_its_mean_and_variance_in_the_tokens_own_scale():
+    network = Gaussian(mean=0.5, variance=0.49)
+    network.feature_mean[TokenSource.TARGET] = torch.linspace(-3, 3, 32)
+    network.feature_std[TokenSource.TARGET] = torch.linspace(0.5, 4, 32)
+    indices = torch.tensor([[5, 6, 9, 10]]).repeat(500, 1)
+    noise = grid_noise(network, [seeded(i) for i in range(500)], indices)
+    assert noise.shape == (500, 4, 32)
+    drawn = sample_tokens(
+        network, SOLVERS["dpm++"](), noise, indices, torch.zeros(500, 4, 32), num_inference_steps=40
+    ).flatten(0, 1)
+    scale, shift = network.feature_std[TokenSource.TARGET], network.feature_mean[TokenSource.TARGET]
+    assert torch.allclose((drawn.mean(0) - shift) / scale, torch.full((32,), 0.5), atol=0.07)
+    assert torch.allclose(drawn.std(0) / scale, torch.full((32,), 0.7), atol=0.06)
+
+
+def test_networks_of_the_wrong_kind_are_refused(model, decoder, two_stages):
+    tokens = two_stages.pipeline.token_network
+    with pytest.raises(ValueError, match="draws pixels is needed, TokenViT draws tokens"):
+        Decoder(tokens, decoder.config)
+    with pytest.raises(ValueError, match="draws tokens is needed, BlockViT"):
+        Decoder(decoder.network, decoder.config, None, decoder.network)
+    other = build_network("token-vit", (8, 8), 8, 32, {"width": 32, "depth": 1, "heads": 2})
+    with pytest.raises(ValueError, match="different models"):
+        Decoder(decoder.network, decoder.config, None, other)
+
+
+def test_saving_and_loading_gives_the_same_samples(two_stages, decoder, prediction, tmp_path):
+    save_decoder(two_stages, tmp_path / "d")
+    expected = two_stages.sample(prediction, samples=2)
+    again = load_decoder(tmp_path / "d")
+    assert torch.equal(again.sample(prediction, samples=2).images, expected.images)
+    pipeline = BlockPipeline.from_pretrained(tmp_path / "d")
+    assert type(pipeline.token_network).__name__ == "TokenViT"
+    weights = tmp_path / "d" / "token_network" / "diffusion_pytorch_model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    with pytest.raises(ValueError, match="token_network"):
+        load_decoder(tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "token_network")
+    with pytest.raises(ValueError, match="belong together"):
+        load_decoder(tmp_path / "d")
+
+
+def test_no_context_pixel_reaches_the_samples(model, two_stages, tmp_path):
+    assert (
+        leakage(model, two_stages, lambda split: open_source("menagerie:count=100", split))["largest_difference"] == 0
+    )
+
+
+def config(folder, model, pixels, **optimization):
+    return DecoderTrainConfig(
+        ijepa=str(model),
+        pixel_decoder=None if pixels is None else str(pixels),
+        network=NetworkConfig("token-vit", {"width": 32, "depth": 2, "heads": 2}),
+        data=DataConfig(source="menagerie:count=64"),
+        optimization=OptimizationConfig(batch_size=8, warmup=5, lr=3e-3, **optimization),
+        run=RunConfig(folder=str(folder), log_with="none"),
+    )
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    from decoders.decoder import DecoderConfig
+    from ijepa_viz.runtime.tensors import fingerprint
+
+    save_folder(model, tmp_path / "m")
+    pixels = random_decoder(model)
+    pixels.config = DecoderConfig(ijepa="m", ijepa_sha256=fingerprint(model), steps=4)
+    save_decoder(pixels, tmp_path / "pixels")
+    return tmp_path / "m", tmp_path / "pixels"
+
+
+def test_training_lowers_the_error_of_the_tokens_and_writes_a_decoder_of_two_stages(saved, prediction, tmp_path):
+    trainer = DecoderTrainer(config(tmp_path / "run", *saved, steps=60))
+    blocks = trainer.source.blocks(10_000)
+    clean = trainer.bare.clean_of(blocks.clean, blocks.target)
+    assert torch.allclose(clean.flatten(0, 1).std(0), torch.ones(32), atol=0.5)
+
+    def error():
+        noise = torch.randn(clean.shape, generator=seeded(0))
+        half = torch.full((len(clean),), 0.5)
+        modes = torch.full((len(clean),), Conditioning.TOKENS)
+        with torch.no_grad():
+            guess = trainer.bare(
+                0.5 * clean + 0.5 * noise, half, blocks.patch_indices, blocks.predicted, modes, torch.zeros_like(modes)
+            )
+        return float((guess - clean).square().mean())
+
+    before = error()
+    found = load_decoder(trainer.run())
+    assert error() < 0.8 * before
+    assert found.config.steps == 4
+    assert found.sample(prediction, samples=2).tokens.shape == (2, 1, 4, 32)
+    assert torch.equal(found.network.pixels_in.weight, load_decoder(saved[1]).network.pixels_in.weight)
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(saved, tmp_path):
+    whole = DecoderTrainer(config(tmp_path / "whole", *saved, steps=6))
+    expected = load_decoder(whole.run()).pipeline.token_network.state_dict()
+    first = DecoderTrainer(config(tmp_path / "parts", *saved, steps=6))
+    first.start()
+    for step in range(3):
+        first.update(step)
+        first.step = step + 1
+    first.folder.save(3, first._write)
+    del first
+    again = DecoderTrainer(config(tmp_path / "parts", *saved, steps=6), resume=True)
+    found = load_decoder(again.run()).pipeline.token_network.state_dict()
+    for name, value in expected.items():
+        assert torch.allclose(value, found[name], atol=1e-6), name
+
+
+def test_a_token_network_needs_a_decoder_that_draws_and_no_other_network_does(saved, tmp_path):
+    model, pixels = saved
+    with pytest.raises(ValueError, match="name the decoder that draws them"):
+        DecoderTrainer(config(tmp_path / "a", model, None, steps=2))
+    pixel_network = replace(config(tmp_path / "b", model, pixels, steps=2), network=NetworkConfig("block-vit", {}))
+    with pytest.raises(ValueError, match="pixel_decoder is for networks that draw tokens, and block-vit"):
+        DecoderTrainer(pixel_network)
+
+
+def test_the_metric_reads_what_tokens_hold(saved, two_stages, decoder):
+    from ijepa_viz.checkpoints import load_model
+
+    model = load_model(saved[0])
+    split = lambda name: open_source("menagerie:count=100", name)  # noqa: E731
+    with pytest.raises(ValueError, match="one stage"):
+        sampled_tokens(model, decoder, split)
+    table = sampled_tokens(model, two_stages, split, train=150, test=40, samples=3)
+    assert table["target_tokens"]["facing"]["accuracy"] >= 0.4
+    assert table["another_image"] != table["another_image_its_own_truth"]
+    assert 0 < table["spread_over_error"] < 10
+    assert 1 / 3 <= table["species_agree"] <= 1
+    assert np.isfinite(draw_tokens(two_stages, torch.zeros(3, 4, 32), torch.zeros(3, 4, dtype=torch.int64))).all()
+
+
+def test_target_tokens_are_noised_up_to_the_level_that_the_config_names(saved, tmp_path):
+    plain = config(tmp_path / "a", saved[0], None, steps=2)
+    plain = replace(plain, network=NetworkConfig("block-vit", {"width": 32, "depth": 1, "heads": 2}))
+    target = torch.zeros(16, 50, 32)
+    trainer = DecoderTrainer(plain)
+    assert trainer._augmented(target, seeded(0)) is target
+    noisy = replace(
+        plain, run=replace(plain.run, folder=str(tmp_path / "b")), conditioning=ConditioningShares(target_noise=0.8)
+    )
+    trainer = DecoderTrainer(noisy)
+    trainer.bare.feature_std[TokenSource.TARGET] = torch.linspace(0.5, 4, 32)
+    found = torch.stack([trainer._augmented(target, seeded(i)) for i in range(40)]).flatten(0, 1)
+    levels = (found / trainer.bare.feature_std[TokenSource.TARGET]).std((1, 2))
+    assert 0.75 < float(levels.max()) < 0.85
+    assert float(levels.mean()) == pytest.approx(0.4, abs=0.05)
+    assert float(levels.min()) < 0.05
