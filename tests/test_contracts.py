@@ -63,7 +63,7 @@ WITH_EXAMPLES = [p for package in PACKAGES for p in sorted((ROOT / package).rglo
 SMALL = {
     "train": 160, "test": 24, "learn": 160, "fit": 100, "count": 100, "images": 6, "samples": 3, "epochs": 1,
     "permutations": 5, "repeats": 1, "exact": 8, "rows": 3, "steps": (1, 2), "scenes": 160, "tests": 24,
-    "draws": 2, "iterations": 20,
+    "draws": 2, "iterations": 20, "train_scenes": 160,
 }  # fmt: skip
 
 
