@@ -149,8 +149,9 @@ class Decoder:
             callback: called after each step with {"step", "steps", "images"}; True cancels.
             conditioning: "tokens", "pooled" (the paper's setting: the block's average) or "null" (none: the control).
             source: "predicted", or "target" for the target encoder's own tokens.
-            token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, and 0
-                draws the predicted tokens themselves, in one stage.
+            token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, or
+                ``steps`` where these are fewer, so that one step is the mean of both stages. 0 draws the predicted
+                tokens themselves, in one stage.
             condition: deprecated name of ``conditioning``.
 
         Raises:
@@ -158,9 +159,10 @@ class Decoder:
                 grid or width.
             Cancelled: the callback returned True.
         """
-        steps = self.config.steps if steps is None else steps
         guidance = 1.0 if guidance is None else guidance
-        token_steps = self.config.token_steps if token_steps is None else token_steps
+        if token_steps is None:
+            token_steps = self.config.token_steps if steps is None else min(self.config.token_steps, steps)
+        steps = self.config.steps if steps is None else steps
         if samples < 1 or steps < 1 or guidance < 0 or token_steps < 0:
             raise ValueError(
                 "samples and steps must be at least 1, guidance and token_steps at least 0, "

@@ -6,8 +6,6 @@ folder as well.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,7 +15,7 @@ from decoders.networks.network import NETWORK_WEIGHTS, BlockNetwork
 from decoders.pipeline import read_pipeline
 from ijepa_viz.checkpoints import find_bundled, why_no_predictor
 from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.files import read_json, write_file
+from ijepa_viz.runtime.files import read_json, write_config, write_file
 from ijepa_viz.runtime.tensors import write_tensors
 
 CARD = "decoder.json"
@@ -29,9 +27,12 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
     """Save a decoder to a folder; ``dtype`` float16 halves the weights.
 
     Raises:
+        FileExistsError: a decoder of one stage, where one of two is.
         OSError: the disk refuses; what the folder held before is intact.
     """
     folder = Path(folder)
+    if decoder.pipeline.token_network is None and (folder / "token_network").exists():
+        raise FileExistsError(f"{folder} holds a decoder of two stages, this one has one: name another folder.")
     (folder / "scheduler").mkdir(parents=True, exist_ok=True)
     digests: dict[str, str] = {}
     for name, network in networks_of(decoder).items():
@@ -44,10 +45,9 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
     decoder.pipeline.register_to_config(_name_or_path="")
     for file, part in ((_SCHEDULER, decoder.pipeline.scheduler), (_INDEX, decoder.pipeline)):
         write_file(folder / file, part.to_json_string().encode())
-    card = {**asdict(decoder.config), "weights_sha256": digests["network"]}
-    if "token_network" in digests:
-        card["token_weights_sha256"] = digests["token_network"]
-    write_file(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    token_digest = digests.get("token_network")
+    more = {} if token_digest is None else {"token_weights_sha256": token_digest}
+    write_config(folder / CARD, decoder.config, digests["network"], **more)
 
 
 def networks_of(decoder: Decoder) -> dict[str, BlockNetwork]:

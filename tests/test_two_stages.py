@@ -130,6 +130,8 @@ def test_networks_of_the_wrong_kind_are_refused(model, decoder, two_stages):
 
 def test_saving_and_loading_gives_the_same_samples(two_stages, decoder, prediction, tmp_path):
     save_decoder(two_stages, tmp_path / "d")
+    with pytest.raises(FileExistsError, match="two stages"):
+        save_decoder(decoder, tmp_path / "d")
     expected = two_stages.sample(prediction, samples=2)
     again = load_decoder(tmp_path / "d")
     assert torch.equal(again.sample(prediction, samples=2).images, expected.images)
@@ -255,3 +257,13 @@ def test_target_tokens_are_noised_up_to_the_level_that_the_config_names(saved, t
     assert 0.75 < float(levels.max()) < 0.85
     assert float(levels.mean()) == pytest.approx(0.4, abs=0.05)
     assert float(levels.min()) < 0.05
+
+
+def test_one_step_is_the_mean_of_both_stages(two_stages, prediction):
+    one = two_stages.sample(prediction, samples=2, steps=1)
+    both = two_stages.sample(prediction, samples=2, steps=1, token_steps=1)
+    assert torch.equal(one.images, both.images)
+    assert torch.equal(one.tokens, both.tokens)
+    default = two_stages.sample(prediction, samples=2)
+    tested = two_stages.sample(prediction, samples=2, steps=4, token_steps=12)
+    assert torch.equal(default.images, tested.images)

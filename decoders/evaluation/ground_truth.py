@@ -80,7 +80,7 @@ def ground_truth(
         row: {name: x.argmax(1) for name, x in predict_logits(classifier, as_images(pixels, BLOCK_SHAPE)).items()}
         for row, pixels in decoded.items()
     }
-    answers |= _linear_probe_answers(train_blocks.predicted.flatten(1), train_scenes.labels, tokens.flatten(1))
+    answers |= linear_probe_answers(train_blocks.predicted.flatten(1), train_scenes.labels, tokens.flatten(1))
     truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
     hidden = [scenes.classes["part"][int(i)] for i in scenes.labels["part"]]
     cases = {case: torch.tensor([part in parts for part in hidden]) for case, parts in CASES.items()}
@@ -103,7 +103,7 @@ def ground_truth(
     return {**table, "most_frequent_answer": baseline}
 
 
-def _linear_probe_answers(tokens: Tensor, labels: Mapping[str, Tensor], test: Tensor) -> dict[str, dict[str, Tensor]]:
+def linear_probe_answers(tokens: Tensor, labels: Mapping[str, Tensor], test: Tensor) -> dict[str, dict[str, Tensor]]:
     """Most probable class, and one drawn by probability, by linear probes: fit on (n, D), tested on (m, D)."""
     tokens, test = standardise(tokens, test)
     rows: dict[str, dict[str, Tensor]] = {"read_from_tokens": {}, "drawn_from_tokens": {}}

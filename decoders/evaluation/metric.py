@@ -85,9 +85,10 @@ def sample_blocks(
         decoder: its default number of steps is used.
         tokens: (n, T, D). patch_indices: (n, T).
         seed: block i uses seed + i. batch: blocks at a time.
-        options: of ``BlockPipeline.__call__``, such as ``conditioning``.
+        options: of ``BlockPipeline.__call__``, such as ``conditioning``. A number of steps is that of both stages.
     """
-    options = {"num_inference_steps": decoder.config.steps, "token_steps": decoder.config.token_steps, **options}
+    if "num_inference_steps" not in options:
+        options = {"num_inference_steps": decoder.config.steps, "token_steps": decoder.config.token_steps, **options}
     parts = []
     for start in track(range(0, len(tokens), batch), "sampling blocks", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from decoders.decoder import Decoder
 from decoders.evaluation.calibration import dispersion
+from decoders.evaluation.ground_truth import linear_probe_answers
 from decoders.evaluation.metric import DECODER_METRICS, encode_blocks
-from decoders.evaluation.scenes import BLOCK_SHAPE, accuracy, train_and_test_scenes
+from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, accuracy, train_and_test_scenes
 from decoders.networks.network import Conditioning
 from decoders.sampling import grid_noise, sample_tokens
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.factors import JOINT, class_map, linear_probe_probabilities, relabelled
-from ijepa_viz.probes.features import standardise
+from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
 from ijepa_viz.runtime.progress import track
 
@@ -58,13 +58,13 @@ def sampled_tokens(
     test: int = 1200,
     samples: int = _SAMPLES,
 ) -> dict[str, Any]:
-    """Species, part and facing read from single sampled target tokens by a linear probe of real target tokens.
+    """Species, part, facing and colour read from single sampled target tokens by a linear probe of real target tokens.
 
-    ``target_tokens`` is the probe's accuracy on real ones, ``drawn_from_tokens`` one class drawn from the probabilities
-    of a probe of the predicted tokens: samples of an ideal first stage would be as accurate. ``another_image`` has the
-    prediction of the next scene, scored by this scene's truth and by its own. ``agree`` is the share of a block's
-    samples in the most frequent class, ``right`` that class's accuracy: equal if calibrated. ``spread_over_error`` is
-    the same in token space, 1 if calibrated.
+    ``target_tokens`` is the probe's accuracy on real ones. ``read_from_tokens`` and ``drawn_from_tokens`` are, as in
+    ``ground-truth``, of a probe of the predicted tokens: samples of an ideal first stage would be as accurate as the
+    latter. ``another_image`` has the prediction of the next scene, scored by this scene's truth and by its own.
+    ``agree`` is the share of a block's samples in the most frequent class, ``right`` that class's accuracy: equal if
+    calibrated. ``spread_over_error`` is the same in token space, 1 if calibrated.
 
     Args:
         model, decoder: a pair. split: of ``menagerie``.
@@ -79,44 +79,31 @@ def sampled_tokens(
     known, blocks = (encode_blocks(model, normalise(s.images / 255), s.masks) for s in (train_scenes, scenes))
     predicted, indices = blocks.predicted, blocks.patch_indices
     other = draw_tokens(decoder, predicted.roll(-1, 0), indices)
-    pooled = {"conditioning": Conditioning.POOLED}
     every = torch.stack([draw_tokens(decoder, predicted, indices, seed=test * i) for i in range(samples)], 1)
     tokens = {
         "target_tokens": blocks.target,
         "sampled_tokens": every[:, 0],
         "one_step": draw_tokens(decoder, predicted, indices, num_inference_steps=1),
-        "from_pooled": draw_tokens(decoder, predicted, indices, **pooled),
+        "from_pooled": draw_tokens(decoder, predicted, indices, conditioning=Conditioning.POOLED),
         "another_image": other,
         "another_image_its_own_truth": other,
         "null": draw_tokens(decoder, predicted, indices, conditioning=Conditioning.NULL),
     }
-    joint = train_scenes.labels["joint"]
-    rows = {"drawn_from_tokens": _drawn(known.predicted, joint, predicted)}
     flat = torch.cat([*tokens.values(), every.flatten(0, 1)])
-    answers = linear_probe_probabilities(*_arguments(known.target, joint, flat)).argmax(1)
-    rows |= dict(zip(tokens, answers[: len(tokens) * test].split(test), strict=True))
-    truth = {name: relabelled(scenes, train_scenes, name) for name in JOINT}
+    labels = train_scenes.labels
+    read = linear_probe_answers(known.target.flatten(1), labels, flat.flatten(1))["read_from_tokens"]
+    rows = {row: {n: a[i * test : (i + 1) * test] for n, a in read.items()} for i, row in enumerate(tokens)}
+    rows |= linear_probe_answers(known.predicted.flatten(1), labels, predicted.flatten(1))
+    truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
     table: dict[str, Any] = {}
-    for row, chosen in rows.items():
-        labels = {n: t.roll(-1) for n, t in truth.items()} if row.endswith("own_truth") else truth
-        table[row] = {n: accuracy(class_map(joint, train_scenes.labels[n])[chosen] == labels[n]) for n in JOINT}
-    votes = answers[len(tokens) * test :].view(test, samples)
+    for row, found in rows.items():
+        wanted = {n: t.roll(-1) for n, t in truth.items()} if row.endswith("own_truth") else truth
+        table[row] = {name: accuracy(found[name] == wanted[name]) for name in SCENE_FACTORS}
     agreement = {}
-    for name in JOINT:
-        classes = class_map(joint, train_scenes.labels[name])[votes]
-        most = classes.mode(1).values
-        agreement[f"{name}_agree"] = float((classes == most[:, None]).float().mean())
+    for name in SCENE_FACTORS:
+        votes = read[name][len(tokens) * test :].view(test, samples)
+        most = votes.mode(1).values
+        agreement[f"{name}_agree"] = float((votes == most[:, None]).float().mean())
         agreement[f"{name}_right"] = float((most == truth[name]).float().mean())
     spread = dispersion(*(t.transpose(-1, -2).unflatten(-1, BLOCK_SHAPE) for t in (every, blocks.target)))
     return {"spread_over_error": spread.ratio, **agreement, **table}
-
-
-def _drawn(known: Tensor, labels: Tensor, test: Tensor) -> Tensor:
-    """One class a block, (m,), drawn from a linear probe's probabilities: fit on (n, T, D), tested on (m, T, D)."""
-    probabilities = linear_probe_probabilities(*_arguments(known, labels, test))
-    return probabilities.multinomial(1, generator=torch.Generator().manual_seed(0))[:, 0]
-
-
-def _arguments(known: Tensor, labels: Tensor, test: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    features, held_out = standardise(known.flatten(1), test.flatten(1))
-    return features, labels, held_out

@@ -54,9 +54,9 @@ def replacing(path: Path, hint: str = "") -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_config(path: Path, config: Any, digest: str) -> None:
-    """Write a dataclass as JSON, with the sha256 of the weights it belongs to."""
-    write_file(path, (json.dumps({**asdict(config), "weights_sha256": digest}, indent=2) + "\n").encode())
+def write_config(path: Path, config: Any, digest: str, **more: str) -> None:
+    """Write a dataclass as JSON, with the sha256 of the weights it belongs to, and more of them by name."""
+    write_file(path, (json.dumps({**asdict(config), "weights_sha256": digest, **more}, indent=2) + "\n").encode())
 
 
 def read_text(path: Path) -> str:
