@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-import inspect
 import pkgutil
 import textwrap
 from collections.abc import Callable, Mapping
@@ -47,10 +46,6 @@ class Registry(dict[str, T]):
             return entry
 
         return add
-
-    def described(self, title: str) -> str:
-        """Help text of all entries: each name with the first line of its docstring."""
-        return as_help(title, {name: inspect.getdoc(entry) or "" for name, entry in self.items()})
 
     def __missing__(self, name: str) -> NoReturn:
         raise ValueError(unknown_name(self.kind, str(name), list(self)))

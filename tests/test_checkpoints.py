@@ -389,12 +389,14 @@ def test_folders_that_are_no_models_say_what_they_are(tmp_path):
         load_model(tmp_path)
 
 
-def test_a_config_without_a_checksum_opens(model, tmp_path):
+@pytest.mark.parametrize("change", [{}, {"weights_sha256": None}])
+def test_a_config_without_a_checksum_is_refused(model, tmp_path, change):
     save_folder(model, tmp_path)
     data = json.loads((tmp_path / "config.json").read_text())
     del data["weights_sha256"]
-    (tmp_path / "config.json").write_text(json.dumps(data))
-    assert fingerprint(load_model(tmp_path)) == fingerprint(model)
+    (tmp_path / "config.json").write_text(json.dumps(data | change))
+    with pytest.raises(ValueError, match="sha256"):
+        load_model(tmp_path)
 
 
 def test_an_unknown_activation_names_the_nearest():

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+from PIL import Image
 from test_monitor import flat_pictures
 
+from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.probes import pixels
 from ijepa_viz.probes.pixels import pixel_table
 
 
 def test_pictures_of_all_classes_fit_and_test(tmp_path, model, monkeypatch):
-    source = flat_pictures(tmp_path, 6, 25)
+    with pytest.raises(ValueError, match="30 different images, got 6"):  # copies would be fitted and tested on
+        pixel_table(model, flat_pictures(tmp_path, 6, 25))
+    for i, path in enumerate(sorted(tmp_path.rglob("*.png"))):
+        picture = Image.open(path)
+        place = i % 25, 0
+        red, green, blue = picture.getpixel(place)
+        picture.putpixel(place, (red + 1, green, blue))
+        picture.save(path)
+    source = open_source(str(tmp_path))
     seen = []
 
     def spy(train, train_pixels, test, test_pixels):

@@ -322,3 +322,24 @@ def test_both_parts_of_a_split_are_compared_once(tmp_path):
         FeatureBank(
             IJEPA(ModelConfig(image_size=32, patch_size=8, width=32, depth=1, heads=2)), Splits(str(tmp_path))
         ).labels()
+
+
+def test_a_part_of_drawn_scenes_is_known_as_a_part(tmp_path):
+    train = open_source("menagerie:count=30")
+    with pytest.raises(ValueError, match="5 of the 5"):
+        refuse_overlap(train, train.subset(np.arange(5), "some"))
+
+
+def test_every_picture_is_decoded_once_for_all_checks(tmp_path, monkeypatch):
+    read = []
+    for i, place in enumerate(("a/x", "a/y", "b/y", "b/x")):
+        for j in range(3):
+            save(tmp_path / place / f"{j}.png", noise(10 * min(i, 2) + j if (i, j) != (2, 0) else 10))
+    from ijepa_viz.data import folders
+
+    original = folders.read_image
+    monkeypatch.setattr(folders, "read_image", lambda source: (read.append(str(source)), original(source))[1])
+    pair = train_and_test(Splits(str(tmp_path / "a"), str(tmp_path / "b"), without_shared=True))
+    assert len(pair.test) == 5
+    assert sorted(read) == sorted(set(read))
+    assert len(read) == 12

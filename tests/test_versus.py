@@ -110,6 +110,11 @@ def test_the_command(tmp_path, capsys, drawn):
     assert json.loads((tmp_path / "again.json").read_text()) == rows
     assert versus.main([*base[:2], "--remember", str(kept)]) == 1
     assert "name another file" in capsys.readouterr().err
+    # Answers of 0.1.0 may be on pictures that were learned from.
+    old = {k: v for k, v in json.loads(kept.read_text()).items() if k != "test_data"}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert versus.main([*base[:4], "--remember", str(tmp_path / "old.json")]) == 1
+    assert "which pictures were tested on" in capsys.readouterr().err
     # A run trained anew under its name is asked anew.
     before = json.loads(kept.read_text())["runs"][runs[1]]
     write_training(tmp_path / "ijepa-1", cost("ijepa", 1.001e12))

@@ -123,7 +123,11 @@ class Trainer(TrainingLoop):
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(sharding.shard_optimizer_state(self.optimizer, state["optimizer"]))
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        # The best kNN of other test images is no measure of these.
+        before = {key: value for key, value in state["config"]["data"].items() if _is_of_evaluation(key)}
+        now = {key: value for key, value in asdict(self.config)["data"].items() if _is_of_evaluation(key)}
+        self.best = state["best"] if now.items() >= before.items() else -1.0
         # Older checkpoints did not count these.
         self.examples = state.get("images", self.step * state["config"]["optimization"]["batch_size"])
         self.device_seconds = state.get("device_seconds", self.seconds * self.accelerator.num_processes)
@@ -347,3 +351,7 @@ def _as_csv(skipped: dict[int, str]) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([("picture", "why"), *skipped.items()])
     return out.getvalue().encode()
+
+
+def _is_of_evaluation(key: str) -> bool:
+    return key.startswith("eval_") or key == "drop_shared"

@@ -87,7 +87,7 @@ def load_folder(folder: str | Path) -> IJEPA:
     """
     folder = Path(folder)
     data = read_json(folder / CONFIG)
-    digest = data.pop("weights_sha256", None)  # a config that somebody wrote by hand has none
+    digest = str(data.pop("weights_sha256", ""))  # without one the weights count as changed
     config = config_files.build(ModelConfig, data, str(folder / CONFIG))
     with torch.device("meta"):  # no allocation: the weights are mapped from the file
         model = IJEPA(config)

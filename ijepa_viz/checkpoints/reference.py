@@ -87,7 +87,7 @@ def from_reference(data: Any, where: str) -> tuple[ModelConfig, dict[str, Tensor
             f"{where} is not an I-JEPA checkpoint: it has a predictor but no {missing}, and each of the three is "
             "needed to predict. Leave the predictor out to open the encoder alone."
         )
-    first = parts.get("encoder") or parts["target_encoder"]
+    first = parts["encoder"] if "encoder" in parts else parts["target_encoder"]
     if isinstance(data, dict) and _NOTE in data:
         config = config_files.build(ModelConfig, data[_NOTE], f"{where}: {_NOTE}")
         config = config if "predictor" in parts else replace(config, predictor_width=0)

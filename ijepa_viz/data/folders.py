@@ -69,7 +69,10 @@ def _parts(root: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(os.path.splitext(name)[1].lower() in SUFFIXES for _, names in visit(folder, []) for name in names)
+    """Whether an image lies below; a part that cannot be read is one all the same, and opening it says so."""
+    unreachable: list[str] = []
+    found = any(os.path.splitext(n)[1].lower() in SUFFIXES for _, names in visit(folder, unreachable) for n in names)
+    return found or bool(unreachable and folder_part(folder.name))
 
 
 def _listed(names: list[str]) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 
 from PIL import features
 
+_HEIF = importlib.util.find_spec("pillow_heif") is not None
 
-def _heif() -> bool:
-    """Let Pillow open HEIC and HEIF, where the extra ``heic`` (pillow-heif) is installed."""
-    if importlib.util.find_spec("pillow_heif") is None:
-        return False
-    import pillow_heif
 
-    pillow_heif.register_heif_opener()
-    return True
+@cache
+def register_heif() -> None:
+    """Let Pillow open HEIC and HEIF, where the extra ``heic`` (pillow-heif) is installed; on the first picture."""
+    if _HEIF:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 _ALWAYS = (
@@ -24,7 +26,7 @@ _ALWAYS = (
 )
 # What a build of Pillow may lack: endings, whether they can be read, and what to do if not.
 _OPTIONAL = (
-    ((".heic", ".heif"), _heif(), "install pillow-heif (pip install 'ijepa-viz[heic]')"),
+    ((".heic", ".heif"), _HEIF, "install pillow-heif (pip install 'ijepa-viz[heic]')"),
     ((".avif",), importlib.util.find_spec("PIL._avif") is not None, "install Pillow 11.3 or newer"),
     ((".jp2", ".j2k", ".jpx"), features.check("jpg_2000"), "install a Pillow with OpenJPEG, such as pip's"),
 )

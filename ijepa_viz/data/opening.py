@@ -62,7 +62,8 @@ def _open_directory(path: Path, split: str) -> Source:
     found: dict[str, list[str]] = {ending: [] for ending in SHARDS}
     others: list[str] = []
     images = False
-    for folder, names in walk(path, []):
+    unreachable: list[str] = []
+    for folder, names in walk(path, unreachable):
         for name in names:
             ending = os.path.splitext(name)[1].lower()
             if ending in found:
@@ -78,6 +79,7 @@ def _open_directory(path: Path, split: str) -> Source:
         raise ValueError(f"{path} holds parquet and tar files: name those meant, such as '{path}/*.parquet'.")
     files = sorted(found[kinds[0]])
     source = _open_shards(str(path), files, [os.path.relpath(f, path) for f in files], split)
+    source.notes = [*source.notes, *(f"A folder in {path} cannot be read: {why}." for why in unreachable)]
     if others:
         source.notes = [*source.notes, f"Ignored in {path}, beside {kinds[0]} files: {ignored_files(others)}."]
     return source

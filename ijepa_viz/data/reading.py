@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ijepa_viz.data.formats import KNOWN_BUT_UNREADABLE
+from ijepa_viz.data.formats import KNOWN_BUT_UNREADABLE, register_heif
 from ijepa_viz.data.pixel_arrays import SMALLEST, ValueRange, is_array, split_array, standard_values, to_8_bits
 
 # Of what read_image makes of a file: raised when its pixels change, for keys of caches.
@@ -88,6 +88,7 @@ def _open(source: Any, name: str) -> Image.Image:
         raise ValueError("A picture's file is opened in binary mode: open(path, 'rb').")
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         raise ValueError(f"{name} is an address. Download the picture and give its file.")
+    register_heif()
     try:
         return Image.open(source)
     except FileNotFoundError:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -52,7 +51,7 @@ def scan(source: Source) -> Scan:
     if source.digests is not None:
         return Scan({}, source.digests())
     if source.render is not None:
-        return Scan({}, _digests_of_drawn(source))
+        return Scan({}, source.drawn_digests())
     key = hashlib.sha256(json.dumps(["scan", VERSION, source.name, source.stamp, len(source)]).encode()).hexdigest()
     path = cache_folder() / f"{key[:24]}.npz"
     if path.is_file():
@@ -66,11 +65,7 @@ def scan(source: Source) -> Scan:
         digests = np.zeros(len(source), np.uint64)
         errors = _read(source, range(len(source)), digests)
     buffer = io.BytesIO()
-    columns: dict[str, Any] = {
-        "unreadable": np.array(list(errors), np.int64),
-        "errors": np.array(list(errors.values()), str),
-    }
-    np.savez(buffer, digests=digests, **columns)
+    np.savez(buffer, digests=digests, unreadable=np.array(list(errors), np.int64))
     write_file(path, buffer.getvalue())
     return Scan(errors, digests)
 
@@ -89,10 +84,3 @@ def _read(source: Source, indices: Sequence[int], digests: np.ndarray) -> dict[i
     for index, (number, _) in zip(indices, found, strict=True):
         digests[index] = number
     return {index: why for index, (_, why) in zip(indices, found, strict=True) if why}
-
-
-def _digests_of_drawn(source: Source) -> np.ndarray:
-    """Digests of drawn scenes, which are functions of the stamp (their seed) and their index."""
-    base = hashlib.blake2b(json.dumps(source.stamp).encode(), digest_size=_DIGEST_BYTES).digest()
-    rows = (hashlib.blake2b(base + i.to_bytes(8, "little"), digest_size=_DIGEST_BYTES) for i in range(len(source)))
-    return np.array([int.from_bytes(row.digest(), "little") for row in rows], np.uint64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -49,6 +50,12 @@ class Source:
     def __getitem__(self, index: int) -> Image.Image:
         return self.read(index)
 
+    def drawn_digests(self) -> np.ndarray:
+        """Digests (count,) uint64 of drawn scenes, which are functions of the stamp (their seed) and their index."""
+        base = hashlib.blake2b(json.dumps(self.stamp).encode(), digest_size=8).digest()
+        rows = (hashlib.blake2b(base + i.to_bytes(8, "little"), digest_size=8) for i in range(len(self)))
+        return np.array([int.from_bytes(row.digest(), "little") for row in rows], np.uint64)
+
     def subset(self, indices: np.ndarray, reason: str) -> Source:
         """Some of the images, with their labels and truths.
 
@@ -58,6 +65,8 @@ class Source:
         """
         indices = np.asarray(indices, dtype=np.int64)
         render, digests = self.render, self.digests
+        if render is not None and digests is None:
+            digests = self.drawn_digests  # of the whole set: a part's stamp is another
 
         def chosen(truth: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
             return lambda: truth()[indices]

@@ -58,7 +58,7 @@ def hold_out(source: Source, share: float = TEST_SHARE) -> tuple[Source, Source]
     for name, rows in (("train", ~test), ("test", test)):
         part = source.subset(np.flatnonzero(rows), f"{name} {share}")
         kept = digests[rows]
-        part.digests = lambda kept=kept: kept
+        part.digests = lambda kept=kept: kept  # also of a source that did not know its own
         part.name, part.split = f"{source.name} ({name})", name
         parts.append(part)
     return parts[0], parts[1]
@@ -100,11 +100,9 @@ def match_classes(train: Source, test: Source) -> tuple[Source, list[str]]:
     if list(test.classes) == list(train.classes):
         return test, missing_names
     every = [*train.classes, *(name for name in test.classes if name not in train.classes)]
-    matched = test.subset(np.arange(len(test)), "matched")
-    if test.digests is None:
-        matched.digests = lambda: scan(test).digests
-    matched.labels, matched.classes = renumber(test.labels, test.classes, every), list(train.classes)
-    return matched, missing_names
+    # The images are the same, so that their cache is too.
+    labels = renumber(test.labels, test.classes, every)
+    return replace(test, labels=labels, classes=list(train.classes)), missing_names
 
 
 def _same_spelling(source: Source) -> Source:

@@ -48,9 +48,11 @@ def drop_unreadable(source: Source, strict: bool = False) -> tuple[Source, dict[
     Raises:
         ValueError: ``strict`` and an unreadable image; or no readable image is left.
     """
-    bad = find_unreadable(source)
+    found = scan(source)
+    bad = found.errors
     if not bad:
-        return source, bad
+        # Every part of it then knows its content without being read again.
+        return (source if source.digests or source.render else replace(source, digests=lambda: found.digests)), bad
     some = "; ".join(f"picture {index}: {why}" for index, why in list(bad.items())[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     message = f"{len(bad)} of the {len(source)} pictures of {source.name} cannot be read ({some}{more})"
@@ -65,5 +67,5 @@ def drop_unreadable(source: Source, strict: bool = False) -> tuple[Source, dict[
         f"Skipped {len(bad)} of {len(source)} pictures of {source.name}, which cannot be read (picture {first}: {why})."
     )
     good_ones = source.subset(good, "readable")
-    digests = scan(source).digests[good]
+    digests = found.digests[good]
     return replace(good_ones, notes=[*source.notes, note], digests=lambda: digests), bad

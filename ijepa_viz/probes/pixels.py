@@ -5,12 +5,14 @@ A lower bound, at small cost, on the pixel information that a decoder could use;
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.batches import evenly
+from ijepa_viz.data.scan import scan
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
@@ -55,12 +57,14 @@ def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) 
     tokens, and the target tokens.
 
     Raises:
-        ValueError: fewer than 30 images.
+        ValueError: fewer than 30 different images.
     """
-    count = min(limit, len(source))
+    # Copies of an image would be fitted and tested on.
+    different = np.sort(np.unique(scan(source).digests, return_index=True)[1])
+    count = min(limit, len(different))
     if count < 30:
-        raise ValueError(f"The pixel probe needs at least 30 images, got {count}.")
-    chosen = evenly(len(source), count)
+        raise ValueError(f"The pixel probe needs at least 30 different images, got {count}.")
+    chosen = different[evenly(len(different), count)]
     pixels = torch.from_numpy(arrays(source, model.config.image_size)[chosen]).permute(0, 3, 1, 2)
     images = normalise(pixels / 255)
     masks = mask_samplers.sample(

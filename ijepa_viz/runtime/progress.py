@@ -87,7 +87,7 @@ class Progress:
     def note(self, **values: str) -> None:
         """Show these values, such as ``loss="0.312"``, beside the progress."""
         if self._bar is not None:
-            self._bar.set_postfix(values)
+            self._bar.set_postfix(values, refresh=False)  # the next update draws them
         elif self._watch:
             self._note = "".join(f", {name}={value}" for name, value in values.items())
 

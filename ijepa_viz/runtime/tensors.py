@@ -83,8 +83,10 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:  # OSError: an empty file cannot be mapped
+    except (SafetensorError, OSError) as error:
         what = mistaken_for(path)
+        if isinstance(error, OSError) and not what:  # the disk's fault, not the file's
+            raise
         raise ValueError(f"{path} {what or f'is truncated or damaged: {error}'}") from error
 
 

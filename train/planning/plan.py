@@ -6,6 +6,7 @@ Nothing is allocated: the objective runs on fake tensors, and the tensors that a
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -211,8 +212,18 @@ def this_gpu() -> str | None:
     """The name in :data:`GPUS` of the GPU of this machine; None where there is none, or another."""
     if not torch.cuda.is_available():
         return None
-    name, memory = torch.cuda.get_device_name().upper(), torch.cuda.get_device_properties(0).total_memory
-    alike = [key for key in GPUS if key.partition("-")[0] in name.replace(" ", "")]
+    name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
+    return gpu_named(name, memory)
+
+
+def gpu_named(name: str, memory: float) -> str | None:
+    """The name in :data:`GPUS` of the GPU that CUDA calls ``name``, with ``memory`` bytes; None for any other.
+
+    >>> gpu_named("NVIDIA H100 80GB HBM3", 85e9), gpu_named("NVIDIA L40S", 48e9)
+    ('H100-80G', None)
+    """
+    words = re.split(r"[^A-Z0-9]+", name.upper().replace("RTX ", "RTX"))  # an L40 is no L4
+    alike = [key for key in GPUS if key.partition("-")[0] in words and abs(GPUS[key][1] - memory) < 0.2 * memory]
     return min(alike, key=lambda key: abs(GPUS[key][1] - memory), default=None)
 
 

@@ -156,9 +156,13 @@ def load_answers(file: Path | None, data: str, limit: int | None) -> dict[str, d
         return {}
     try:
         kept = json.loads(file.read_bytes())
-        asked, runs = (kept["data"], kept["limit"]), kept["runs"]
-    except (ValueError, KeyError, TypeError) as error:
+        asked, runs, tested_on = (kept["data"], kept["limit"]), kept["runs"], kept.get("test_data")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is not a file of --remember ({error!r}).") from error
+    if tested_on is None:  # of 0.1.0, whose folders were tested on what was learned from
+        raise ValueError(
+            f"{file} does not say which pictures were tested on: its answers are not comparable. Name another."
+        )
     if asked != (data, limit):
         raise ValueError(f"{file} holds answers on --data {asked[0]} --limit {asked[1]}: name another file.")
     return dict(runs)
@@ -243,7 +247,8 @@ def main(arguments: list[str] | None = None) -> int:
             known[run] = cost
             if options.remember:
                 runs = {name: {"training": asdict(known[name]), "answers": found[name]} for name in found}
-                text = json.dumps({"data": options.data, "limit": options.limit, "runs": runs}, indent=1)
+                about = {"data": options.data, "limit": options.limit, "test_data": Splits(options.data).rule}
+                text = json.dumps({**about, "runs": runs}, indent=1)
                 write_file(options.remember, (text + "\n").encode())
         table = compare(found, known)
         print(as_text(table))
