@@ -82,6 +82,8 @@ class TrainingLoop(ABC):
         shown: Sequence[str] = ("loss",),
         resume_anyway: bool = False,
     ) -> None:
+        if steps < 1:  # before anything is written
+            raise ValueError(f"optimization.steps must be at least 1, got {steps}.")
         self.config = config
         self.steps, self.examples_per_step, self.unit, self.shown = steps, examples_per_step, unit, shown
         run: RunConfig = config.run
