@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ijepa_viz.data.formats import SUFFIXES
+from ijepa_viz.data.formats import SUFFIXES, register_heif
 from ijepa_viz.data.transforms import read_image
 
 # Endings and the formats of Pillow that they stand for.
@@ -48,6 +48,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 def whole_pictures() -> list[tuple[str, bytes]]:
     """(format, file) of small pictures that can be read, in several modes and compressions of each format."""
+    register_heif()  # reading does this at the first picture, and here pictures are written first
     rng = np.random.default_rng(0)
     smooth = np.add.outer(np.arange(20), 2 * np.arange(24))[..., None] * np.array([1, 2, 3]) % 256
     rgb = Image.fromarray((smooth + rng.integers(0, 9, smooth.shape)).clip(0, 255).astype(np.uint8))

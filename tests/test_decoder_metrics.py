@@ -13,7 +13,7 @@ from conftest import random_decoder
 from decoders import Decoder, DecoderConfig, save_decoder
 from decoders.evaluation.classifier import BlockClassifier, as_images, predict_logits, train_classifier
 from decoders.evaluation.frequency_bands import band_edges, cosine_transform
-from decoders.evaluation.ground_truth import _linear_probe_answers, ground_truth
+from decoders.evaluation.ground_truth import ground_truth, linear_probe_answers
 from decoders.evaluation.hole_size import hole_size, on_larger_grid
 from decoders.evaluation.leakage import leakage
 from decoders.evaluation.metric import DECODER_METRICS, centre_hole, encode_blocks, fit_ridge, sample_blocks
@@ -269,7 +269,7 @@ def test_answers_without_a_picture_are_the_probes_and_draws_by_its_doubt():
     labels = {"species": certain // 2, "part": certain % 2, "facing": (torch.rand(3000) < 0.25).long()}
     labels |= {"joint": 2 * certain + labels["facing"], "colour": certain}
     tokens = F.one_hot(certain, 4) * 10.0 + torch.randn(3000, 4)
-    rows = _linear_probe_answers(tokens[:2000], {k: v[:2000] for k, v in labels.items()}, tokens[2000:])
+    rows = linear_probe_answers(tokens[:2000], {k: v[:2000] for k, v in labels.items()}, tokens[2000:])
     truth = {name: label[2000:] for name, label in labels.items()}
     shares = {row: {n: float((said[n] == truth[n]).float().mean()) for n in said} for row, said in rows.items()}
     # The penalty leaves a probe of so few scenes a little in doubt of what it could be sure of.

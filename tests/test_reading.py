@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ijepa_viz.data import formats
-from ijepa_viz.data.formats import KNOWN_BUT_UNREADABLE, SUFFIXES
+from ijepa_viz.data.formats import KNOWN_BUT_UNREADABLE, SUFFIXES, register_heif
 from ijepa_viz.data.pixel_arrays import split_array
 from ijepa_viz.data.transforms import read_image, to_pil, to_pixels, to_tensor
 
@@ -41,6 +41,7 @@ def difference(one, other):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_ending_is_read(tmp_path, suffix):
     path = tmp_path / f"picture{suffix}"
+    register_heif()
     options = {"JPEG": {"quality": 95}, "HEIF": {"quality": 95}}
     kind = {".jfif": "JPEG", ".jpe": "JPEG", ".heic": "HEIF", ".heif": "HEIF"}.get(suffix)
     kind = kind or Image.registered_extensions()[suffix]
@@ -60,6 +61,7 @@ def test_endings_are_those_of_torchvision_and_the_ones_people_bring():
 
 def test_without_the_extra_heic_files_are_known_and_say_what_to_install(tmp_path):
     pytest.importorskip("pillow_heif")
+    register_heif()
     picture(64, 48).save(tmp_path / "phone.heic", "HEIF")
     (tmp_path / "sent.jpg").write_bytes((tmp_path / "phone.heic").read_bytes())
     program = f"""
