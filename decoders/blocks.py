@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ijepa_viz.data.transforms import denormalise
@@ -37,20 +36,28 @@ class Blocks:
 
 
 @torch.no_grad()
-def blocks_of(ijepa: IJEPA, images: Tensor, masks: Masks, patch_size: int | None = None) -> Blocks:
+def blocks_of(ijepa: IJEPA, images: Tensor, masks: Masks, pictures: Tensor | None = None) -> Blocks:
     """Extract the n M hidden blocks of normalised images (n, 3, H, W), on the model's device.
 
     Args:
         ijepa: computes the tokens. images: (n, 3, H, W). masks: one for each image.
-        patch_size: of ``clean``, for which the images are resized after the tokens are computed; None is the model's.
+        pictures: (n, 3, H', W') in [0, 1] or uint8, the same images at the resolution of ``clean``; None is the
+            images themselves.
+
+    Raises:
+        ValueError: pictures that are no whole number of square patches.
     """
     images, masks = images.to(ijepa.device), masks.to(str(ijepa.device))
     predicted = ijepa.predict(ijepa.encode_context(images, masks), masks)
     target = ijepa.targets(images, masks)
-    pixels = denormalise(images) * 2 - 1
-    patch = patch_size or ijepa.config.patch_size
-    if patch != ijepa.config.patch_size:
-        side = [cells * patch for cells in ijepa.grid]
-        pixels = F.interpolate(pixels, side, mode="bilinear", antialias=True)
-    parts = (gather_targets(patchify(pixels, patch), masks), masks.targets, predicted.float(), target.float())
+    if pictures is None:
+        pictures = denormalise(images)
+    rows, cols = ijepa.grid
+    height, width = pictures.shape[-2:]
+    patch = height // rows
+    if (patch * rows, patch * cols) != (height, width):
+        raise ValueError(f"Pictures of {height}x{width} px have no whole square patches on a grid of {rows}x{cols}.")
+    pixels = pictures.to(ijepa.device) / (255 if pictures.dtype == torch.uint8 else 1)
+    clean = gather_targets(patchify(pixels * 2 - 1, patch), masks)
+    parts = (clean, masks.targets, predicted.float(), target.float())
     return Blocks(*(part.flatten(0, 1) for part in parts))

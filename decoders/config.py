@@ -25,11 +25,13 @@ class DataConfig:
         source: any string ``open_source`` takes; the images the I-JEPA was trained on or others.
         crop_scale, horizontal_flip: of the random crops.
         patch_size: of the decoded pixels; None is the I-JEPA's own. With 8, an I-JEPA of 16x16 patches of 14 px is
-            decoded at 128 px.
+            decoded at 128 px; with 16, one of 8x8 patches of 8 px as well. The data set's pictures are read at that
+            resolution beside the I-JEPA's own, and drawn scenes are drawn at it.
         keep: True holds all images as squares in one array, False decodes and crops them at full size as needed;
             None is True below 24 GiB. workers: threads that decode; None is one a core.
         cached_batches: 0 runs the I-JEPA in every step. n > 0 caches the features of the first n batches on disk, in
             half precision, and cycles through them: for large I-JEPAs, whose forward passes dominate the time.
+        cache_folder: of these features, for several runs with the same I-JEPA, data and holes; None is the run's own.
     """
 
     source: str = "menagerie"
@@ -39,6 +41,7 @@ class DataConfig:
     keep: bool | None = None
     workers: int | None = None
     cached_batches: int = 0
+    cache_folder: str | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class DecoderConfig:
         steps: tested default number of evaluations of the network.
         conditioning: of the training blocks.
         token_steps: the same of the token network, of two stages.
+        detail: tested default noise level at which sampling ends with the expected picture.
     """
 
     ijepa: str = ""
@@ -42,6 +43,7 @@ class DecoderConfig:
     steps: int = DEFAULT_STEPS
     conditioning: ConditioningShares = field(default_factory=ConditioningShares)
     token_steps: int = DEFAULT_STEPS
+    detail: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,14 @@ class Samples:
         images: (S, 3, H, W) in [0, 1], mid-grey outside the hole.
         inside: (H, W) bool, the hole's pixels.
         tokens: (S, M, T, D), the sampled target tokens that were drawn; None of one stage.
+        detail: noise level at which sampling ended with the expected picture; 0 if it did not end early. A figure's
+            caption says it.
     """
 
     images: Tensor
     inside: Tensor
     tokens: Tensor | None = None
+    detail: float = 0.0
 
     def on(self, image: Tensor) -> Tensor:
         """Paste the samples into the hole of ``image`` (3, H, W); returns (S, 3, H, W).
@@ -115,6 +120,11 @@ class Decoder:
         return self.pipeline.network
 
     @property
+    def image_size(self) -> int:
+        """Height in pixels of the images that it draws; the I-JEPA's own input may be smaller."""
+        return self.network.grid[0] * self.network.config.patch_size
+
+    @property
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.network.feature_mean.device
@@ -131,6 +141,7 @@ class Decoder:
         conditioning: str = "tokens",
         source: str = "predicted",
         token_steps: int | None = None,
+        detail: float | None = None,
         condition: str | None = None,
     ) -> Samples:
         """Sample the hidden blocks' pixels given their tokens, with different noise for each sample.
@@ -152,6 +163,8 @@ class Decoder:
             token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, or
                 ``steps`` where these are fewer, so that one step is the mean of both stages. 0 draws the predicted
                 tokens themselves, in one stage.
+            detail: noise level, 0 to 1, at which sampling ends with the expected picture: coarse structure is sampled,
+                the finest grain averaged. None is the decoder's tested default, 0 samples the grain too.
             condition: deprecated name of ``conditioning``.
 
         Raises:
@@ -163,6 +176,9 @@ class Decoder:
         if token_steps is None:
             token_steps = self.config.token_steps if steps is None else min(self.config.token_steps, steps)
         steps = self.config.steps if steps is None else steps
+        detail = self.config.detail if detail is None else detail
+        if not 0 <= detail <= 1:
+            raise ValueError(f"detail is a noise level from 0 to 1, got {detail}.")
         if samples < 1 or steps < 1 or guidance < 0 or token_steps < 0:
             raise ValueError(
                 "samples and steps must be at least 1, guidance and token_steps at least 0, "
@@ -200,9 +216,10 @@ class Decoder:
                 num_inference_steps=steps,
                 token_steps=token_steps,
                 guidance_scale=guidance,
+                detail=detail,
                 callback=after_step if callback else None,
             )
-        drawn = self._compose(pixels, samples, masks)
+        drawn = replace(self._compose(pixels, samples, masks), detail=detail)
         if sampled is None:
             return drawn
         return replace(drawn, tokens=sampled.float().cpu().view(samples, blocks, *sampled.shape[1:]))

@@ -89,6 +89,7 @@ class BlockPipeline(DiffusionPipeline):
         num_inference_steps: int = DEFAULT_STEPS,
         token_steps: int | None = None,
         guidance_scale: float = 1.0,
+        detail: float = 0.0,
         callback_on_step_end: Callable[[BlockPipeline, int, Any, dict[str, Tensor]], Any] | None = None,
         condition: str | None = None,
     ) -> SampledBlocks:
@@ -104,6 +105,7 @@ class BlockPipeline(DiffusionPipeline):
             token_steps: evaluations of the token network; None is as many, and 0 is one stage: ``network`` draws the
                 predicted tokens themselves. Target tokens are always drawn in one stage.
             guidance_scale: of classifier-free guidance; 1.0 is none, anything else doubles the evaluations.
+            detail: noise level, 0 to 1, at which the drawing ends with the expected picture (:func:`sample_loop`).
             callback_on_step_end: ``f(pipeline, step, timestep, {"latents", "clean"})``; ``clean`` is the network's
                 estimate of the clean pixels. Setting ``pipeline._interrupt`` or raising ends the sampling.
             condition: deprecated name of ``conditioning``.
@@ -133,6 +135,7 @@ class BlockPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             token_steps=token_steps,
             guidance_scale=guidance_scale,
+            detail=detail,
             callback=after_step,
         )
         return SampledBlocks(pixels=pixels, tokens=sampled)
@@ -149,6 +152,7 @@ class BlockPipeline(DiffusionPipeline):
         num_inference_steps: int,
         token_steps: int | None,
         guidance_scale: float,
+        detail: float = 0.0,
         callback: Callable[[SamplingStep], Any] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Draw blocks in one stage or two: pixels (B, T, 3 p p), and the sampled target tokens (B, T, D) or None.
@@ -186,6 +190,7 @@ class BlockPipeline(DiffusionPipeline):
             token_source=token_source,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            detail=detail,
             callback=callback,
         )
         return pixels, sampled

@@ -59,6 +59,7 @@ def sample_loop(
     token_source: TokenSource = TokenSource.PREDICTED,
     num_inference_steps: int = DEFAULT_STEPS,
     guidance_scale: float = 1.0,
+    detail: float = 0.0,
     callback: Callable[[SamplingStep], Any] | None = None,
 ) -> Tensor:
     """Integrate the probability-flow ODE from noise to pixels, with classifier-free guidance (arXiv 2207.12598).
@@ -75,6 +76,8 @@ def sample_loop(
         token_source: network that the tokens come from.
         num_inference_steps: evaluations of the network (twice as many with guidance).
         guidance_scale: 1.0 is no guidance.
+        detail: noise level, 0 to 1, at which sampling ends; the result is the network's estimate of the clean pixels at
+            the first step whose level is not above it. What is coarser is sampled, what is finer is averaged.
         callback: called after each step; returning True ends the loop.
 
     Returns:
@@ -97,10 +100,14 @@ def sample_loop(
             unconditional = velocity(network, latents, sigma, patch_indices, tokens, null, source)
             prediction = unconditional + guidance_scale * (conditional - unconditional)
         noisy, latents = latents, scheduler.step(prediction, timestep, latents).prev_sample
-        if callback is not None:
-            clean = noisy - sigma[:, None, None] * prediction
-            if callback(SamplingStep(i, timestep, latents, clean)) is True:
-                break
+        ends = float(scheduler.sigmas[i]) <= detail + 1e-6
+        clean = noisy - sigma[:, None, None] * prediction if ends or callback is not None else noisy
+        if ends:
+            latents = clean
+        if callback is not None and callback(SamplingStep(i, timestep, latents, clean)) is True:
+            break
+        if ends:
+            break
     return latents
 
 

@@ -8,12 +8,16 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from ijepa_viz.data.transforms import normalise, to_pixels
+from ijepa_viz.data.transforms import normalise, to_pixels_and_originals, to_tensor
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.runtime.tensors import fingerprint
+
+# Side in pixels above which a picture is not kept for figures.
+LARGEST_ORIGINAL = 512
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Prediction:
         masks: of this image (B = 1), or of the images of the batch.
         image: (3, H, W) in [0, 1], the model's input. For figures only; decoders must not read it.
         patch_size: in pixels.
+        originals: the same square of each image at its own resolution, at most :data:`LARGEST_ORIGINAL` px; empty where
+            none is larger than the model's input. For figures only.
     """
 
     predicted: Tensor
@@ -36,6 +42,7 @@ class Prediction:
     masks: Masks
     image: Tensor
     patch_size: int
+    originals: tuple[Image.Image, ...] = ()
 
     @property
     def cosine(self) -> Tensor:
@@ -71,7 +78,24 @@ class Prediction:
             target=self.target[index],
             masks=self.masks[index : index + 1],
             image=self.image[index],
+            originals=self.originals[index : index + 1],
         )
+
+    def picture(self, height: int) -> Tensor:
+        """The image with ``height`` rows, (3, height, W) in [0, 1], from its original where there is one: for figures.
+
+        Raises:
+            TypeError: of a batch.
+        """
+        if self.batched:
+            raise TypeError("This prediction is of a batch: take the picture of one of its images, prediction[0].")
+        rows, cols = self.image.shape[-2:]
+        if rows == height:
+            return self.image
+        if self.originals:
+            return to_tensor(self.originals[0], height)
+        size = (height, round(height * cols / rows))
+        return F.interpolate(self.image[None], size, mode="bilinear", antialias=True)[0]
 
     def __iter__(self) -> Iterator[Prediction]:
         return (self[index] for index in range(len(self)))
@@ -146,7 +170,8 @@ def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
     """
     if not isinstance(masks, Masks):
         masks = Masks.from_array(masks)
-    pixels = to_pixels(image, model.config.image_size)
+    size = model.config.image_size
+    pixels, originals = to_pixels_and_originals(image, size, LARGEST_ORIGINAL)
     batched = pixels.ndim == 4
     batch = normalise(pixels if batched else pixels[None]).to(model.device)
     if len(masks) == 1 and len(batch) > 1:
@@ -157,7 +182,7 @@ def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
     target = model.targets(batch, on_device).float()
     if not batched:
         predicted, target = predicted[0], target[0]
-    return Prediction(predicted, target, masks, pixels, model.config.patch_size)
+    return Prediction(predicted, target, masks, pixels, model.config.patch_size, originals)
 
 
 def check_pair(model: IJEPA, decoder: Sampler) -> None:

@@ -19,7 +19,7 @@ from decoders.evaluation.classifier import answer_shares, as_images, predict_log
 from decoders.evaluation.frequency_bands import band_name, cosine_transform, frequency_bands
 from decoders.evaluation.held_out import held_out_blocks
 from decoders.evaluation.metric import DECODER_METRICS, sample_blocks
-from decoders.evaluation.scenes import SCENE_FACTORS, train_block_classifier
+from decoders.evaluation.scenes import SCENE_FACTORS, block_images, train_block_classifier
 from ijepa_viz.figures import calibration_figure
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
@@ -143,8 +143,9 @@ def calibration(
     if not decoder.network.stochastic:
         raise ValueError("This decoder is deterministic: its samples have no spread to compare.")
     held = held_out_blocks(model, decoder, split, images, seed=2004, train_scenes=train_scenes)
-    patch = decoder.network.config.patch_size
-    classifier = None if held.train_scenes is None else train_block_classifier(model, held.train_scenes, patch)
+    classifier = None
+    if held.train_scenes is not None:
+        classifier = train_block_classifier(model, held.train_scenes, decoder.image_size)
     real = as_images(held.blocks.clean, held.shape)
     tokens, patch_indices = (
         t.repeat_interleave(samples, 0) for t in (held.blocks.predicted, held.blocks.patch_indices)
@@ -153,7 +154,8 @@ def calibration(
     found: dict[str, Dispersion] = {}
     votes: dict[str, list[tuple[float, float, int]]] = {}
     for row, options in track(SAMPLING.items(), "calibration", "row"):
-        sampled = as_images(sample_blocks(decoder, tokens, patch_indices, **options), held.shape)
+        pixels = sample_blocks(decoder, tokens, patch_indices, **options)
+        sampled = as_images(pixels, held.shape)
         spread = found[row] = dispersion(sampled.unflatten(0, (len(real), samples)), real)
         table[row] = {
             "spread_over_error": {"ratio": spread.ratio, "low": spread.low, "high": spread.high},
@@ -162,7 +164,7 @@ def calibration(
         }
         if classifier is None or held.train_scenes is None or held.scenes is None:
             continue
-        logits = predict_logits(classifier, sampled)
+        logits = predict_logits(classifier, block_images(model, pixels))
         for name in SCENE_FACTORS:
             shares = answer_shares(logits[name].unflatten(0, (len(real), samples)))
             truth = relabelled(held.scenes, held.train_scenes, name)

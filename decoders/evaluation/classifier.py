@@ -52,9 +52,23 @@ class BlockClassifier(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
 
-def as_images(pixels: Tensor, block: tuple[int, int]) -> Tensor:
-    """Arrange the patches (n, T, 3 p p) of rectangular blocks to images (n, 3, h, w); ``block`` is (rows, cols)."""
-    return unpatchify(pixels, block, math.isqrt(pixels.shape[-1] // 3))
+def as_images(pixels: Tensor, block: tuple[int, int], patch_size: int | None = None) -> Tensor:
+    """Arrange the patches (n, T, 3 p p) of rectangular blocks to images (n, 3, h, w); ``block`` is (rows, cols).
+
+    Args:
+        patch_size: that of the I-JEPA, to which larger patches are averaged down, so that a classifier reads what is
+            drawn and not the resolution; None leaves them.
+
+    Raises:
+        ValueError: patches of no whole multiple of ``patch_size``.
+    """
+    own = math.isqrt(pixels.shape[-1] // 3)
+    images = unpatchify(pixels, block, own)
+    if patch_size is None or own <= patch_size:
+        return images
+    if own % patch_size:
+        raise ValueError(f"Patches of {own} px cannot be averaged down to {patch_size} px.")
+    return F.avg_pool2d(images, own // patch_size)
 
 
 def train_classifier(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from decoders.decoder import Decoder
-from decoders.evaluation.metric import DECODER_METRICS, centre_hole, encode_blocks, evaluation_images, median_ms
+from decoders.evaluation.metric import DECODER_METRICS, centre_hole, median_ms, source_blocks
 from decoders.pipeline import BlockPipeline
 from decoders.sampling import SOLVERS
 from ijepa_viz.figures import few_steps_figure
@@ -33,9 +33,7 @@ def few_steps(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     target tokens.
     """
     source = "predicted" if decoder.pipeline.token_network is None else "target"
-    blocks = encode_blocks(
-        model, evaluation_images(split("test"), model.config.image_size, 100)[:_IMAGES], centre_hole(model)
-    )
+    blocks = source_blocks(model, split("test"), model.config.image_size, centre_hole(model), 100)[:_IMAGES]
     device = decoder.device
     tokens, patch_indices = (
         t.repeat_interleave(_SAMPLES, 0).to(device) for t in (getattr(blocks, source), blocks.patch_indices)

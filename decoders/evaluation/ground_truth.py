@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from decoders.decoder import Decoder
-from decoders.evaluation.classifier import as_images, predict_logits
+from decoders.evaluation.classifier import predict_logits
 from decoders.evaluation.metric import DECODER_METRICS, encode_blocks, fit_ridge, sample_blocks
-from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, accuracy, train_and_test_scenes, train_on_pixels
+from decoders.evaluation.scenes import (
+    SCENE_FACTORS,
+    accuracy,
+    block_images,
+    scene_blocks,
+    train_and_test_scenes,
+    train_on_pixels,
+)
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import (
@@ -50,16 +58,16 @@ def ground_truth(
         ValueError: a data set other than ``menagerie``.
     """
     train_scenes, scenes = train_and_test_scenes(model, split, train, test)
-    patch = decoder.network.config.patch_size
+    size = decoder.image_size
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
-    images = normalise(scenes.images / 255)
-    blocks, untrained_blocks = (encode_blocks(m, images, scenes.masks, patch_size=patch) for m in (model, untrained))
-    train_blocks = encode_blocks(model, normalise(train_scenes.images / 255), train_scenes.masks, patch_size=patch)
-    classifier = train_on_pixels(train_blocks.clean, train_scenes, epochs)
-    fit_images, fit_masks = normalise(train_scenes.images[:4000] / 255), train_scenes.masks[:4000]
-    fit_blocks = encode_blocks(untrained, fit_images, fit_masks, patch_size=patch)
-    ridge, random_ridge = fit_ridge(model, train_blocks[:4000]), fit_ridge(untrained, fit_blocks)
+    blocks, train_blocks = (scene_blocks(model, s, size) for s in (scenes, train_scenes))
+    untrained_blocks = scene_blocks(untrained, scenes)
+    classifier = train_on_pixels(model, train_blocks.clean, train_scenes, epochs)
+    few = slice(0, 4000)
+    fit_images, fit_masks = normalise(train_scenes.images[few] / 255), train_scenes.masks[few]
+    fit_blocks = replace(encode_blocks(untrained, fit_images, fit_masks), clean=train_blocks.clean[few])
+    ridge, random_ridge = fit_ridge(model, train_blocks[few]), fit_ridge(untrained, fit_blocks)
     tokens, patch_indices = blocks.predicted, blocks.patch_indices
     other = sample_blocks(decoder, tokens.roll(-1, 0), patch_indices)
     decoded = {
@@ -77,7 +85,7 @@ def ground_truth(
         "null": sample_blocks(decoder, tokens, patch_indices, conditioning="null"),
     }
     answers = {
-        row: {name: x.argmax(1) for name, x in predict_logits(classifier, as_images(pixels, BLOCK_SHAPE)).items()}
+        row: {name: x.argmax(1) for name, x in predict_logits(classifier, block_images(model, pixels)).items()}
         for row, pixels in decoded.items()
     }
     answers |= linear_probe_answers(train_blocks.predicted.flatten(1), train_scenes.labels, tokens.flatten(1))

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from decoders.blocks import Blocks
 from decoders.decoder import Decoder
-from decoders.evaluation.metric import box_of, centre_hole, encode_blocks, evaluation_images
-from decoders.evaluation.scenes import BLOCK_SHAPE, draw_scenes
-from ijepa_viz.data.transforms import normalise
+from decoders.evaluation.metric import box_of, centre_hole, source_blocks
+from decoders.evaluation.scenes import BLOCK_SHAPE, draw_scenes, scene_blocks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import FactorScenes
 from ijepa_viz.probes.probe import Split
@@ -39,11 +38,9 @@ def held_out_blocks(
         images: number of blocks. seed: of the scenes of the blocks.
         train_scenes: number of scenes for training a classifier.
     """
-    patch = decoder.network.config.patch_size
     if split("test").name.startswith("menagerie"):
         training, scenes = draw_scenes(model, train_scenes, seed=2001), draw_scenes(model, images, seed=seed)
-        blocks = encode_blocks(model, normalise(scenes.images / 255), scenes.masks, patch_size=patch)
-        return HeldOutBlocks(blocks, BLOCK_SHAPE, training, scenes)
+        return HeldOutBlocks(scene_blocks(model, scenes, decoder.image_size), BLOCK_SHAPE, training, scenes)
     hole = centre_hole(model)
-    photographs = evaluation_images(split("test"), model.config.image_size, max(images, 100))[:images]
-    return HeldOutBlocks(encode_blocks(model, photographs, hole, patch_size=patch), box_of(hole))
+    blocks = source_blocks(model, split("test"), decoder.image_size, hole, max(images, 100))
+    return HeldOutBlocks(blocks[:images], box_of(hole))

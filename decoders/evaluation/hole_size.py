@@ -8,6 +8,7 @@ from decoders.decoder import Decoder
 from decoders.evaluation.metric import DECODER_METRICS, encode_blocks, evaluation_images, median_ms
 from decoders.networks.network import BlockNetwork
 from decoders.pipeline import BlockPipeline
+from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures import hole_size_figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
@@ -29,7 +30,7 @@ def hole_size(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     same sizes: the cost depends on the hole, not on the image.
     """
     table: dict[str, Any] = {}
-    image = evaluation_images(split("test"), model.config.image_size, 100)[:1]
+    image = normalise(evaluation_images(split("test"), model.config.image_size, 100)[:1] / 255)
     wide = BlockPipeline(on_larger_grid(decoder.network, 2), decoder.pipeline.scheduler)
     columns = model.grid[1]
     for side in track(range(1, min(model.grid)), "timing hole sizes", "size"):
@@ -44,4 +45,4 @@ def hole_size(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
             "ms_first_preview": median_ms(decoder.pipeline, tokens, patch_indices, 1),
             "ms_wider_image": median_ms(wide, tokens, on_wide, steps),
         }
-    return {**table, "figure": hole_size_figure(table, model.config.image_size)}
+    return {**table, "figure": hole_size_figure(table, decoder.image_size)}

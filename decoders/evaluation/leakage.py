@@ -9,7 +9,6 @@ import torch
 
 from decoders.decoder import Decoder
 from decoders.evaluation.metric import DECODER_METRICS, centre_hole, evaluation_images
-from ijepa_viz.data.transforms import denormalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.probe import Split
@@ -19,10 +18,9 @@ from ijepa_viz.runtime.progress import track
 @DECODER_METRICS.register("leakage")
 def leakage(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     """Largest change of the samples when all context pixels change and the prediction does not; must be exactly 0."""
-    images = evaluation_images(split("test"), model.config.image_size, 4)
+    images = evaluation_images(split("test"), model.config.image_size, 4) / 255
     worst = 0.0
-    for normalised in track(images, "changing the context", "image"):
-        image = denormalise(normalised).clamp(0, 1)
+    for image in track(images, "changing the context", "image"):
         prediction = predict(model, image, centre_hole(model))
         reference = decoder.sample(prediction, 2).images
         for other in (1 - image, torch.rand_like(image), torch.full_like(image, float("nan"))):

@@ -45,7 +45,7 @@ def box_of(hole: Masks) -> tuple[int, int]:
 
 
 def evaluation_images(source: Source, size: int, limit: int, seed: int = 0) -> Tensor:
-    """Draw up to ``limit`` of the source's images, normalised, (n, 3, size, size), without labels.
+    """Draw up to ``limit`` of the source's images, (n, 3, size, size) uint8, without labels: the same at every size.
 
     Raises:
         ValueError: fewer than :data:`CANDIDATES` images.
@@ -54,24 +54,41 @@ def evaluation_images(source: Source, size: int, limit: int, seed: int = 0) -> T
     if len(images) < CANDIDATES:
         raise ValueError(f"A decoder metric needs at least {CANDIDATES} images, {source.name} has {len(images)}.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
-    return normalise(torch.from_numpy(images[order.numpy()]).permute(0, 3, 1, 2) / 255)
+    return torch.from_numpy(images[order.numpy()]).permute(0, 3, 1, 2)
+
+
+def source_blocks(
+    model: IJEPA, source: Source, size: int, hole: Masks, limit: int, seed: int = 0, start: int = 0
+) -> Blocks:
+    """Hidden blocks of up to ``limit`` of the source's images, drawn by :func:`evaluation_images`, with one hole.
+
+    Args:
+        model: computes the tokens, of images of its own size. size: of the pictures whose pixels are the blocks'.
+        start: index of the first image to encode.
+    """
+    own = model.config.image_size
+    images = evaluation_images(source, own, limit, seed)[start:]
+    pictures = None if size == own else evaluation_images(source, size, limit, seed)[start:]
+    return encode_blocks(model, normalise(images / 255), hole, pictures=pictures)
 
 
 def encode_blocks(
-    model: IJEPA, images: Tensor, masks: Masks, batch: int = 100, patch_size: int | None = None
+    model: IJEPA, images: Tensor, masks: Masks, batch: int = 100, pictures: Tensor | None = None
 ) -> Blocks:
     """Extract the hidden block of every image, with its predicted and target tokens, on the CPU.
 
     Args:
         model: computes the tokens. images: (n, 3, H, W), normalised.
         masks: one for all images, or one for each.
-        batch: images at a time. patch_size: of the pixels; None is the model's.
+        batch: images at a time.
+        pictures: the same images at the decoder's resolution, as :func:`decoders.blocks.blocks_of` takes them.
     """
     parts = []
     for start in track(range(0, len(images), batch), "encoding blocks", "batch"):
         chunk = images[start : start + batch]
         chunk_masks = masks.repeat(len(chunk)) if len(masks) == 1 else masks[start : start + batch]
-        parts.append(blocks_of(model, chunk, chunk_masks, patch_size).to("cpu"))
+        drawn = None if pictures is None else pictures[start : start + batch]
+        parts.append(blocks_of(model, chunk, chunk_masks, drawn).to("cpu"))
     names = ("clean", "patch_indices", "predicted", "target")
     return Blocks(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
@@ -89,6 +106,7 @@ def sample_blocks(
     """
     if "num_inference_steps" not in options:
         options = {"num_inference_steps": decoder.config.steps, "token_steps": decoder.config.token_steps, **options}
+    options = {"detail": decoder.config.detail, **options}
     parts = []
     for start in track(range(0, len(tokens), batch), "sampling blocks", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))

@@ -14,10 +14,9 @@ from decoders.evaluation.metric import (
     CANDIDATES,
     DECODER_METRICS,
     centre_hole,
-    encode_blocks,
-    evaluation_images,
     fit_ridge,
     sample_blocks,
+    source_blocks,
 )
 from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.data.transforms import normalise
@@ -87,15 +86,15 @@ def rank(model: IJEPA, decoder: Decoder, split: Split, count: int = 400) -> dict
     untrained model as well.
     """
     pair = train_and_test(split)
-    size, hole = model.config.image_size, centre_hole(model)
-    test = evaluation_images(pair.test, size, count)
-    test = test[: len(test) // CANDIDATES * CANDIDATES]
-    train = evaluation_images(pair.train, size, _FIT, seed=1)
+    size, hole = decoder.image_size, centre_hole(model)
     torch.manual_seed(0)
     untrained = IJEPA(model.config).to(model.device).eval()
-    patch = decoder.network.config.patch_size
-    blocks, untrained_blocks = (encode_blocks(m, test, hole, patch_size=patch) for m in (model, untrained))
-    ridge, random_ridge = (fit_ridge(m, encode_blocks(m, train, hole, patch_size=patch)) for m in (model, untrained))
+    blocks, untrained_blocks = (source_blocks(m, pair.test, size, hole, count) for m in (model, untrained))
+    whole = slice(0, len(blocks.clean) // CANDIDATES * CANDIDATES)
+    blocks, untrained_blocks = blocks[whole], untrained_blocks[whole]
+    ridge, random_ridge = (
+        fit_ridge(m, source_blocks(m, pair.train, size, hole, _FIT, seed=1)) for m in (model, untrained)
+    )
     tokens, patch_indices = blocks.predicted, blocks.patch_indices
     decoded = {
         "real_pixels": blocks.clean,

@@ -17,13 +17,11 @@ from decoders.evaluation.metric import (
     DECODER_METRICS,
     box_of,
     centre_hole,
-    encode_blocks,
-    evaluation_images,
     sample_blocks,
+    source_blocks,
 )
 from ijepa_viz.data.splits import train_and_test
-from ijepa_viz.data.transforms import normalise
-from ijepa_viz.models import IJEPA
+from ijepa_viz.models import IJEPA, gather_targets, patchify
 from ijepa_viz.probes.features import labelled
 from ijepa_viz.probes.probe import Split
 from ijepa_viz.runtime.progress import track
@@ -76,15 +74,16 @@ def realism(model: IJEPA, decoder: Decoder, split: Split, train: int = 12000, co
     ``real_pixels``, other real blocks, is the lower bound. Real and decoded blocks are never of the same images.
     """
     pair = train_and_test(split)
-    size, hole = model.config.image_size, centre_hole(model)
-    block, patch = box_of(hole), decoder.network.config.patch_size
+    size, hole = decoder.image_size, centre_hole(model)
+    block, patch = box_of(hole), model.config.patch_size
     images, labels = labelled(pair.train, size, train)
-    real = as_images(encode_blocks(model, normalise(images / 255), hole, patch_size=patch).clean, block)
+    chunks = (patchify(chunk / 127.5 - 1, size // hole.grid[0]) for chunk in images.split(100))
+    hidden = torch.cat([gather_targets(patches, hole.repeat(len(patches)))[:, 0] for patches in chunks])
+    real = as_images(hidden, block, patch)
     classifier = train_classifier(real, {"label": labels}, {"label": int(labels.max()) + 1}, epochs=6)
-    test = evaluation_images(pair.test, size, 3 * count)
-    blocks = encode_blocks(model, test, hole, patch_size=patch)
-    third = len(test) // 3
-    reference = classifier_features(classifier, as_images(blocks.clean[:third], block))
+    blocks = source_blocks(model, pair.test, size, hole, 3 * count)
+    third = len(blocks.clean) // 3
+    reference = classifier_features(classifier, as_images(blocks.clean[:third], block, patch))
     tokens, patch_indices = blocks.predicted[third:], blocks.patch_indices[third:]
     own, other = slice(0, third), slice(third, 2 * third)
     decoded = {
@@ -97,6 +96,6 @@ def realism(model: IJEPA, decoder: Decoder, split: Split, train: int = 12000, co
     }
     table: dict[str, Any] = {}
     for name, pixels in decoded.items():
-        distance, p = two_sample_test(reference, classifier_features(classifier, as_images(pixels, block)))
+        distance, p = two_sample_test(reference, classifier_features(classifier, as_images(pixels, block, patch)))
         table[name] = {"distance_x_1000": 1000 * distance, "p_value": p}
     return table

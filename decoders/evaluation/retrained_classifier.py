@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from decoders.decoder import Decoder
-from decoders.evaluation.classifier import as_images, predict_logits
-from decoders.evaluation.metric import DECODER_METRICS, encode_blocks, sample_blocks
+from decoders.evaluation.classifier import predict_logits
+from decoders.evaluation.metric import DECODER_METRICS, sample_blocks
 from decoders.evaluation.scenes import (
-    BLOCK_SHAPE,
     SCENE_FACTORS,
     accuracy,
+    block_images,
+    scene_blocks,
     train_and_test_scenes,
     train_on_pixels,
 )
-from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
@@ -38,10 +38,7 @@ def retrained_classifier_accuracy(
         ValueError: a data set other than ``menagerie``.
     """
     train_scenes, scenes = train_and_test_scenes(model, split, train, test)
-    patch = decoder.network.config.patch_size
-    train_blocks, blocks = (
-        encode_blocks(model, normalise(s.images / 255), s.masks, patch_size=patch) for s in (train_scenes, scenes)
-    )
+    train_blocks, blocks = (scene_blocks(model, s, decoder.image_size) for s in (train_scenes, scenes))
     rows: dict[str, dict[str, Any] | None] = {
         "real_pixels": None,
         "predicted_tokens": {},
@@ -57,7 +54,7 @@ def retrained_classifier_accuracy(
             tokens, indices = train_blocks.predicted, train_blocks.patch_indices
             train_pixels = sample_blocks(decoder, tokens, indices, seed=test, **options)
             pixels = sample_blocks(decoder, blocks.predicted, blocks.patch_indices, **options)
-        classifier = train_on_pixels(train_pixels, train_scenes, epochs)
-        logits = predict_logits(classifier, as_images(pixels, BLOCK_SHAPE))
+        classifier = train_on_pixels(model, train_pixels, train_scenes, epochs)
+        logits = predict_logits(classifier, block_images(model, pixels))
         table[row] = {name: accuracy(logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS}
     return table

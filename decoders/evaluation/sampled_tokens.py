@@ -10,11 +10,10 @@ from torch import Tensor
 from decoders.decoder import Decoder
 from decoders.evaluation.calibration import dispersion
 from decoders.evaluation.ground_truth import linear_probe_answers
-from decoders.evaluation.metric import DECODER_METRICS, encode_blocks
-from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, accuracy, train_and_test_scenes
+from decoders.evaluation.metric import DECODER_METRICS
+from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, accuracy, scene_blocks, train_and_test_scenes
 from decoders.networks.network import Conditioning
 from decoders.sampling import grid_noise, sample_tokens
-from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
@@ -76,7 +75,7 @@ def sampled_tokens(
     if decoder.pipeline.token_network is None:  # before scenes are drawn
         raise ValueError(_ONE_STAGE)
     train_scenes, scenes = train_and_test_scenes(model, split, train, test)
-    known, blocks = (encode_blocks(model, normalise(s.images / 255), s.masks) for s in (train_scenes, scenes))
+    known, blocks = (scene_blocks(model, s) for s in (train_scenes, scenes))
     predicted, indices = blocks.predicted, blocks.patch_indices
     other = draw_tokens(decoder, predicted.roll(-1, 0), indices)
     every = torch.stack([draw_tokens(decoder, predicted, indices, seed=test * i) for i in range(samples)], 1)

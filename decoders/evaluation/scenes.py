@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from decoders.blocks import Blocks
 from decoders.evaluation.classifier import BlockClassifier, as_images, train_classifier
 from decoders.evaluation.metric import encode_blocks
 from ijepa_viz.data.transforms import normalise
@@ -37,17 +38,34 @@ def train_and_test_scenes(model: IJEPA, split: Split, train: int, test: int) -> 
     return draw_scenes(model, train, seed=2001), draw_scenes(model, test, seed=2002)
 
 
-def train_block_classifier(model: IJEPA, scenes: FactorScenes, patch_size: int, epochs: int = 12) -> BlockClassifier:
-    """Train a classifier of the scenes' factors on the real pixels of their hidden blocks, at ``patch_size``."""
-    blocks = encode_blocks(model, normalise(scenes.images / 255), scenes.masks, patch_size=patch_size)
-    return train_on_pixels(blocks.clean, scenes, epochs)
+def scene_blocks(model: IJEPA, scenes: FactorScenes, size: int | None = None) -> Blocks:
+    """Hidden blocks of drawn scenes, on the CPU.
+
+    Args:
+        model: computes the tokens.
+        size: of the pictures whose pixels are the blocks': the scenes drawn at that size. None is the model's.
+    """
+    pictures = None if size is None or size == model.config.image_size else scenes.at(size)
+    return encode_blocks(model, normalise(scenes.images / 255), scenes.masks, pictures=pictures)
 
 
-def train_on_pixels(pixels: Tensor, scenes: FactorScenes, epochs: int) -> BlockClassifier:
+def block_images(model: IJEPA, pixels: Tensor) -> Tensor:
+    """Blocks (n, T, 3 p p) of scenes as images for a classifier, (n, 3, h, w), at the model's own resolution."""
+    return as_images(pixels, BLOCK_SHAPE, model.config.patch_size)
+
+
+def train_block_classifier(
+    model: IJEPA, scenes: FactorScenes, size: int | None = None, epochs: int = 12
+) -> BlockClassifier:
+    """Train a classifier of the scenes' factors on the real pixels of their hidden blocks, of pictures of ``size``."""
+    return train_on_pixels(model, scene_blocks(model, scenes, size).clean, scenes, epochs)
+
+
+def train_on_pixels(model: IJEPA, pixels: Tensor, scenes: FactorScenes, epochs: int) -> BlockClassifier:
     """Train a classifier of the scenes' factors on ``pixels`` (n, T, 3 p p) of their hidden blocks, real or decoded."""
     labels = {name: scenes.labels[name] for name in SCENE_FACTORS}
     classes = {name: len(scenes.classes[name]) for name in SCENE_FACTORS}
-    return train_classifier(as_images(pixels, BLOCK_SHAPE), labels, classes, epochs)
+    return train_classifier(block_images(model, pixels), labels, classes, epochs)
 
 
 def accuracy(right: Tensor) -> dict[str, float]:

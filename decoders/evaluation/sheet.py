@@ -27,14 +27,15 @@ def first_images(source: Source, size: int, count: int) -> Tensor:
 
 def columns(decoder: Decoder, own: Prediction, other: Prediction) -> dict[str, tuple[str, Tensor]]:
     """Columns of one row: title -> (kind of :data:`ijepa_viz.figures.completion.BOX`, picture (3, H, W))."""
-    samples = decoder.sample(own, SAMPLES).on(own.image)
-    drawn = {f"sample {i + 1}": ("predicted", picture) for i, picture in enumerate(samples)}
-    drawn["its average"] = ("predicted", decoder.sample(own, 1, conditioning="pooled").on(own.image)[0])
-    drawn["one step"] = ("predicted", decoder.sample(own, 1, steps=1).on(own.image)[0])
+    samples = decoder.sample(own, SAMPLES)
+    whole = own.picture(samples.images.shape[-2])
+    drawn = {f"sample {i + 1}": ("predicted", picture) for i, picture in enumerate(samples.on(whole))}
+    drawn["its average"] = ("predicted", decoder.sample(own, 1, conditioning="pooled").on(whole)[0])
+    drawn["one step"] = ("predicted", decoder.sample(own, 1, steps=1).on(whole)[0])
     swapped = own.replaced(other.predicted)
-    drawn["next image's"] = ("control", decoder.sample(swapped, 1).on(own.image)[0])
-    drawn["nothing"] = ("control", decoder.sample(own, 1, conditioning="null").on(own.image)[0])
-    drawn["target"] = ("target", decoder.sample(own, 1, source="target").on(own.image)[0])
+    drawn["next image's"] = ("control", decoder.sample(swapped, 1).on(whole)[0])
+    drawn["nothing"] = ("control", decoder.sample(own, 1, conditioning="null").on(whole)[0])
+    drawn["target"] = ("target", decoder.sample(own, 1, source="target").on(whole)[0])
     return drawn
 
 

@@ -13,7 +13,7 @@ from decoders.evaluation.classifier import answer_shares, as_images, predict_log
 from decoders.evaluation.frequency_bands import band_name, cosine_transform, frequency_bands
 from decoders.evaluation.held_out import held_out_blocks
 from decoders.evaluation.metric import DECODER_METRICS, sample_blocks
-from decoders.evaluation.scenes import SCENE_FACTORS, train_block_classifier
+from decoders.evaluation.scenes import SCENE_FACTORS, block_images, train_block_classifier
 from ijepa_viz.figures import variation_figure
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.models import IJEPA
@@ -79,16 +79,17 @@ def measure_variation(
     held = held_out_blocks(model, decoder, split, images, seed=2003, train_scenes=train_scenes)
     blocks, block = held.blocks, held.shape
     tokens, patch_indices = (t.repeat_interleave(samples, 0) for t in (blocks.predicted, blocks.patch_indices))
-    conditional, unconditional = (
-        as_images(sample_blocks(decoder, tokens, patch_indices, seed=seed, conditioning=conditioning), block)
+    sampled = [
+        sample_blocks(decoder, tokens, patch_indices, seed=seed, conditioning=conditioning)
         for seed, conditioning in ((0, "tokens"), (10**6, "null"))
-    )
+    ]
+    conditional, unconditional = (as_images(pixels, block) for pixels in sampled)
     shape = (images, samples, *conditional.shape[1:])
     by_pixel, by_band, bands = explained_variance(conditional.view(shape), unconditional.view(shape))
     by_factor = {}
     if held.train_scenes is not None:
-        classifier = train_block_classifier(model, held.train_scenes, decoder.network.config.patch_size)
-        logits = [predict_logits(classifier, pixels) for pixels in (conditional, unconditional)]
+        classifier = train_block_classifier(model, held.train_scenes, decoder.image_size)
+        logits = [predict_logits(classifier, block_images(model, pixels)) for pixels in sampled]
         for name in SCENE_FACTORS:
             of_conditional, of_unconditional = (agreement(x[name].view(images, samples, -1)) for x in logits)
             by_factor[name] = (of_conditional, of_unconditional)

@@ -47,7 +47,8 @@ class SeamRefiner(nn.Module):
     """Convolutions over the hole as one picture, which remove seams between patches.
 
     The picture is the hole's bounding box, so the cost grows with the hole. Every layer is zero outside the hole, so
-    the result depends neither on the box nor on the other holes of the batch.
+    the result depends neither on the box nor on the other holes of the batch. Patches of a multiple of 8 px are read
+    as 8x8 cells of several pixels each (pixel unshuffling), so the cost is that of 8 px.
 
     Args:
         columns: of the grid. patch_size: in pixels. width: W, of the conditioning vector.
@@ -57,9 +58,11 @@ class SeamRefiner(nn.Module):
     def __init__(self, columns: int, patch_size: int, width: int, channels: int) -> None:
         super().__init__()
         self.columns, self.patch_size = columns, patch_size
-        self.first = nn.Conv2d(7, channels, 3, padding=1)  # estimate, noisy pixels, and the hole's mask
+        self.cell = patch_size // 8 if patch_size % 8 == 0 else 1
+        pixels = 3 * self.cell**2
+        self.first = nn.Conv2d(2 * pixels + 1, channels, 3, padding=1)  # estimate, noisy pixels, and the hole's mask
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.last = nn.Conv2d(channels, 3, 3, padding=1)
+        self.last = nn.Conv2d(channels, pixels, 3, padding=1)
         self.modulate = nn.Linear(width, 2 * channels)
         for parameter in (*self.last.parameters(), *self.modulate.parameters()):  # zero output at initialisation
             nn.init.zeros_(parameter)
@@ -75,12 +78,13 @@ class SeamRefiner(nn.Module):
         parts = torch.cat([estimate.to(noisy), noisy, inside], dim=-1)  # (B, T, 7 p p)
         canvas = parts.new_zeros(len(parts), box[0] * box[1], parts.shape[-1])
         canvas = canvas.scatter(1, index[..., None].expand_as(parts), parts)
-        image = unpatchify(canvas, box, self.patch_size).contiguous(memory_format=torch.channels_last)
+        image = unpatchify(canvas, box, self.patch_size)
         scale, shift = self.modulate(vector)[:, :, None, None].chunk(2, dim=1)
-        hole = image[:, 6:]
-        h = F.silu(self.first(image) * (1 + scale) + shift) * hole
+        hole = image[:, 6:, :: self.cell, :: self.cell]
+        cells = torch.cat([F.pixel_unshuffle(image[:, :6], self.cell), hole], 1)
+        h = F.silu(self.first(cells.contiguous(memory_format=torch.channels_last)) * (1 + scale) + shift) * hole
         h = F.silu(self.second(h)) * hole
-        drawn = patchify(self.last(h), self.patch_size)
+        drawn = patchify(F.pixel_shuffle(self.last(h), self.cell), self.patch_size)
         return drawn.gather(1, index[..., None].expand(-1, -1, drawn.shape[-1]))
 
 
@@ -92,6 +96,11 @@ class BlockViT(BlockNetwork):
         grid: (rows, cols), patch_size: in pixels, feature_width: D, of the I-JEPA.
         width, depth, heads: of the ViT.
         refine: channels of the :class:`SeamRefiner`; 0 omits it.
+        split: the ViT reads and draws each patch as ``split`` x ``split`` smaller ones, each given the patch's token.
+        time_width: sines and cosines of the noise level.
+
+    Raises:
+        ValueError: patches that do not divide into ``split`` x ``split``.
     """
 
     @register_to_config
@@ -104,22 +113,32 @@ class BlockViT(BlockNetwork):
         depth: int = 6,
         heads: int = 4,
         refine: int = 32,
+        split: int = 1,
+        time_width: int = 128,
     ) -> None:
         super().__init__(feature_width)
-        self._build(grid, self.channels_of(patch_size, feature_width), feature_width, width, depth, heads)
+        if split < 1 or patch_size % split:
+            raise ValueError(f"Patches of {patch_size} px do not divide into {split} x {split}: choose another split.")
+        self.split = split
+        channels = self.channels_of(patch_size // split, feature_width)
+        self._build(grid, channels, feature_width, width, depth, heads, time_width)
         self.smooth = SeamRefiner(grid[1], patch_size, width, refine) if refine else None
 
-    def _build(self, grid: Grid, channels: int, feature_width: int, width: int, depth: int, heads: int) -> None:
+    def _build(
+        self, grid: Grid, channels: int, feature_width: int, width: int, depth: int, heads: int, time_width: int
+    ) -> None:
         """Build the ViT, of ``channels`` numbers a patch."""
         self.positions: Tensor
-        self.register_buffer("positions", sincos_positions(width, grid)[0], persistent=False)
+        fine = grid[0] * self.split, grid[1] * self.split
+        self.register_buffer("positions", sincos_positions(width, fine)[0], persistent=False)
         self.pixels_in = nn.Linear(channels, width)
         self.tokens_in = nn.Linear(feature_width, width)
         self.pooled_in = nn.Linear(feature_width, width)
         # Named as in the weights saved so far: of conditioning, and of the tokens' source.
         self.mode = nn.Embedding(3, width)
         self.kind = nn.Embedding(2, width)
-        self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        self._time_width = time_width
+        self.time = nn.Sequential(nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width))
         self.modulate = nn.Linear(width, 6 * width)
         self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
@@ -144,16 +163,45 @@ class BlockViT(BlockNetwork):
         features = self.standardise(tokens, token_source)
         by_token = self.tokens_in(features) * (conditioning == Conditioning.TOKENS)[:, None, None]
         pooled = self.pooled_in(features.mean(1)) * (conditioning != Conditioning.NULL)[:, None]
-        vector = self.time(_time_features(sigma)) + pooled + self.mode(conditioning)
+        vector = self.time(_time_features(sigma, self._time_width)) + pooled + self.mode(conditioning)
         vector = vector + self.kind(token_source) * (conditioning != Conditioning.NULL)[:, None]
         vector = F.silu(vector)
-        x = self.pixels_in(noisy) + self.positions[patch_indices] + by_token
+        places = self._smaller_places(patch_indices)
+        x = self.pixels_in(self._smaller(noisy)) + self.positions[places]
+        x = x + by_token.repeat_interleave(self.split**2, 1)
         shared = self.modulate(vector).view(len(x), 6, -1)
         for layer in self.layers:
             x = layer(x, shared)
         shift, scale = self.last(vector)[:, None].chunk(2, dim=-1)
-        estimate = self.pixels_out(self.norm(x) * (1 + scale) + shift)
+        estimate = self._whole(self.pixels_out(self.norm(x) * (1 + scale) + shift))
         return estimate if self.smooth is None else estimate + self.smooth(estimate, noisy, patch_indices, vector)
+
+    def _smaller_places(self, patch_indices: Tensor) -> Tensor:
+        """Indices (B, T s s) of the smaller patches on their finer grid, of patches (B, T)."""
+        if self.split == 1:
+            return patch_indices
+        columns = self.grid[1]
+        inner = torch.arange(self.split, device=patch_indices.device)
+        row, col = patch_indices // columns * self.split, patch_indices % columns * self.split
+        rows, cols = row[..., None, None] + inner[:, None], col[..., None, None] + inner
+        return (rows * (columns * self.split) + cols).flatten(1)
+
+    def _smaller(self, pixels: Tensor) -> Tensor:
+        """Divide the pixels of patches, (B, T, 3 p p) -> (B, T s s, 3 p p / s s), in the order of their places."""
+        if self.split == 1:
+            return pixels
+        patch = self.config.patch_size
+        parts = patchify(unpatchify(pixels.flatten(0, 1)[:, None], (1, 1), patch), patch // self.split)
+        return parts.view(len(pixels), -1, parts.shape[-1])
+
+    def _whole(self, parts: Tensor) -> Tensor:
+        """The inverse of :meth:`_smaller`."""
+        if self.split == 1:
+            return parts
+        patch = self.config.patch_size
+        inner = parts.view(-1, self.split**2, parts.shape[-1])
+        whole = patchify(unpatchify(inner, (self.split, self.split), patch // self.split), patch)
+        return whole.view(len(parts), -1, whole.shape[-1])
 
 
 @NETWORKS.register("token-vit")
@@ -175,9 +223,11 @@ class TokenViT(BlockViT):
         width: int = 256,
         depth: int = 6,
         heads: int = 4,
+        time_width: int = 128,
     ) -> None:
         BlockNetwork.__init__(self, feature_width)
-        self._build(grid, self.channels_of(patch_size, feature_width), feature_width, width, depth, heads)
+        self.split = 1
+        self._build(grid, self.channels_of(patch_size, feature_width), feature_width, width, depth, heads, time_width)
         self.smooth = None
 
     @staticmethod
@@ -206,8 +256,8 @@ class SquaredErrorViT(BlockViT):
         return super().forward(zeros, ones, patch_indices, tokens, conditioning, token_source)
 
 
-def _time_features(sigma: Tensor) -> Tensor:
-    """Sines and cosines of the noise level, (B,) -> (B, 128)."""
-    frequency = torch.exp(torch.linspace(0, math.log(1000.0), 64, device=sigma.device))
+def _time_features(sigma: Tensor, count: int) -> Tensor:
+    """Sines and cosines of the noise level, (B,) -> (B, count)."""
+    frequency = torch.exp(torch.linspace(0, math.log(1000.0), count // 2, device=sigma.device))
     angle = sigma[:, None] * frequency * 2 * math.pi / 10
     return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -54,20 +54,38 @@ class BlockSource:
         source = open_readable(config.data.source)
         self.count = len(source)
         self.identity = identity(source)
-        self._images = open_images(source, ijepa.config.image_size, config.data.keep, config.data.workers)
+        own = ijepa.config.image_size
+        drawn = ijepa.grid[0] * (config.data.patch_size or ijepa.config.patch_size)
+        self._images = {
+            side: open_images(source, side, config.data.keep, config.data.workers) for side in sorted({own, drawn})
+        }
+        self._sides = own, drawn
         self._pictures = Prefetcher(self.pictures, ijepa.device)
         # The key is of everything that features depend on: model, data set, crops, holes, and the share of the batch.
-        data = asdict(replace(config.data, workers=None))
-        parts = [fingerprint(ijepa), data, asdict(config.hole), config.run.seed, size, process, processes]
+        data = asdict(replace(config.data, workers=None, cache_folder=None))
+        parts = [
+            fingerprint(ijepa),
+            self.identity,
+            data,
+            asdict(config.hole),
+            config.run.seed,
+            size,
+            process,
+            processes,
+        ]
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-        self.cache = folder / f"features-{key}" if config.data.cached_batches else None
+        place = folder if config.data.cache_folder is None else Path(config.data.cache_folder)
+        self.cache = place / f"features-{key}" if config.data.cached_batches else None
 
     def generator(self, step: int) -> torch.Generator:
         """Random generator of one step."""
         return torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + step)
 
-    def pictures(self, step: int) -> tuple[Tensor, Masks]:
-        """Normalised crops (b, 3, H, W) and masks of step ``step``, this process's share."""
+    def pictures(self, step: int) -> tuple[Tensor, Masks, Tensor | None]:
+        """Normalised crops (b, 3, H, W) and masks of step ``step``, this process's share.
+
+        Where the decoder draws at another resolution, also the same crops (b, 3, H', W') in [0, 1] at that resolution.
+        """
         config = self.config
         count = config.optimization.batch_size
         generator = self.generator(step)
@@ -83,8 +101,12 @@ class BlockSource:
             target_aspect=config.hole.aspect,
             context_scale=(1.0, 1.0),
         )
-        pixels = self._images.crops(chosen[self._mine], crops[self._mine], self.ijepa.device)
-        return normalise(pixels), masks[self._mine]
+        own, drawn = self._sides
+        sides = {
+            side: images.crops(chosen[self._mine], crops[self._mine], self.ijepa.device)
+            for side, images in self._images.items()
+        }
+        return normalise(sides[own]), masks[self._mine], None if drawn == own else sides[drawn]
 
     def mine(self, drawn: Tensor) -> Tensor:
         """Select this process's share of values of all blocks of a batch, (B, ...) -> (b, ...)."""
@@ -108,7 +130,7 @@ class BlockSource:
         return Blocks(**tensors).to(self.ijepa.device)
 
     def _compute(self, step: int) -> Blocks:
-        return blocks_of(self.ijepa, *self._pictures(step), self.config.data.patch_size)
+        return blocks_of(self.ijepa, *self._pictures(step))
 
     def measure(self, network: BlockNetwork, accelerator: Accelerator, batches: int = 8) -> None:
         """Set the network's mean and standard deviation of tokens, from all processes' blocks of the first batches."""

@@ -87,7 +87,7 @@ def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: floa
             torch.autograd.graph.saved_tensors_hooks(activations.pack, lambda t: t),
         ):
             network(
-                torch.zeros(blocks, length, 3 * patch**2),
+                torch.zeros(blocks, length, network.channels),
                 torch.zeros(blocks),
                 torch.zeros(blocks, length, dtype=torch.long),
                 torch.zeros(blocks, length, sizes.width),

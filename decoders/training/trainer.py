@@ -20,7 +20,7 @@ from decoders.networks.network import ClosedForm, Conditioning, TokenSource, bui
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.batches import other_pictures
-from ijepa_viz.data.transforms import denormalise
+from ijepa_viz.data.transforms import denormalise, to_pil
 from ijepa_viz.figures import completion_grid, png
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
@@ -49,7 +49,7 @@ class DecoderTrainer(TrainingLoop):
         OSError: the folder is in use; as ``RunFolder`` and ``load_model``.
     """
 
-    UNSAID = (*TrainingLoop.UNSAID, "data.workers")
+    UNSAID = (*TrainingLoop.UNSAID, "data.workers", "data.cache_folder")
     SAID = (*TrainingLoop.SAID, "start_from")
 
     def __init__(self, config: DecoderTrainConfig, resume: bool = False, resume_anyway: bool = False) -> None:
@@ -325,12 +325,14 @@ class DecoderTrainer(TrainingLoop):
 
     def _sheet(self, decoder: Decoder) -> Figure:
         """Four pictures of the training set, their holes, and samples of what is predicted there."""
-        images, masks = self.source.pictures(self.config.optimization.steps + 1000)
+        images, masks, pictures = self.source.pictures(self.config.optimization.steps + 1000)
         rows = []
         for i in range(min(4, len(images))):
             hidden = torch.zeros(masks.num_patches, dtype=torch.bool)
             hidden[masks.targets[i, 0].cpu()] = True
             one = Masks.from_array(hidden.view(self.ijepa.grid))
             prediction = predict(self.ijepa, denormalise(images[i]).cpu().clamp(0, 1), one)
+            if pictures is not None:
+                prediction = replace(prediction, originals=(to_pil(pictures[i]),))
             rows.append((prediction, decoder.sample(prediction, samples=4)))
         return completion_grid(rows)

@@ -49,25 +49,50 @@ def to_pixels(images: Any, size: int) -> Tensor:
     Raises:
         FileNotFoundError, ValueError: as :func:`read_image`; an empty batch, or a batch within a batch.
     """
+    return to_pixels_and_originals(images, size, size)[0]
+
+
+def to_pixels_and_originals(images: Any, size: int, largest: int) -> tuple[Tensor, tuple[Image.Image, ...]]:
+    """:func:`to_pixels`, and the same squares at their own resolution, at most ``largest`` px, for figures.
+
+    There is one original for each image, or none at all where no image is larger than ``size``.
+    """
     if isinstance(images, list | tuple):
-        pictures = [to_pixels(image, size) for image in images]
-        if not pictures:
+        found = [to_pixels_and_originals(image, size, largest) for image in images]
+        if not found:
             raise ValueError("The batch is empty: give at least one picture.")
-        if any(picture.ndim != 3 for picture in pictures):
+        if any(pixels.ndim != 3 for pixels, _ in found):
             raise ValueError("A list is a batch of single pictures, this one holds batches.")
-        return torch.stack(pictures)
+        return torch.stack([pixels for pixels, _ in found]), _all_or_none(found)
     if not is_array(images):
-        return to_tensor(read_image(images), size)
+        return _resized(read_image(images), size, largest)
     arrays, batched = split_array(images)
-    pixels = torch.stack([_array_pixels(array, size) for array in arrays])
-    return pixels if batched else pixels[0]
+    found = [_array_pixels(array, size, largest) for array in arrays]
+    if not batched:
+        return found[0]
+    return torch.stack([pixels for pixels, _ in found]), _all_or_none(found)
 
 
-def _array_pixels(array: np.ndarray, size: int) -> Tensor:
+_Found = tuple[Tensor, tuple[Image.Image, ...]]
+
+
+def _all_or_none(found: list[_Found]) -> tuple[Image.Image, ...]:
+    """The original of every picture, or its pixels where it has none; empty if none has one."""
+    if not any(originals for _, originals in found):
+        return ()
+    return tuple(originals[0] if originals else to_pil(pixels) for pixels, originals in found)
+
+
+def _resized(image: Image.Image, size: int, largest: int) -> _Found:
+    own = min(*image.size, largest)
+    return to_tensor(image, size), (square(image, own),) if own > size else ()
+
+
+def _array_pixels(array: np.ndarray, size: int, largest: int) -> _Found:
     """(H, W, C), uint8 or float32 in [0, 1], to (3, size, size)."""
     if array.shape[:2] != (size, size) or array.shape[2] == 4 or array.dtype == np.uint8:
-        return to_tensor(read_image(to_8_bits(array)), size)
-    return torch.from_numpy(array.copy()).permute(2, 0, 1).expand(3, size, size).contiguous()
+        return _resized(read_image(to_8_bits(array)), size, largest)
+    return torch.from_numpy(array.copy()).permute(2, 0, 1).expand(3, size, size).contiguous(), ()
 
 
 def normalise(images: Tensor) -> Tensor:

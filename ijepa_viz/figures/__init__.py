@@ -7,6 +7,7 @@ from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.figure import Figure, png, write_figure
 from ijepa_viz.figures.masks import mask_figure
+from ijepa_viz.figures.noise_levels import noise_levels_figure
 from ijepa_viz.figures.one_hole import Answer, one_hole_figure
 from ijepa_viz.figures.run import run_figure
 from ijepa_viz.figures.sheet import sheet_figure
@@ -22,6 +23,7 @@ __all__ = [
     "few_steps_figure",
     "hole_size_figure",
     "mask_figure",
+    "noise_levels_figure",
     "one_hole_figure",
     "png",
     "run_figure",

@@ -17,10 +17,11 @@ BOX = {"predicted": "#009E73", "control": "#D55E00", "target": "#0072B2"}
 _HIDDEN = 0.82
 
 
-def context_image(prediction: Prediction) -> np.ndarray:
-    """The image with its hidden patches grey, (H, W, 3)."""
-    image = prediction.image.permute(1, 2, 0).numpy().copy()
-    image[prediction.masks.hidden_pixels(prediction.patch_size)[0].cpu().numpy()] = _HIDDEN
+def context_image(prediction: Prediction, height: int | None = None) -> np.ndarray:
+    """The image with its hidden patches grey, (H, W, 3); ``height`` in pixels, None is that of the model's input."""
+    image = prediction.picture(height or prediction.image.shape[-2]).permute(1, 2, 0).numpy().copy()
+    patch = len(image) // prediction.masks.grid[0]
+    image[prediction.masks.hidden_pixels(patch)[0].cpu().numpy()] = _HIDDEN
     return image
 
 
@@ -84,22 +85,27 @@ def completion_grid(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(axes, rows, strict=True):
         prediction, samples = row[0], row[1]
-        drawn = [(s, "predicted") for s in samples.on(prediction.image)]
+        height = samples.images.shape[-2]
+        whole = prediction.picture(height)
+        drawn = [(s, "predicted") for s in samples.on(whole)]
         if len(row) == 3:
-            drawn += [(s, "control") for s in row[2].on(prediction.image)[:extra]]
-        original = prediction.image.permute(1, 2, 0).numpy()
-        for axis, picture in zip(line, [original, context_image(prediction)], strict=False):
+            drawn += [(s, "control") for s in row[2].on(whole)[:extra]]
+        original = whole.permute(1, 2, 0).numpy()
+        for axis, picture in zip(line, [original, context_image(prediction, height)], strict=False):
             show(axis, picture)
         for axis, (picture, kind) in zip(line[2:], drawn, strict=True):
             show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
-            outline(axis, prediction.masks, prediction.patch_size, BOX[kind])
+            outline(axis, prediction.masks, height // prediction.masks.grid[0], BOX[kind])
     for axis, name in zip(axes[:, 0], names, strict=False):
         axis.set_ylabel(name, fontsize=9)
     axes[0, 0].set_title("original", fontsize=9)
     axes[0, 1].set_title("context", fontsize=9)
     for i in range(count):
         axes[0, 2 + i].set_title(f"sample {i + 1}", fontsize=9)
-    handles = [Patch(edgecolor=BOX["predicted"], fill=False, linewidth=2, label="decoded from the prediction")]
+    label = "decoded from the prediction"
+    if detail := getattr(rows[0][1], "detail", 0.0):
+        label += f", sampled down to noise level {detail:g}, finer grain averaged"
+    handles = [Patch(edgecolor=BOX["predicted"], fill=False, linewidth=2, label=label)]
     if extra:
         for i in range(extra):
             axes[0, 2 + count + i].set_title(f"control {i + 1}", fontsize=9)

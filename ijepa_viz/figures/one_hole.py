@@ -41,14 +41,22 @@ def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Se
         truth: lines below the original.
 
     Raises:
-        ValueError: no completions, or one of another size than the image.
+        ValueError: no completions, or one of other proportions than the image.
     """
     if not answers:
         raise ValueError("one_hole_figure needs at least one answer.")
+    rows, cols = prediction.image.shape[-2:]
     for answer in answers:
-        if answer.picture.shape != prediction.image.shape:
+        shape = answer.picture.shape
+        if (
+            len(shape) != 3
+            or shape[0] != 3
+            or shape[1] * cols != shape[2] * rows
+            or shape[1] % prediction.masks.grid[0]
+        ):
             raise ValueError(
-                f"{answer.title!r} is {tuple(answer.picture.shape)}, the image {tuple(prediction.image.shape)}."
+                f"{answer.title!r} is {tuple(shape)}, the image {tuple(prediction.image.shape)}: a completion has the "
+                "image's proportions and whole patches."
             )
     columns = 2 + len(answers)
     tall = max(len(truth), *(len(answer.lines) for answer in answers))
@@ -58,15 +66,16 @@ def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Se
         layout="constrained",
     )
     axes = figure.subplots(1, columns, squeeze=False)[0]
-    show(axes[0], prediction.image.permute(1, 2, 0).numpy())
-    outline(axes[0], prediction.masks, prediction.patch_size, BOX["target"])
-    show(axes[1], context_image(prediction))
+    height = max(answer.picture.shape[1] for answer in answers)
+    show(axes[0], prediction.picture(height).permute(1, 2, 0).numpy())
+    outline(axes[0], prediction.masks, height // prediction.masks.grid[0], BOX["target"])
+    show(axes[1], context_image(prediction, height))
     axes[0].set_title("original", fontsize=9)
     axes[1].set_title("context", fontsize=9)
     axes[0].set_xlabel("\n".join(truth), fontsize=8)
     for axis, answer in zip(axes[2:], answers, strict=True):
         show(axis, answer.picture.permute(1, 2, 0).clamp(0, 1).numpy())
-        outline(axis, prediction.masks, prediction.patch_size, BOX[answer.kind])
+        outline(axis, prediction.masks, answer.picture.shape[1] // prediction.masks.grid[0], BOX[answer.kind])
         axis.set_title(answer.title, fontsize=9)
         axis.set_xlabel("\n".join(answer.lines), fontsize=8)
     kinds = list(dict.fromkeys(["target", *(answer.kind for answer in answers)]))

@@ -33,11 +33,12 @@ def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor
     )
     axes = figure.subplots(len(rows), 2 + len(titles), squeeze=False)
     for line, (prediction, columns) in zip(axes, rows, strict=True):
-        show(line[0], prediction.image.permute(1, 2, 0).numpy())
-        show(line[1], context_image(prediction))
+        height = next(iter(columns.values()))[1].shape[1]
+        show(line[0], prediction.picture(height).permute(1, 2, 0).numpy())
+        show(line[1], context_image(prediction, height))
         for axis, (kind, picture) in zip(line[2:], columns.values(), strict=True):
             show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
-            outline(axis, prediction.masks, prediction.patch_size, BOX[kind], width=1.2)
+            outline(axis, prediction.masks, height // prediction.masks.grid[0], BOX[kind], width=1.2)
     for axis, title in zip(axes[0], ["original", "context", *titles], strict=True):
         axis.set_title(title, fontsize=7)
     kinds = dict.fromkeys(kind for kind, _ in rows[0][1].values())

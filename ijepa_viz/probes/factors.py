@@ -73,6 +73,15 @@ class FactorScenes:
     scenes: Tensor
     seed: int
 
+    def at(self, size: int) -> Tensor:
+        """The same scenes drawn at another size, (n, 3, size, size) uint8."""
+        if size == self.images.shape[-1]:
+            return self.images
+        drawn = np.empty((len(self.scenes), size, size, 3), np.uint8)
+        for row, index in zip(drawn, track(self.scenes.tolist(), f"drawing scenes at {size} px", "scene"), strict=True):
+            row[:] = menagerie.scenes(index, index + 1, size, self.seed)[0]
+        return torch.from_numpy(drawn).permute(0, 3, 1, 2)
+
 
 def draw_factor_scenes(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> FactorScenes:
     """Draw ``count`` scenes in which ``block`` x ``block`` patches hide one part of the nearest thing.

@@ -208,7 +208,7 @@ class PredictionExplorer(MaskPainter):
             caption += f"; guidance {self.guidance:g}: what varies is the guidance's doing too"
         around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
         return {
-            "pictures": [data_uri(to_pil(image)) for image in drawn.on(prediction.image)],
+            "pictures": [data_uri(to_pil(image)) for image in drawn.on(self._pixels(drawn.images.shape[-1]))],
             **self._around(masks, show),
             "cosines": around.ravel().tolist(),
             "caption": caption,

@@ -1,0 +1,113 @@
+"""Metric ``noise-levels``: what the expected picture shows at every noise level of the sampling, for ``detail``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoders.decoder import Decoder
+from decoders.evaluation.calibration import dispersion
+from decoders.evaluation.classifier import as_images, predict_logits
+from decoders.evaluation.metric import DECODER_METRICS
+from decoders.evaluation.scenes import (
+    BLOCK_SHAPE,
+    SCENE_FACTORS,
+    accuracy,
+    block_images,
+    scene_blocks,
+    train_and_test_scenes,
+    train_on_pixels,
+)
+from decoders.pipeline import BlockPipeline
+from decoders.sampling import with_steps
+from ijepa_viz.figures import noise_levels_figure
+from ijepa_viz.models import IJEPA
+from ijepa_viz.probes.factors import relabelled
+from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.progress import track
+
+
+def expected_pictures(
+    decoder: Decoder, tokens: Tensor, patch_indices: Tensor, seed: int = 0, batch: int = 64, **options: Any
+) -> tuple[list[float], Tensor]:
+    """The network's estimate of the clean pixels at each step of the default sampling.
+
+    Args:
+        decoder: its default number of steps is used.
+        tokens: (n, T, D). patch_indices: (n, T).
+        seed: block i uses seed + i. batch: blocks at a time. options: of ``BlockPipeline.__call__``.
+
+    Returns:
+        The noise levels, falling from 1, and pixels (levels, n, T, 3 p p) in [-1, 1], on the CPU: what sampling with
+        ``detail`` of that level draws.
+    """
+    found: list[Tensor] = []
+    for start in track(range(0, len(tokens), batch), "sampling blocks", "batch"):
+        chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
+        clean: list[Tensor] = []
+
+        def keep(
+            pipeline: BlockPipeline, step: int, timestep: Any, state: dict[str, Tensor], into: Any = clean
+        ) -> None:
+            into.append(state["clean"].float().cpu().clamp(-1, 1))
+
+        decoder.pipeline(
+            chunk,
+            indices,
+            generator=[torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))],
+            num_inference_steps=decoder.config.steps,
+            token_steps=decoder.config.token_steps,
+            callback_on_step_end=keep,
+            **options,
+        )
+        found.append(torch.stack(clean))
+    sigmas = with_steps(decoder.pipeline.scheduler, decoder.config.steps).sigmas
+    return [float(sigma) for sigma in sigmas[: len(found[0])]], torch.cat(found, 1)
+
+
+@DECODER_METRICS.register("noise-levels")
+def noise_levels(
+    model: IJEPA,
+    decoder: Decoder,
+    split: Split,
+    train: int = 10000,
+    test: int = 1200,
+    samples: int = 4,
+    epochs: int = 12,
+) -> dict[str, Any]:
+    """Factors classified from the expected picture at each noise level, of single samples of held-out scenes.
+
+    The first row, noise level 1, is the mean of all that could be there, and the last is the finished sample; sampling
+    with ``detail`` ends at one between. ``spread_over_error`` is the calibration metric's, of ``samples`` samples.
+
+    Args:
+        model, decoder: a pair. split: of ``menagerie``.
+        train, test: number of scenes. samples: of each block, for the spread. epochs: of the classifier.
+
+    Raises:
+        ValueError: a data set other than ``menagerie``, or a decoder that is not stochastic.
+    """
+    if not decoder.network.stochastic:
+        raise ValueError("This decoder is deterministic: it is evaluated at one noise level only.")
+    train_scenes, scenes = train_and_test_scenes(model, split, train, test)
+    blocks, train_blocks = (scene_blocks(model, s, decoder.image_size) for s in (scenes, train_scenes))
+    classifier = train_on_pixels(model, train_blocks.clean, train_scenes, epochs)
+    truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
+    levels, first = expected_pictures(decoder, blocks.predicted, blocks.patch_indices)
+    few = slice(0, min(test, 160))
+    tokens, indices = (t[few].repeat_interleave(samples, 0) for t in (blocks.predicted, blocks.patch_indices))
+    _, several = expected_pictures(decoder, tokens, indices, seed=test)
+    real = as_images(blocks.clean[few], BLOCK_SHAPE)
+    table: dict[str, Any] = {}
+    for level, one, many in zip(levels, first, several, strict=True):
+        logits = predict_logits(classifier, block_images(model, one))
+        spread = dispersion(as_images(many, BLOCK_SHAPE).unflatten(0, (len(real), samples)), real)
+        table[f"noise level {level:.2f}"] = {
+            **{name: accuracy(logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS},
+            "spread_over_error": spread.ratio,
+        }
+    real_logits = predict_logits(classifier, block_images(model, blocks.clean))
+    table["real_pixels"] = {name: accuracy(real_logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS}
+    return {**table, "figure": noise_levels_figure(levels, list(table.values()), SCENE_FACTORS)}
