@@ -96,12 +96,16 @@ class DecoderTrainConfig:
         ijepa: any string ``load_model`` takes.
         pixel_decoder: any string ``load_decoder`` takes, for a network that draws tokens (``token-vit``): the decoder
             of the same I-JEPA that draws what it samples. Both are saved, as one decoder of two stages.
+        token_decoder: any string ``load_decoder`` takes, for a network that draws pixels: a decoder of two stages, of
+            the same I-JEPA, whose token network is kept. Both are saved, as one decoder of two stages;
+            ``conditioning.resampled`` trains the network on tokens that resemble sampled ones.
         start_from: any string ``load_decoder`` takes: initial weights, of a decoder of this or another I-JEPA, with a
             new schedule and optimizer. None is a random initialisation. (``--resume`` continues an interrupted run.)
     """
 
     ijepa: str = "menagerie-tiny"
     pixel_decoder: str | None = None
+    token_decoder: str | None = None
     start_from: str | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -181,6 +181,38 @@ def sample_tokens(
     return drawn * network.feature_std[TokenSource.TARGET] + network.feature_mean[TokenSource.TARGET]
 
 
+@torch.no_grad()
+def resample_tokens(
+    network: BlockNetwork,
+    noise: Tensor,
+    levels: Tensor,
+    patch_indices: Tensor,
+    predicted: Tensor,
+    target: Tensor,
+    steps: int = 8,
+) -> Tensor:
+    """Sample target tokens anew from a noise level on, (B, T, D): what is coarser than the level stays.
+
+    Real tokens are noised to their level and denoised, by Euler steps (SDEdit, arXiv 2108.01073).
+
+    Args:
+        network: of the kind that draws tokens.
+        noise: (B, T, D). levels: (B,) in [0, 1]; 0 returns the tokens themselves, 1 samples them from noise.
+        patch_indices: (B, T) int64. predicted, target: (B, T, D), tokens of the same blocks.
+        steps: evaluations of the network.
+    """
+    mean, std = network.feature_mean[TokenSource.TARGET], network.feature_std[TokenSource.TARGET]
+    conditioning = torch.full((len(target),), Conditioning.TOKENS, device=target.device)
+    source = torch.full_like(conditioning, TokenSource.PREDICTED)
+    level = levels[:, None, None]
+    latents = (1 - level) * (target - mean) / std + level * noise
+    for i in range(steps):
+        sigma = levels * (1 - i / steps)
+        flow = velocity(network, latents, sigma.clamp_min(1e-4), patch_indices, predicted, conditioning, source)
+        latents = latents - level / steps * flow
+    return latents * std + mean
+
+
 def grid_noise(network: BlockNetwork, generators: Sequence[torch.Generator], patch_indices: Tensor) -> Tensor:
     """Noise (B, T, C), C = 3 p p or D, at ``patch_indices`` (B, T), from one generator a block.
 

@@ -9,6 +9,7 @@ import torch
 
 from decoders.decoder import Decoder
 from decoders.evaluation.metric import DECODER_METRICS, centre_hole, evaluation_images
+from ijepa_viz.data.transforms import to_pil
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.probe import Split
@@ -24,6 +25,7 @@ def leakage(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
         prediction = predict(model, image, centre_hole(model))
         reference = decoder.sample(prediction, 2).images
         for other in (1 - image, torch.rand_like(image), torch.full_like(image, float("nan"))):
-            change = (decoder.sample(replace(prediction, image=other), 2).images - reference).abs().max()
+            changed = replace(prediction, image=other, originals=(to_pil(other.nan_to_num()),))
+            change = (decoder.sample(changed, 2).images - reference).abs().max()
             worst = max(worst, float(change))
     return {"images": len(images), "largest_difference": worst}

@@ -66,12 +66,16 @@ class ConditioningShares:
         target_noise: largest level of Gaussian noise added to the target tokens, in standard deviations of each
             feature; each block's level is uniform up to it. A second stage that draws *sampled* target tokens needs it
             (conditioning augmentation, arXiv 2106.15282): it must not read what only real tokens have.
+        resampled: largest noise level from which the target tokens are sampled anew by the token network of
+            ``token_decoder``; each block's level is uniform up to it. Such tokens have the traits of sampled ones, and
+            still belong to the pixels. 0 leaves them.
     """
 
     pooled: float = 0.2
     null: float = 0.1
     targets: float = 0.25
     target_noise: float = 0.0
+    resampled: float = 0.0
 
 
 class BlockNetwork(ModelMixin, ConfigMixin):

@@ -16,7 +16,8 @@ from decoders.blocks import Blocks
 from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
-from decoders.networks.network import ClosedForm, Conditioning, TokenSource, build_network
+from decoders.networks.network import BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
+from decoders.sampling import resample_tokens
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.batches import other_pictures
@@ -92,6 +93,7 @@ class DecoderTrainer(TrainingLoop):
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )
         self.pixel_decoder = self._open_pixel_decoder()
+        self.token_network = self._open_token_network()
         if isinstance(self.bare, ClosedForm):
             if found:
                 raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
@@ -154,6 +156,34 @@ class DecoderTrainer(TrainingLoop):
         check_pair(self.ijepa, decoder)
         return decoder
 
+    def _open_token_network(self) -> BlockNetwork | None:
+        """The frozen network whose samples the trained one draws; None for one stage.
+
+        Raises:
+            ValueError: it is missing, holds no token network, or belongs to another I-JEPA.
+        """
+        name, resampled = self.config.token_decoder, self.config.conditioning.resampled
+        if not 0 <= resampled <= 1:
+            raise ValueError(f"conditioning.resampled is a noise level from 0 to 1, got {resampled}.")
+        if name is None:
+            if resampled:
+                raise ValueError(
+                    "conditioning.resampled samples target tokens anew: name the decoder of two stages whose token "
+                    "network does it, token_decoder=NAME."
+                )
+            return None
+        if self.bare.draws != "pixels":
+            raise ValueError(
+                f"token_decoder is for networks that draw pixels, and {self.config.network.name} does not."
+            )
+        decoder = load_decoder(name)
+        check_pair(self.ijepa, decoder)
+        network = decoder.pipeline.token_network
+        if network is None:
+            raise ValueError(f"{name} has one stage: it holds no token network. Train one with network.name=token-vit.")
+        frozen: BlockNetwork = network.to(self.accelerator.device).requires_grad_(False)
+        return frozen
+
     def _adopt(self, name: str) -> None:
         """Take over the weights of another decoder; the scale of the tokens is measured anew.
 
@@ -183,8 +213,9 @@ class DecoderTrainer(TrainingLoop):
         # Another stream than the one that drew the crops and holes.
         generator = self.source.generator(step + 500_000_000)
         conditioning, token_source = (self.source.mine(drawn) for drawn in self._draw_conditioning(generator))
-        from_target = (token_source == TokenSource.TARGET)[:, None, None]
-        tokens = torch.where(from_target, self._augmented(blocks.target, generator), blocks.predicted)
+        from_target = token_source == TokenSource.TARGET
+        target = self._augmented(self._resampled(blocks, from_target, generator), generator)
+        tokens = torch.where(from_target[:, None, None], target, blocks.predicted)
         with self.accelerator.autocast():
             per_block = self._error(blocks, tokens, conditioning, token_source, generator)
         loss = per_block.mean()
@@ -199,6 +230,19 @@ class DecoderTrainer(TrainingLoop):
         self.optimizer.zero_grad()
         self.ema.step(self.bare.parameters())
         return {**{name: float(value) for name, value in whole.items()}, "grad_norm": float(norm), "lr": rate}
+
+    def _resampled(self, blocks: Blocks, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Target tokens (b, T, D) with ``conditioning.resampled``; only the ``chosen`` (b,) bool are computed."""
+        largest = self.config.conditioning.resampled
+        if not largest or self.token_network is None:
+            return blocks.target
+        levels = self.source.mine(largest * torch.rand(self.examples_per_step, generator=generator))
+        noise = self.source.mine(torch.randn(self.examples_per_step, *blocks.target.shape[1:], generator=generator))
+        parts = (noise, levels, blocks.patch_indices, blocks.predicted, blocks.target)
+        found = blocks.target.clone()
+        with self.accelerator.autocast():
+            found[chosen] = resample_tokens(self.token_network, *(part[chosen] for part in parts)).to(found)
+        return found
 
     def _augmented(self, target: Tensor, generator: torch.Generator) -> Tensor:
         """Target tokens (b, T, D) with ``conditioning.target_noise``."""
@@ -318,7 +362,7 @@ class DecoderTrainer(TrainingLoop):
     def _as_decoder(self) -> Decoder:
         """The network as a decoder, with the one that draws its tokens where it samples tokens."""
         if self.pixel_decoder is None:
-            return Decoder(self.bare, self.metadata)
+            return Decoder(self.bare, self.metadata, token_network=self.token_network)
         pixels = self.pixel_decoder
         metadata = replace(self.metadata, steps=pixels.config.steps)
         return Decoder(pixels.network, metadata, pixels.pipeline.scheduler, self.bare)
