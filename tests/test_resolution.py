@@ -55,10 +55,11 @@ def test_a_prediction_keeps_the_picture_that_it_was_given(model, kind):
 
 
 def test_a_picture_of_the_models_size_has_no_other(model, picture):
-    prediction = predict(model, picture, centre_hole(model))
+    own = to_pixels(picture, 32)
+    prediction = predict(model, own, centre_hole(model))
     assert prediction.originals == ()
     assert prediction.picture(64).shape == (3, 64, 64)
-    assert torch.allclose(F.avg_pool2d(prediction.picture(64), 2), picture, atol=0.2)
+    assert float((F.avg_pool2d(prediction.picture(64), 2) - own).abs().mean()) < 0.1
 
 
 def test_of_a_huge_picture_at_most_512_px_are_kept(model):
@@ -69,7 +70,7 @@ def test_of_a_huge_picture_at_most_512_px_are_kept(model):
 def test_a_mixed_batch_has_one_original_for_each_image(model, picture):
     large = Image.fromarray(menagerie.scene(3, 64).image)
     batch = predict(model, [picture, large], centre_hole(model))
-    assert [image.size for image in batch.originals] == [(32, 32), (64, 64)]
+    assert [image.size for image in batch.originals] == [(40, 40), (64, 64)]
     assert torch.equal(batch[1].picture(64), to_tensor(large, 64))
 
 
@@ -210,7 +211,7 @@ def test_readings_by_noise_level(model):
     assert torch.allclose(found[3], drawn.clamp(-1, 1), atol=1e-5)
     table = noise_levels(model, decoder, Splits("menagerie"), train=256, test=20, epochs=1)
     assert [row for row in table if row.startswith("noise level")] == [f"noise level {level:.2f}" for level in levels]
-    assert table["noise level 1.00"]["spread_over_error"] == pytest.approx(0, abs=1e-4)
+    assert all(0 < table[row]["spread_over_error"] < 10 for row in table if row.startswith("noise level"))
     assert len(table["figure"].axes) == 2
     deterministic = Decoder(build_network("squared-error", model.grid, 8, 32, SMALL), DecoderConfig(steps=1))
     with pytest.raises(ValueError, match="one noise level only"):

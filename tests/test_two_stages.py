@@ -15,7 +15,7 @@ from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, Optim
 from decoders.evaluation.leakage import leakage
 from decoders.evaluation.sampled_tokens import draw_tokens, sampled_tokens
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource, build_network
-from decoders.sampling import SOLVERS, grid_noise, sample_tokens
+from decoders.sampling import SOLVERS, grid_noise, resample_tokens, sample_tokens
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.data.opening import open_source
@@ -115,6 +115,29 @@ def test_samples_of_a_gaussian_have_its_mean_and_variance_in_the_tokens_own_scal
     scale, shift = network.feature_std[TokenSource.TARGET], network.feature_mean[TokenSource.TARGET]
     assert torch.allclose((drawn.mean(0) - shift) / scale, torch.full((32,), 0.5), atol=0.07)
     assert torch.allclose(drawn.std(0) / scale, torch.full((32,), 0.7), atol=0.06)
+
+
+def test_tokens_sampled_anew_keep_their_law_and_what_is_coarser_than_the_level():
+    """Against the closed form: noised and denoised exactly, a Gaussian stays itself, with a known correlation."""
+    network = Gaussian(mean=0.5, variance=0.49)
+    network.feature_mean[TokenSource.TARGET] = torch.linspace(-3, 3, 32)
+    network.feature_std[TokenSource.TARGET] = torch.linspace(0.5, 4, 32)
+    scale, shift = network.feature_std[TokenSource.TARGET], network.feature_mean[TokenSource.TARGET]
+    real = 0.5 + 0.7 * torch.randn(600, 4, 32, generator=seeded(0))
+    noise = torch.randn(600, 4, 32, generator=seeded(1))
+    indices = torch.tensor([[5, 6, 9, 10]]).repeat(600, 1)
+    for level in (0.0, 0.4, 1.0):
+        levels = torch.full((600,), level)
+        found = resample_tokens(network, noise, levels, indices, torch.zeros(600, 4, 32), real * scale + shift, 60)
+        found = (found - shift) / scale
+        if level == 0:
+            assert torch.allclose(found, real, atol=1e-5)
+        assert float(found.mean()) == pytest.approx(0.5, abs=0.03)
+        assert float(found.std()) == pytest.approx(0.7, abs=0.03)
+        kept = (1 - level) * 0.7 / np.hypot((1 - level) * 0.7, level)
+        assert float(torch.corrcoef(torch.stack([found.flatten(), real.flatten()]))[0, 1]) == pytest.approx(
+            kept, abs=0.03
+        )
 
 
 def test_networks_of_the_wrong_kind_are_refused(model, decoder, two_stages):
@@ -257,6 +280,54 @@ def test_target_tokens_are_noised_up_to_the_level_that_the_config_names(saved, t
     assert 0.75 < float(levels.max()) < 0.85
     assert float(levels.mean()) == pytest.approx(0.4, abs=0.05)
     assert float(levels.min()) < 0.05
+
+
+def drawer(folder, model, tokens, resampled, **optimization):
+    found = config(folder, model, None, **optimization)
+    return replace(
+        found,
+        token_decoder=None if tokens is None else str(tokens),
+        network=NetworkConfig("block-vit", {"width": 32, "depth": 1, "heads": 2}),
+        conditioning=ConditioningShares(targets=0.9, resampled=resampled),
+    )
+
+
+def test_a_pixel_network_is_trained_on_tokens_sampled_anew_and_saved_with_the_network_that_samples_them(
+    saved, two_stages, decoder, prediction, tmp_path
+):
+    from decoders.decoder import DecoderConfig
+    from ijepa_viz.checkpoints import load_model
+    from ijepa_viz.runtime.tensors import fingerprint
+
+    two_stages.config = DecoderConfig(ijepa="m", ijepa_sha256=fingerprint(load_model(saved[0])), steps=4)
+    save_decoder(two_stages, tmp_path / "both")
+    trainer = DecoderTrainer(drawer(tmp_path / "run", saved[0], tmp_path / "both", 0.9, steps=4))
+    blocks = trainer.source.blocks(0)
+    chosen = torch.arange(len(blocks.target)) < 5
+    found = trainer._resampled(blocks, chosen, seeded(0))
+    assert torch.equal(found[5:], blocks.target[5:])
+    assert (found[:5] - blocks.target[:5]).abs().amax((1, 2)).min() > 1e-3
+    before = {name: value.clone() for name, value in two_stages.pipeline.token_network.state_dict().items()}
+    done = load_decoder(trainer.run())
+    assert done.sample(prediction, samples=2).tokens.shape == (2, 1, 4, 32)
+    for name, value in done.pipeline.token_network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    again = load_decoder(
+        DecoderTrainer(drawer(tmp_path / "run", saved[0], tmp_path / "both", 0.9, steps=6), True, True).run()
+    )
+    assert again.pipeline.token_network is not None
+
+    save_decoder(Decoder(decoder.network, two_stages.config), tmp_path / "one")
+    for tokens, resampled, words in (
+        (None, 0.5, "name the decoder of two stages"),
+        (tmp_path / "one", 0.5, "holds no token network"),
+        (tmp_path / "both", 1.5, "noise level from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            DecoderTrainer(drawer(tmp_path / "other", saved[0], tokens, resampled, steps=2))
+    wrong = replace(config(tmp_path / "third", *saved, steps=2), token_decoder=str(tmp_path / "both"))
+    with pytest.raises(ValueError, match="token_decoder is for networks that draw pixels"):
+        DecoderTrainer(wrong)
 
 
 def test_one_step_is_the_mean_of_both_stages(two_stages, prediction):

@@ -239,9 +239,11 @@ class DecoderTrainer(TrainingLoop):
         levels = self.source.mine(largest * torch.rand(self.examples_per_step, generator=generator))
         noise = self.source.mine(torch.randn(self.examples_per_step, *blocks.target.shape[1:], generator=generator))
         parts = (noise, levels, blocks.patch_indices, blocks.predicted, blocks.target)
+        own_noise, own_levels, indices, predicted, target = (part[chosen] for part in parts)
         found = blocks.target.clone()
         with self.accelerator.autocast():
-            found[chosen] = resample_tokens(self.token_network, *(part[chosen] for part in parts)).to(found)
+            drawn = resample_tokens(self.token_network, own_noise, own_levels, indices, predicted, target)
+        found[chosen] = drawn.to(found)
         return found
 
     def _augmented(self, target: Tensor, generator: torch.Generator) -> Tensor:
