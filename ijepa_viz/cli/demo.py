@@ -47,7 +47,7 @@ def _demo(options: argparse.Namespace) -> int:
         with Progress(f"loading {name}"):
             model = checkpoints.load_model(name, device)
             decoder = load_decoder(decoder_of(name), device)
-            size = model.config.image_size
+            size = decoder.image_size
             own = [
                 examples.Example(Path(text).stem, open_picture(text, size), (2, 2, 4, 4), Path(text).name)
                 for text in options.image or []

@@ -30,7 +30,7 @@ def _predict(options: argparse.Namespace) -> int:
         masks = Masks.from_block(model.grid, *options.block)
         decoder = load_decoder(decoder_of(options.model), device)
         check_pair(model, decoder)
-    image = open_picture(options.image, model.config.image_size)
+    image = open_picture(options.image, decoder.image_size)
     with Progress("predicting"):
         prediction = predict(model, image, masks)
     with Progress(f"decoding {options.samples} samples"):

@@ -1,0 +1,225 @@
+"""``python -m decoders.study``: decoders at equal minutes, the table of STUDY.md.
+
+Steps are counted in minutes of a step timed on an idle machine, all rows side by side in one run, so that a row may be
+trained beside other work and still gets its share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from decoders.config import DecoderTrainConfig
+from decoders.decoder import Decoder
+from decoders.evaluation.classifier import as_images, classifier_features, predict_logits
+from decoders.evaluation.ground_truth import linear_probe_answers
+from decoders.evaluation.metric import centre_hole, sample_blocks, source_blocks
+from decoders.evaluation.realism import two_sample_test
+from decoders.evaluation.sampled_tokens import draw_tokens
+from decoders.evaluation.scenes import (
+    SCENE_FACTORS,
+    block_images,
+    scene_blocks,
+    train_and_test_scenes,
+    train_on_pixels,
+)
+from decoders.loading import load_decoder
+from decoders.training.trainer import DecoderTrainer
+from ijepa_viz.checkpoints import load_model
+from ijepa_viz.data.splits import Splits
+from ijepa_viz.models import IJEPA
+from ijepa_viz.probes.factors import relabelled
+from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.files import read_json, write_file
+from ijepa_viz.runtime.progress import track
+
+ROWS = Path(__file__).parent / "configs" / "study" / "rows.yaml"
+_WARM_UP, _TIMED = 3, 9
+
+
+@dataclass(frozen=True)
+class Study:
+    """The rows of the study and where they are kept.
+
+    Attributes:
+        rows: name -> overrides of the base config. base: path of that config. folder: of runs, times and scores.
+    """
+
+    rows: dict[str, list[str]]
+    base: Path
+    folder: Path
+
+    @classmethod
+    def read(cls, path: Path, folder: Path) -> Study:
+        """Read a file of rows; its ``base`` is a config beside it.
+
+        Raises:
+            ValueError: an unknown key in a row, named.
+        """
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        study = cls(found["rows"], path.parent / found["base"], folder)
+        for name in study.rows:
+            study.config(name, 1)
+        return study
+
+    def config(self, row: str, steps: int, name: str = "") -> DecoderTrainConfig:
+        """The config of one row.
+
+        Raises:
+            ValueError: no such row, or an unknown key.
+        """
+        if row not in self.rows:
+            raise ValueError(f"There is no row {row!r}; there are {', '.join(self.rows)}.")
+        own = [f"optimization.steps={steps}", f"run.folder={self.folder / (name or row)}"]
+        return config_files.load(DecoderTrainConfig, self.base, [*self.rows[row], *own])
+
+    @property
+    def times(self) -> Path:
+        """File of the milliseconds of a step, by row."""
+        return self.folder / "times.json"
+
+    @property
+    def scores(self) -> Path:
+        """File of the scores, by row and minutes."""
+        return self.folder / "scores.json"
+
+
+def time_rows(study: Study, rows: list[str]) -> dict[str, float]:
+    """Median milliseconds of a training step of each row, in turns; nothing else should run meanwhile."""
+    trainers = {}
+    for row in rows:
+        config = study.config(row, 10**6, f"time-{row}")
+        trainers[row] = DecoderTrainer(replace(config, run=replace(config.run, log_with="none")))
+    measured: dict[str, list[float]] = {row: [] for row in rows}
+    for step in track(range(_WARM_UP + _TIMED), "timing", "round"):
+        for row, trainer in trainers.items():
+            # Cached features are read in training, and here are computed before the clock starts.
+            trainer.source.blocks(step)
+            started = time.perf_counter()
+            trainer.update(step)
+            if step >= _WARM_UP:
+                measured[row].append(1000 * (time.perf_counter() - started))
+    return {row: round(statistics.median(times), 1) for row, times in measured.items()}
+
+
+def score(model: IJEPA, decoder: Decoder, train: int = 10000, test: int = 600, epochs: int = 12) -> dict[str, float]:
+    """Readings of single samples of held-out scenes, in percent, and the kernel distance (x 1000) to real blocks.
+
+    Of a decoder of two stages also what a linear probe of real target tokens reads from the sampled tokens.
+    """
+    split = Splits("menagerie")
+    train_scenes, scenes = train_and_test_scenes(model, split, train, test)
+    blocks, train_blocks = (scene_blocks(model, s, decoder.image_size) for s in (scenes, train_scenes))
+    classifier = train_on_pixels(model, train_blocks.clean, train_scenes, epochs)
+    truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
+
+    def read(pixels: torch.Tensor, prefix: str) -> dict[str, float]:
+        logits = predict_logits(classifier, block_images(model, pixels))
+        right = {name: logits[name].argmax(1) == truth[name] for name in SCENE_FACTORS}
+        return {f"{prefix}{name}": round(100 * float(right[name].float().mean()), 1) for name in SCENE_FACTORS}
+
+    indices = blocks.patch_indices
+    found = read(sample_blocks(decoder, blocks.predicted, indices), "")
+    found |= read(sample_blocks(decoder, blocks.target, indices, source="target"), "target tokens: ")
+    found |= read(sample_blocks(decoder, blocks.predicted, indices, conditioning="pooled"), "pooled: ")
+    if decoder.pipeline.token_network is not None:
+        sampled = draw_tokens(decoder, blocks.predicted, indices).flatten(1)
+        answers = linear_probe_answers(train_blocks.target.flatten(1), train_scenes.labels, sampled)["read_from_tokens"]
+        for name in SCENE_FACTORS:
+            found[f"probe of sampled tokens: {name}"] = round(
+                100 * float((answers[name] == truth[name]).float().mean()), 1
+            )
+    hole, patch = centre_hole(model), model.config.patch_size
+    shape = hole.hidden[0].any(1).sum().item(), hole.hidden[0].any(0).sum().item()
+    held = source_blocks(model, split("test"), decoder.image_size, hole, 2 * test)
+    half = len(held.clean) // 2
+    pixels = sample_blocks(decoder, held.predicted[half:], held.patch_indices[half:])
+    real, drawn = (
+        classifier_features(classifier, as_images(p, (int(shape[0]), int(shape[1])), patch))
+        for p in (held.clean[:half], pixels)
+    )
+    distance, _ = two_sample_test(real, drawn, permutations=1)
+    return {**found, "kernel distance": round(1000 * distance, 1)}
+
+
+def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, float]]:
+    """Train one row to each number of minutes, of its timed steps, and score it: minutes -> score.
+
+    Every number of minutes is a run of its own, with the schedule of that length.
+
+    Raises:
+        FileNotFoundError: steps have not been timed.
+    """
+    if not study.times.is_file():
+        raise FileNotFoundError(f"No {study.times}: time the rows first, with `python -m decoders.study time`.")
+    times = read_json(study.times)
+    if row not in times:
+        raise ValueError(f"{study.times} has no row {row!r}: time it with `python -m decoders.study time {row}`.")
+    scores = read_json(study.scores) if study.scores.is_file() else {}
+    for length in minutes:
+        steps = round(length * 60_000 / times[row])
+        config = study.config(row, steps, f"{row}-{length:g}")
+        done = DecoderTrainer(config, resume=any(Path(config.run.folder).glob("step-*"))).run()
+        found = score(load_model(config.ijepa), load_decoder(done))
+        scores = read_json(study.scores) if study.scores.is_file() else {}
+        scores.setdefault(row, {})[f"{length:g}"] = {"steps": steps, **found}
+        write_file(study.scores, json.dumps(scores, indent=1).encode())
+    own: dict[str, dict[str, float]] = scores[row]
+    return own
+
+
+def table(study: Study) -> str:
+    """The scores as a table of Markdown."""
+    times, scores = read_json(study.times), read_json(study.scores)
+    lines = ["| row | ms a step | minutes | steps | species | part | facing | of target tokens | pooled | distance |"]
+    lines.append("|---|" + "---|" * 9)
+    for row, lengths in scores.items():
+        for length, found in lengths.items():
+            three = [f"{found[name]:.1f}" for name in SCENE_FACTORS[:3]]
+            rest = [
+                " ".join(f"{found[prefix + name]:.0f}" for name in SCENE_FACTORS[:3])
+                for prefix in ("target tokens: ", "pooled: ")
+            ]
+            cells = [row, f"{times[row]:.0f}", length, found["steps"], *three, *rest, f"{found['kernel distance']:.0f}"]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m decoders.study", description=__doc__)
+    parser.add_argument("what", choices=["time", "run", "table"])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="of the file of rows; none is all of them")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 20.0], help="of each row's timed steps")
+    parser.add_argument("--file", type=Path, default=ROWS, help="of the rows")
+    parser.add_argument("--folder", type=Path, default=Path("runs/study"))
+    options = parser.parse_args(arguments)
+    try:
+        study = Study.read(options.file, options.folder)
+        rows = options.rows or list(study.rows)
+        options.folder.mkdir(parents=True, exist_ok=True)
+        if options.what == "time":
+            known = read_json(study.times) if study.times.is_file() else {}
+            write_file(study.times, json.dumps({**known, **time_rows(study, rows)}, indent=1).encode())
+            print(study.times.read_text(encoding="utf-8"))
+        elif options.what == "run":
+            for row in rows:
+                print(json.dumps({row: run(study, row, options.minutes)}, indent=1))
+        else:
+            print(table(study))
+    except (OSError, ValueError) as error:
+        print(f"decoders.study: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
