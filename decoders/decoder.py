@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +16,7 @@ from decoders.pipeline import BlockPipeline, renamed_condition
 from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import unpatchify
-from ijepa_viz.prediction import Prediction
+from ijepa_viz.prediction import Prediction, check_prediction
 
 # Callback: a dict with step, steps and images (S, 3, H, W); returning True ends the sampling.
 Callback = Callable[[dict[str, Any]], Any]
@@ -168,10 +169,19 @@ class Decoder:
             condition: deprecated name of ``conditioning``.
 
         Raises:
-            ValueError: a number out of range, an unknown conditioning or source, or a prediction of another model's
-                grid or width.
+            ValueError: a number out of range, an unknown conditioning or source, ``token_steps`` for a decoder of one
+                stage, or a prediction of another model: of its grid or width, or of its weights where both are known.
+            TypeError: a fraction or None where a whole number is needed.
             Cancelled: the callback returned True.
         """
+        samples, seed = _whole("samples", samples), _whole("seed", seed)
+        steps = None if steps is None else _whole("steps", steps)
+        token_steps = None if token_steps is None else _whole("token_steps", token_steps)
+        if token_steps and self.pipeline.token_network is None:
+            raise ValueError(
+                f"token_steps is for decoders of two stages, and this one ({self.config.ijepa!r}) has one stage: it "
+                "samples no tokens. Leave token_steps out."
+            )
         guidance = 1.0 if guidance is None else guidance
         if token_steps is None:
             token_steps = self.config.token_steps if steps is None else min(self.config.token_steps, steps)
@@ -194,6 +204,7 @@ class Decoder:
         tokens = prediction.predicted if source == "predicted" else prediction.target
         masks = prediction.masks
         self._check(masks, tokens)
+        check_prediction(prediction, self)
         blocks = len(tokens)
         # The blocks of one sample share its noise, so that overlapping blocks agree on it.
         generators = [torch.Generator().manual_seed(seed + i) for i in range(samples) for _ in range(blocks)]
@@ -246,3 +257,11 @@ class Decoder:
             canvas[:, masks.targets[0, m]] = values[:, m]
         inside = masks.hidden_pixels(patch)[0]
         return Samples(unpatchify(canvas, (rows, cols), patch), inside)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number, NumPy's and torch's too, as Python's; TypeError for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} is a whole number, got {value!r}.") from error

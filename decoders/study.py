@@ -38,6 +38,7 @@ from ijepa_viz.data.splits import Splits
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.command_line import attempt
 from ijepa_viz.runtime.files import read_json, write_file
 from ijepa_viz.runtime.progress import track
 
@@ -202,7 +203,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--file", type=Path, default=ROWS, help="of the rows")
     parser.add_argument("--folder", type=Path, default=Path("runs/study"))
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         study = Study.read(options.file, options.folder)
         rows = options.rows or list(study.rows)
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -215,10 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(json.dumps({row: run(study, row, options.minutes)}, indent=1))
         else:
             print(table(study))
-    except (OSError, ValueError) as error:
-        print(f"decoders.study: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return attempt("decoders.study", work)
 
 
 if __name__ == "__main__":

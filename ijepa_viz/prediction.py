@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ijepa_viz.data.transforms import normalise, to_pixels_and_originals, to_tensor
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
-from ijepa_viz.runtime.tensors import fingerprint
+from ijepa_viz.runtime.weights import Weights
 
 # Side in pixels above which a picture is not kept for figures.
 LARGEST_ORIGINAL = 512
+
+_OTHER_WEIGHTS = (
+    "This decoder was trained on other weights ({!r}) than {}: its samples would be meaningless. Train one with "
+    "`python -m decoders`."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Prediction:
         patch_size: in pixels.
         originals: the same square of each image at its own resolution, at most :data:`LARGEST_ORIGINAL` px; empty where
             none is larger than the model's input. For figures only.
+        weights: those of the model that predicted the tokens; None where that is unknown, or where the tokens were
+            replaced. A decoder of another model refuses such a prediction.
     """
 
     predicted: Tensor
@@ -43,6 +51,7 @@ class Prediction:
     image: Tensor
     patch_size: int
     originals: tuple[Image.Image, ...] = ()
+    weights: Weights | None = field(default=None, repr=False, compare=False)
 
     @property
     def cosine(self) -> Tensor:
@@ -101,14 +110,14 @@ class Prediction:
         return (self[index] for index in range(len(self)))
 
     def replaced(self, tokens: Tensor) -> Prediction:
-        """Replace the predicted tokens by others, (M, T, D), such as a control's.
+        """Replace the predicted tokens by others, (M, T, D), such as a control's, of whatever model they are.
 
         Raises:
             ValueError: tokens of another shape.
         """
         if tokens.shape != self.predicted.shape:
             raise ValueError(f"The target blocks need tokens {tuple(self.predicted.shape)}, got {tuple(tokens.shape)}.")
-        return replace(self, predicted=tokens)
+        return replace(self, predicted=tokens, weights=None)
 
 
 class DrawnSamples(Protocol):
@@ -156,6 +165,7 @@ def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
     Raises:
         FileNotFoundError: no such file.
         ValueError: an unreadable or ambiguous image, or masks of another grid, kind or number of images.
+        TypeError: the name of a model instead of a model.
         RuntimeError: the model has no predictor.
 
     >>> from ijepa_viz.checkpoints import load_model
@@ -168,6 +178,9 @@ def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
     >>> bool(prediction.cosine.mean() > 0.5)
     True
     """
+    if not isinstance(model, nn.Module):
+        named = f"load_model({str(model)!r})" if isinstance(model, str | os.PathLike) else "load_model(NAME)"
+        raise TypeError(f"predict takes a model, got {type(model).__name__}: load it, ijepa_viz.checkpoints.{named}.")
     if not isinstance(masks, Masks):
         masks = Masks.from_array(masks)
     size = model.config.image_size
@@ -182,7 +195,7 @@ def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
     target = model.targets(batch, on_device).float()
     if not batched:
         predicted, target = predicted[0], target[0]
-    return Prediction(predicted, target, masks, pixels, model.config.patch_size, originals)
+    return Prediction(predicted, target, masks, pixels, model.config.patch_size, originals, Weights(model))
 
 
 def check_pair(model: IJEPA, decoder: Sampler) -> None:
@@ -191,8 +204,17 @@ def check_pair(model: IJEPA, decoder: Sampler) -> None:
     Raises:
         ValueError: a decoder of another model.
     """
-    if decoder.config.ijepa_sha256 != fingerprint(model):
-        raise ValueError(
-            f"This decoder was trained on other weights ({decoder.config.ijepa!r}) than this model's: its "
-            "samples would be meaningless. Train one with `python -m decoders`."
-        )
+    if decoder.config.ijepa_sha256 != Weights(model).sha256():
+        raise ValueError(_OTHER_WEIGHTS.format(decoder.config.ijepa, "this model's"))
+
+
+def check_prediction(prediction: Prediction, decoder: Sampler) -> None:
+    """Check that ``decoder`` was trained on the model that made ``prediction``, where both are known.
+
+    Raises:
+        ValueError: a prediction of another model.
+    """
+    expected = decoder.config.ijepa_sha256
+    found = prediction.weights.sha256() if expected and prediction.weights else None
+    if found is not None and found != expected:
+        raise ValueError(_OTHER_WEIGHTS.format(decoder.config.ijepa, "those of this prediction's model"))

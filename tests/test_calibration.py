@@ -84,6 +84,7 @@ def test_scenes_and_photographs_are_asked_alike(model, larger, tmp_path):
     model_of_scenes, decoder = larger
     table = calibration(model_of_scenes, decoder, scenes(100), images=6, samples=4, train_scenes=150)
     figure = table.pop("figure")
+    assert table.pop("test_data").startswith("6 scenes drawn with seed 2004, classifiers fitted on 150 with seed 2001")
     bands = [key for key in table if key.endswith("_cycles")]
     assert set(table) == {*SAMPLING, *bands}
     assert list(figure.axes[1].lines[0].get_ydata()) == [table[key] for key in bands]
@@ -101,6 +102,7 @@ def test_scenes_and_photographs_are_asked_alike(model, larger, tmp_path):
         Image.linear_gradient("L").rotate(i).convert("RGB").save(tmp_path / f"{i}.png")
     folder = calibration(model, random_decoder(model), lambda split: open_source(str(tmp_path), "train"), 3, 3)
     assert len(folder.pop("figure").axes) == 2
+    assert "test_data" not in folder  # that of the folder, which the command adds
     assert set(folder["null"]) == {"spread_over_error", "beyond_all_samples", "expected"}
 
 

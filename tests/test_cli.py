@@ -12,11 +12,14 @@ import torch
 from conftest import random_decoder, size_of
 from PIL import Image
 
+from decoders.evaluation.metric import CANDIDATES, DECODER_METRICS
 from decoders.loading import load_decoder, save_decoder
 from ijepa_viz import checkpoints
 from ijepa_viz.checkpoints import bundled_names, load_model, save_folder
 from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of, write_training
 from ijepa_viz.cli import main
+from ijepa_viz.cli.choices import names
+from ijepa_viz.cli.evaluate import _FIGURE_ALONE
 from ijepa_viz.runtime.device import choose_device
 from ijepa_viz.runtime.tensors import fingerprint
 
@@ -79,7 +82,8 @@ def test_evaluate_factors_prints_a_row_a_factor(folder, tmp_path, capsys):
     assert main([*command, "--data", "menagerie:count=80"]) == 0
     table = json.loads(out.read_text())
     assert table.pop("test_data") == "menagerie (test)"
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[2:]}
+    assert table.pop("pretraining").startswith("unknown: the model has no record")
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[3:]}
     assert set(lines) == set(table) >= {"species_and_part", "facing", "colour", "texture_phase", "speckle"}
     for name, row in table.items():
         assert set(row) == {"most_frequent", "predicted", "context_mean", "random_init", "target", "position_only"}
@@ -113,6 +117,36 @@ def test_a_metric_is_of_a_decoder_and_a_probe_of_the_features(folder, tmp_path, 
     assert "one of the two" in capsys.readouterr().err
     assert main(["evaluate", folder, "--decoder", "--metric", "leakag", *data]) == 1
     assert "Did you mean 'leakage'" in capsys.readouterr().err
+
+
+def test_the_sheet_without_a_figure_is_refused_before_anything_is_drawn(folder, tmp_path, monkeypatch, capsys):
+    command = ["evaluate", folder, "--decoder", "--data", "menagerie:count=4"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ijepa_viz.cli.evaluate.import_libraries", lambda: pytest.fail("the work has begun"))
+        for name in ("--metric", "--probe"):
+            assert main([*command, name, "sheet"]) == 1
+            assert "add --figure FILE" in capsys.readouterr().err
+    assert main([*command, "--metric", "sheet", "--figure", str(tmp_path / "sheet.png")]) == 0
+    assert (tmp_path / "sheet.png").is_file()
+
+
+def test_metrics_that_only_draw_are_known_by_their_name():
+    assert set(_FIGURE_ALONE) <= set(names("decoder metric"))
+
+
+def test_the_table_names_the_scenes_that_a_metric_drew_itself(folder, tmp_path, monkeypatch):
+    own = {"test_data": "scenes of its own", "value": 1.0}
+    monkeypatch.setitem(DECODER_METRICS, "ground-truth", lambda *_: dict(own))
+    out = tmp_path / "table.json"
+    command = ["evaluate", folder, "--decoder", "--data", "menagerie:count=100", "--json", str(out)]
+    assert main([*command, "--metric", "ground-truth"]) == 0
+    assert json.loads(out.read_text()) == own
+
+
+def test_the_help_says_how_many_images_a_metric_needs(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert f"at least {CANDIDATES} images" in " ".join(capsys.readouterr().out.split())
 
 
 def test_info_tells_the_sizes(folder, capsys):
@@ -468,8 +502,6 @@ def test_a_device_by_its_name(gpus, names, monkeypatch):
 @pytest.mark.parametrize("command", ["demo", "predict", "look"])
 def test_every_command_computes_on_the_device_that_was_asked_for(command, folder, photo, tmp_path, monkeypatch, capsys):
     """The meta device computes nothing: the first use of its numbers fails, which shows that it was used."""
-    from ijepa_viz.runtime import device
-
     asked = []
     block = ["--block", "1", "1", "2", "2", "--out", str(tmp_path / "x.png")]
     options = {
@@ -477,7 +509,8 @@ def test_every_command_computes_on_the_device_that_was_asked_for(command, folder
         "predict": ["predict", photo, "--model", folder, *block],
         "look": ["look", folder, photo, "--inspection", "maps", "--limit", "8", *block],
     }[command]
-    monkeypatch.setattr(device, "choose_device", lambda name: asked.append(name) or torch.device("meta"))
+    place = f"ijepa_viz.cli.{command}.choose_device"
+    monkeypatch.setattr(place, lambda name: asked.append(name) or torch.device("meta"))
     loaded = []
     load = checkpoints.load_model
     monkeypatch.setattr(checkpoints, "load_model", lambda *a, **k: loaded.append(load(*a, **k)) or loaded[-1])

@@ -100,10 +100,11 @@ def numbers(table: dict) -> list[float]:
 
 
 def check_table(table: dict) -> None:
-    """A table of finite numbers, perhaps with the figure that shows them."""
+    """A table of finite numbers, perhaps with the figure that shows them, and the scenes that were drawn for them."""
     figure = table.pop("figure", None)
     if figure is not None:
         check_figure(figure)
+    assert isinstance(table.pop("test_data", ""), str)
     found = numbers(table)
     assert found
     assert all(map(math.isfinite, found)), table

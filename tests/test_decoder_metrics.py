@@ -234,6 +234,7 @@ def test_ground_truth_reads_real_pixels_and_its_controls(larger):
     model, decoder = larger
     table = ground_truth(model, decoder, scenes(100), train=500, test=100, epochs=6)
     assert table["real_pixels"]["colour"]["accuracy"] > table["most_frequent_answer"]["colour"]["accuracy"]
+    assert table["test_data"].startswith("100 scenes drawn with seed 2002, classifiers fitted on 500 with seed 2001")
     assert set(table) >= {"predicted_tokens", "another_image", "another_image_its_own_truth", "mean_prediction", "null"}
     # An untrained model's tokens still say where the block is.
     assert table["read_from_tokens"]["part"]["high"] > table["most_frequent_answer"]["part"]["accuracy"]
@@ -260,6 +261,7 @@ def test_a_retrained_classifier_reads_blocks_that_do_not_look_real(larger, monke
         for f in (retrained_classifier_accuracy, ground_truth)
     )
     assert own["real_pixels"] == {name: other["real_pixels"][name] for name in own["real_pixels"]}
+    assert own["test_data"] == other["test_data"]
     real, negative = own["real_pixels"]["colour"]["accuracy"], own["predicted_tokens"]["colour"]["accuracy"]
     assert negative > real - 0.15
     assert other["predicted_tokens"]["colour"]["accuracy"] < negative - 0.2
@@ -289,6 +291,7 @@ def test_realism_and_variation_run_on_scenes(larger):
     assert table["real_pixels"]["p_value"] > 0.005
     found = measure_variation(model, decoder, scenes(100), images=2, samples=4, train_scenes=150)
     assert found.by_pixel.shape == (24, 24)
+    assert found.test_data["test_data"].startswith("2 scenes drawn with seed 2003")
     assert set(found.by_factor) == {"species", "part", "facing", "colour"}
     assert len(found.by_band) == len(found.bands)
 

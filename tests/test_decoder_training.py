@@ -170,7 +170,7 @@ def test_a_decoder_is_not_resumed_with_other_settings_unasked(config, tmp_path, 
     assert main([*command, *other, "--resume-anyway"]) == 0
     assert "data.source: 64 pictures before, 48 now" in capsys.readouterr().err
     state = torch.load(tmp_path / "run" / "step-00000003" / "trainer.pt", weights_only=True)
-    assert state["blocks"] == 1 * 8 * 2 + 2 * 4 * 3
+    assert set(state) == {"network", "ema", "optimizer", "step", "seconds", "data", "config"}  # and nothing unread
     assert main([*command, *other, "--resume"]) == 0
     assert "is finished: step 3 of 3" in capsys.readouterr().err
 

@@ -267,11 +267,28 @@ def test_previews_and_cancelling(decoder, prediction):
         ({"guidance": -1.0}, "at least 0"),
         ({"conditioning": "all"}, "tokens, pooled, null"),
         ({"source": "image"}, "predicted or target"),
+        ({"token_steps": 3}, "token_steps is for decoders of two stages.*one stage.*Leave token_steps out"),
     ],
 )
 def test_bad_options_are_named(decoder, prediction, options, words):
     with pytest.raises(ValueError, match=words):
         decoder.sample(prediction, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"samples": 1.5}, {"samples": None}, {"steps": 2.5}, {"seed": None}, {"seed": 0.5}, {"token_steps": "3"}],
+)
+def test_numbers_that_are_no_whole_ones_are_named(decoder, prediction, options):
+    name, value = next(iter(options.items()))
+    with pytest.raises(TypeError, match=f"^{name} is a whole number, got {value!r}"):
+        decoder.sample(prediction, **options)
+
+
+def test_whole_numbers_of_other_libraries_and_no_token_steps_are_taken(decoder, prediction):
+    expected = decoder.sample(prediction, 2, steps=3, seed=5).images
+    same = decoder.sample(prediction, np.int64(2), steps=torch.tensor(3), seed=np.uint8(5), token_steps=0).images
+    assert torch.equal(same, expected)
 
 
 def test_a_prediction_of_another_model_is_refused(decoder, picture):

@@ -7,9 +7,11 @@ import io
 import re
 from html import unescape
 
+import pytest
 from PIL import Image
 
-from ijepa_viz.figures import Figure
+from ijepa_viz.figures import Figure, write_figure
+from ijepa_viz.figures.figure import encode_figure
 
 
 def test_the_words_name_panels_axes_and_lines():
@@ -41,3 +43,14 @@ def test_a_notebook_gets_the_picture_with_its_words():
     assert found[2] == bundle["image/png"]
     with Image.open(io.BytesIO(base64.b64decode(found[2]))) as image:
         assert image.size == (260, 130)
+
+
+@pytest.mark.parametrize(("name", "words"), [("curves.gif", "ends in .gif"), ("curves", "has no ending")])
+def test_a_figure_of_another_format_is_refused_by_the_name_of_its_own_file(tmp_path, name, words):
+    figure = Figure("Nothing.", figsize=(2, 1))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(tmp_path / name))} {words}.*\.png, \.pdf"):
+        write_figure(tmp_path / name, figure)
+    with pytest.raises(ValueError, match=r"A figure is encoded as \.png.*not as '\.gif'"):
+        encode_figure(figure, ".gif")
+    write_figure(tmp_path / "curves.PNG", figure)
+    assert (tmp_path / "curves.PNG").read_bytes().startswith(b"\x89PNG")

@@ -210,6 +210,7 @@ def test_readings_by_noise_level(model):
     drawn = decoder.pipeline(blocks.predicted[:5], blocks.patch_indices[:5], **options).pixels
     assert torch.allclose(found[3], drawn.clamp(-1, 1), atol=1e-5)
     table = noise_levels(model, decoder, Splits("menagerie"), train=256, test=20, epochs=1)
+    assert table["test_data"].startswith("20 scenes drawn with seed 2002")
     assert [row for row in table if row.startswith("noise level")] == [f"noise level {level:.2f}" for level in levels]
     assert all(0 < table[row]["spread_over_error"] < 10 for row in table if row.startswith("noise level"))
     assert len(table["figure"].axes) == 2

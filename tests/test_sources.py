@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,7 @@ from PIL import Image
 
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.opening import open_source
-from ijepa_viz.runtime.files import cache_folder
+from ijepa_viz.runtime.files import cache_folder, replacing
 
 
 def solid(value):
@@ -85,6 +87,35 @@ def test_a_bad_picture_is_named_and_leaves_no_half_cache(tmp_path):
     with pytest.raises(ValueError, match=r"bad\.png"):
         arrays(open_source(str(tmp_path / "pictures")), 16)
     assert not list(cache_folder().glob("*"))
+
+
+def test_an_error_of_the_data_is_not_blamed_on_the_cache(tmp_path):
+    def broken(start, stop, size):
+        raise OSError(5, "Input/output error")  # a disk that names no file
+
+    drawn = replace(open_source("menagerie:count=8"), render=broken)
+    with pytest.raises(ValueError, match=r"Images 0 to 7 of menagerie \(train\) cannot be drawn: .*Input/output"):
+        arrays(drawn, 16)
+    source = open_source(str(folder_of_classes(tmp_path / "pictures")))
+    source.read = lambda i: (tmp_path / "gone.bin").open("rb")
+    with pytest.raises(ValueError, match=r"Image 0 of .*pictures cannot be read: .*gone\.bin"):
+        arrays(source, 16)
+    assert not list(cache_folder().glob("*"))
+
+
+@pytest.mark.parametrize("folder", ["cache", "."])
+def test_an_error_that_names_another_file_is_that_files(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    path = Path(folder) / "array.npy"
+    with pytest.raises(FileNotFoundError) as raised, replacing(path):
+        (tmp_path / "pictures" / "gone.bin").open("rb")
+    assert raised.value.filename == str(tmp_path / "pictures" / "gone.bin")
+    for own in (str(path), f"{path}.123.partial", str(path.parent), None):
+        with (
+            pytest.raises(OSError, match=r"array\.npy could not be written \(No space left on device\)"),
+            replacing(path),
+        ):
+            raise OSError(28, "No space left on device", own)
 
 
 def test_menagerie_options_and_splits():

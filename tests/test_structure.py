@@ -18,6 +18,13 @@ PACKAGES = ("ijepa_viz", "train", "decoders")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 
+def test_errors_that_a_user_can_mend_are_printed_in_one_place():
+    """``command_line.attempt``, and the parser of ``ijepa-viz``, which has a status of its own for each cause."""
+    own = re.compile(r"except [^\n]*Error[^\n]* as error:\n\s+print\(f?\"[^\n]*file=sys\.stderr\)\n\s+return 1\n")
+    found = {str(path.relative_to(ROOT)) for path in FILES if own.search(path.read_text(encoding="utf-8"))}
+    assert found == {"ijepa_viz/runtime/command_line.py", "ijepa_viz/cli/parser.py"}
+
+
 # The rooms from the ground up: a room imports those before it, nothing of its own row and nothing after. Files and
 # folders not named belong to the room that holds them.
 FLOORS = [

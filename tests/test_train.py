@@ -249,6 +249,31 @@ def test_the_best_model_by_knn_is_kept(tmp_path, monkeypatch):
     assert any(not torch.equal(best[k], last[k]) for k in best)
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (["optimization.steps=6"], 0.9),
+        (["optimization.steps=6", "data.eval_source=menagerie:count=48,seed=2"], -1.0),
+        (["optimization.steps=6", "data.eval_test=15"], -1.0),
+        (["optimization.steps=6", "data.drop_shared=true"], -1.0),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else str(value),
+)
+def test_the_best_of_other_test_pictures_is_no_measure_of_these(tmp_path, monkeypatch, settings, kept):
+    command = [f"run.folder={tmp_path / 'run'}", "optimization.steps=3"]
+    first = Trainer(config_files.load(TrainConfig, config_file(tmp_path), command))
+    monkeypatch.setattr(first, "evaluate", lambda net: {"knn": 0.9})
+    first.run()
+    assert torch.load(tmp_path / "run" / "step-00000003" / "trainer.pt", weights_only=True)["best"] == 0.9
+    again = Trainer(config_files.load(TrainConfig, config_file(tmp_path), [*command, *settings]), resume=True)
+    assert again.best == kept
+    readings = {}
+    monkeypatch.setattr(again, "evaluate", lambda net: {"knn": 0.5})
+    monkeypatch.setattr(again.folder, "keep", lambda name, write: readings.setdefault(name, again.best))
+    again.run()
+    assert readings.get("best") == (0.5 if kept < 0.5 else None)
+
+
 def test_one_process_trains_in_one_format_and_then_in_another(tmp_path):
     """As a notebook does."""
     for precision in ("fp32", "bf16", "fp32"):
@@ -393,6 +418,7 @@ def test_resuming_with_other_settings_names_them_and_asks(tmp_path, capsys):
     assert "run.seed: 0 before, 5 now" in said
     assert "mask.strategy: 'multiblock' before, 'random' now" in said
     assert "--resume-anyway" in said
+    assert "another setting" not in said  # optimization.steps may be another, but the run does not go on
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
     assert main([*command, *other, "--resume-anyway"]) == 0
     said = capsys.readouterr().err

@@ -257,6 +257,8 @@ def test_the_metric_reads_what_tokens_hold(saved, two_stages, decoder):
     with pytest.raises(ValueError, match="one stage"):
         sampled_tokens(model, decoder, split)
     table = sampled_tokens(model, two_stages, split, train=150, test=40, samples=3)
+    # Not the hundred of the data.
+    assert table["test_data"].startswith("40 scenes drawn with seed 2002, classifiers fitted on 150 with seed 2001")
     assert table["target_tokens"]["facing"]["accuracy"] >= 0.4
     assert table["another_image"] != table["another_image_its_own_truth"]
     assert 0 < table["spread_over_error"] < 10

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from ijepa_viz.data.arrays import arrays
-from ijepa_viz.data.layout import part_of
+from ijepa_viz.data.layout import file_stamps, part_of
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.scan import scan
 from ijepa_viz.data.unreadable import drop_unreadable, open_readable
@@ -318,6 +318,51 @@ def test_an_empty_test_folder_is_no_part(tmp_path):
     (tmp_path / "val/cat/c.png").unlink()
     source = open_source(str(tmp_path), "test")
     assert (source.split, source.notes) == (None, [f"Ignored in {tmp_path}: test, val, without pictures."])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_folder_is_looked_into_once(tmp_path, monkeypatch, split):
+    for i, place in enumerate(("train/cat/a", "train/dog/deeper/b", "val/cat/c", "val/dog/d")):
+        put(tmp_path / f"{place}.png", i)
+    expected = open_source(str(tmp_path), split)
+    seen, scandir = [], os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: seen.append(os.fspath(path)) or scandir(path))
+    source = open_source(str(tmp_path), split)
+    assert source.stamp == expected.stamp
+    places = [".", "train", "train/cat", "train/dog", "train/dog/deeper", "val", "val/cat", "val/dog"]
+    assert sorted(seen) == sorted(str(tmp_path / place) for place in places)
+
+
+def test_a_link_from_the_training_part_to_the_whole_brings_no_test_picture(tmp_path):
+    put(tmp_path / "train/cat/a.png", 1)
+    put(tmp_path / "train/dog/b.png", 2)
+    put(tmp_path / "val/cat/c.png", 3)
+    (tmp_path / "train/cat/all").symlink_to(tmp_path)
+    assert of_class(open_source(str(tmp_path), "train")) == ["cat", "dog"]
+
+
+def test_the_current_folder_is_opened_as_by_its_name(tmp_path, monkeypatch):
+    put(tmp_path / "train/cat/a.png", 1)
+    put(tmp_path / "train/-dog/b.png", 2)
+    put(tmp_path / "val/cat/c.png", 3)
+    named = {split: open_source(str(tmp_path), split) for split in ("train", "test")}
+    monkeypatch.chdir(tmp_path)
+    for split, source in named.items():
+        here = open_source(".", split)
+        assert (here.stamp, here.classes, here.split) == (source.stamp, source.classes, split)
+
+
+def test_stamps_are_those_of_the_files_behind_links(tmp_path):
+    put(tmp_path / "real/a.png", 1)
+    (tmp_path / "linked").symlink_to("real")
+    (tmp_path / "b.png").symlink_to("linked/a.png")
+    (tmp_path / "nowhere.png").symlink_to("gone.png")
+    files = [str(tmp_path / name) for name in ("real/a.png", "linked/a.png", "b.png", "nowhere.png")]
+    found = file_stamps(files)
+    state = os.stat(files[0])
+    same = [str(tmp_path / "real/a.png"), state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+    assert found[:3] == [same, same, same]
+    assert found[3][:2] == [str(tmp_path / "gone.png"), os.lstat(files[3]).st_size]
 
 
 def test_a_link_to_itself_is_skipped(tmp_path):

@@ -15,6 +15,7 @@ from conftest import TINY, random_decoder
 from PIL import Image
 
 from ijepa_viz import masks as mask_samplers
+from ijepa_viz.figures.token_samples import token_colours
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
@@ -146,6 +147,73 @@ def test_the_controls_change_what_is_drawn(model, decoder, picture):
         wait_for(lambda: explorer.result_seq == explorer.seq)
         drawn[show] = explorer.pictures
     assert len({pictures[0] for pictures in drawn.values()}) == 6
+    explorer.close()
+
+
+def decoded(tile):
+    """Pixels of a tile, one a patch, (rows, cols, 4)."""
+    with Image.open(io.BytesIO(base64.b64decode(tile["picture"].partition(",")[2]))) as image:
+        return np.asarray(image) / 255
+
+
+def ask(explorer, **traits):
+    """What the page does when controls change."""
+    for name, value in traits.items():
+        setattr(explorer, name, value)
+    explorer.seq += 1
+    wait_for(lambda: explorer.result_seq == explorer.seq)
+    assert explorer.error == ""
+
+
+def test_the_tokens_of_each_sample_stand_below_its_picture(model, decoder, picture):
+    hidden = np.eye(4, dtype=bool)
+    explorer = PredictionExplorer(
+        model, random_decoder(model, "token-vit"), picture, samples=3, hidden=hidden,
+        alternatives={"one stage": (model, decoder)},
+    )  # fmt: skip
+    assert explorer.no_tokens
+    wait_for(lambda: explorer.result_seq == 0)
+    found = token_colours(predict(model, picture, explorer.masks), explorer.last)
+    assert explorer.no_tokens == ""
+    assert [tile["name"] for tile in explorer.token_tiles] == ["sample 1", "sample 2", "sample 3"]
+    for i, tile in enumerate(explorer.token_tiles):
+        assert decoded(tile) == pytest.approx(found.sampled[i], abs=0.003)
+        assert f"sample {i + 1}" in tile["words"]
+        assert f"{found.mutual_cosine[i]:.2f} with the other samples" in tile["words"]
+    predicted, target, agree = explorer.reference_tiles
+    assert decoded(predicted) == pytest.approx(found.predicted, abs=0.003)
+    assert decoded(target) == pytest.approx(found.target, abs=0.003)
+    assert ((decoded(agree)[..., 3] == 1) == hidden).all()
+    assert explorer.agreement == agree["words"] == found.about
+
+    ask(explorer, show="other")
+    assert "another image" in explorer.reference_tiles[0]["name"]
+    ask(explorer, show="predicted", samples=1)
+    assert (len(explorer.token_tiles), len(explorer.reference_tiles)) == (1, 2)
+    assert "no other to agree with" in explorer.agreement
+    for reason, traits in (
+        ("as they are", {"show": "target"}),
+        ("one stage", {"show": "predicted", "choice": "one stage"}),
+    ):
+        ask(explorer, **traits)
+        assert len(explorer.pictures) == 1
+        assert (explorer.token_tiles, explorer.reference_tiles, explorer.agreement) == ([], [], "")
+        assert reason in explorer.no_tokens
+    ask(explorer, choice="this model")
+    assert len(explorer.token_tiles) == 1
+    ask(explorer, mask="0" * 16)
+    assert explorer.token_tiles == []
+    explorer.close()
+
+
+def test_a_preview_does_not_stand_above_the_tokens_of_other_samples(model, picture):
+    explorer = PredictionExplorer(model, random_decoder(model, "token-vit"), picture, samples=2, steps=8)
+    wait_for(lambda: explorer.result_seq == 0)
+    seen = []
+    explorer.observe(lambda _: seen.append((explorer.busy, len(explorer.token_tiles))), "pictures")
+    ask(explorer, seed=3)
+    assert (True, 0) in seen
+    assert len(explorer.token_tiles) == 2
     explorer.close()
 
 

@@ -58,11 +58,12 @@ class Task:
         from train.reference_yaml import load_config
         from train.trainer import Trainer
 
-        config, resume, notes = load_config(self.fname, self.overrides, job.num_tasks)
+        config, _, notes = load_config(self.fname, self.overrides, job.num_tasks)
         if job.global_rank == 0:
             print("\n".join(notes), flush=True)
+        # A requeued job goes on, whether the file asks for it or not; where there is nothing to resume it begins.
         has_checkpoint = bool(saved_steps(config.run.folder))
-        trainer = Trainer(config, resume or has_checkpoint, self.resume_anyway and has_checkpoint)
+        trainer = Trainer(config, has_checkpoint, self.resume_anyway and has_checkpoint)
         path = trainer.run()
         if trainer.interrupted:
             if job.global_rank == 0:

@@ -280,11 +280,12 @@ class Trainer(TrainingLoop):
             numbers |= self.monitor.look(net.model.target_encoder)
         if self.step % config.run.log_every == 0 or "knn" in numbers or "rankme" in numbers:
             self.log({"images": self.examples, **numbers})
-        if net is not None and due.save:
-            self.save(net)
+        # Before the checkpoint, which holds the best reading: a resumed run would keep a worse one after it.
         if net is not None and not due.stop and numbers.get("knn", -1.0) > self.best:
             self.best = numbers["knn"]
             self.folder.keep("best", partial(self._write_model, net))
+        if net is not None and due.save:
+            self.save(net)
 
     def _whole(self) -> objectives.Objective:
         """The objective with whole weights, gathered on the main process where they are sharded: all must call it."""

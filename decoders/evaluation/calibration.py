@@ -179,4 +179,5 @@ def calibration(
     by_band = found["predicted_tokens"].by_band
     of_tokens = {f"tokens_{low:g}_to_{high:g}_cycles": x for (low, high), x in zip(bands, by_band, strict=True)}
     rows = {row: (spread.ranks.numpy(), spread.by_band) for row, spread in found.items()}
-    return {**of_tokens, **table, "figure": calibration_figure(rows, [band_name(*edges) for edges in bands], votes)}
+    figure = calibration_figure(rows, [band_name(*edges) for edges in bands], votes)
+    return {**held.test_data, **of_tokens, **table, "figure": figure}

@@ -16,6 +16,7 @@ from decoders.evaluation.scenes import (
     SCENE_FACTORS,
     accuracy,
     block_images,
+    drawn_test_data,
     scene_blocks,
     train_and_test_scenes,
     train_on_pixels,
@@ -39,7 +40,7 @@ CASES = {"head": ("head",), "legs": ("leg",), "building": ("wall", "roof")}
 @DECODER_METRICS.register("ground-truth")
 def ground_truth(
     model: IJEPA, decoder: Decoder, split: Split, train: int = 10000, test: int = 1200, epochs: int = 12
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Accuracy of a classifier of real blocks on single decoded samples of held-out scenes.
 
     Rows are the decoded tokens, columns the factors. ``real_pixels`` is the classifier's accuracy on real blocks.
@@ -108,7 +109,8 @@ def ground_truth(
         joint = torch.stack([truth[name] for name in ("species", "part", "facing")], 1)[in_case]
         counts = joint.unique(dim=0, return_counts=True)[1]
         baseline[f"{case}: all three"] = accuracy_with_interval(int(counts.max()), len(joint))
-    return {**table, "most_frequent_answer": baseline}
+    table["most_frequent_answer"] = baseline
+    return {"test_data": drawn_test_data(train_scenes, scenes), **table}
 
 
 def linear_probe_answers(tokens: Tensor, labels: Mapping[str, Tensor], test: Tensor) -> dict[str, dict[str, Tensor]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decoders.blocks import Blocks
 from decoders.decoder import Decoder
 from decoders.evaluation.metric import box_of, centre_hole, source_blocks
-from decoders.evaluation.scenes import BLOCK_SHAPE, draw_scenes, scene_blocks
+from decoders.evaluation.scenes import BLOCK_SHAPE, draw_scenes, drawn_test_data, scene_blocks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import FactorScenes
 from ijepa_viz.probes.probe import Split
@@ -26,6 +26,13 @@ class HeldOutBlocks:
     shape: tuple[int, int]
     train_scenes: FactorScenes | None = None
     scenes: FactorScenes | None = None
+
+    @property
+    def test_data(self) -> dict[str, str]:
+        """``test_data`` of the metric's table, of drawn scenes; empty where the blocks are of the data's own images."""
+        if self.train_scenes is None or self.scenes is None:
+            return {}
+        return {"test_data": drawn_test_data(self.train_scenes, self.scenes)}
 
 
 def held_out_blocks(

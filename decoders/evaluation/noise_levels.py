@@ -16,6 +16,7 @@ from decoders.evaluation.scenes import (
     SCENE_FACTORS,
     accuracy,
     block_images,
+    drawn_test_data,
     scene_blocks,
     train_and_test_scenes,
     train_on_pixels,
@@ -110,4 +111,5 @@ def noise_levels(
         }
     real_logits = predict_logits(classifier, block_images(model, blocks.clean))
     table["real_pixels"] = {name: accuracy(real_logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS}
-    return {**table, "figure": noise_levels_figure(levels, list(table.values()), SCENE_FACTORS)}
+    figure = noise_levels_figure(levels, list(table.values()), SCENE_FACTORS)
+    return {"test_data": drawn_test_data(train_scenes, scenes), **table, "figure": figure}

@@ -11,6 +11,7 @@ from decoders.evaluation.scenes import (
     SCENE_FACTORS,
     accuracy,
     block_images,
+    drawn_test_data,
     scene_blocks,
     train_and_test_scenes,
     train_on_pixels,
@@ -24,7 +25,7 @@ from ijepa_viz.runtime.progress import track
 @DECODER_METRICS.register("retrained-classifier")
 def retrained_classifier_accuracy(
     model: IJEPA, decoder: Decoder, split: Split, train: int = 10000, test: int = 1200, epochs: int = 12
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Accuracy of classifiers trained on decoded blocks, one a row, on decoded blocks of held-out scenes.
 
     It measures the information in the samples even where they do not look real. The classifier of ``ground-truth`` is
@@ -57,4 +58,4 @@ def retrained_classifier_accuracy(
         classifier = train_on_pixels(model, train_pixels, train_scenes, epochs)
         logits = predict_logits(classifier, block_images(model, pixels))
         table[row] = {name: accuracy(logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS}
-    return table
+    return {"test_data": drawn_test_data(train_scenes, scenes), **table}

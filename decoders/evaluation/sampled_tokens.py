@@ -11,7 +11,14 @@ from decoders.decoder import Decoder
 from decoders.evaluation.calibration import dispersion
 from decoders.evaluation.ground_truth import linear_probe_answers
 from decoders.evaluation.metric import DECODER_METRICS
-from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, accuracy, scene_blocks, train_and_test_scenes
+from decoders.evaluation.scenes import (
+    BLOCK_SHAPE,
+    SCENE_FACTORS,
+    accuracy,
+    drawn_test_data,
+    scene_blocks,
+    train_and_test_scenes,
+)
 from decoders.networks.network import Conditioning
 from decoders.sampling import grid_noise, sample_tokens
 from ijepa_viz.models import IJEPA
@@ -105,4 +112,5 @@ def sampled_tokens(
         agreement[f"{name}_agree"] = float((votes == most[:, None]).float().mean())
         agreement[f"{name}_right"] = float((most == truth[name]).float().mean())
     spread = dispersion(*(t.transpose(-1, -2).unflatten(-1, BLOCK_SHAPE) for t in (every, blocks.target)))
-    return {"spread_over_error": spread.ratio, **agreement, **table}
+    about = {"test_data": drawn_test_data(train_scenes, scenes), "spread_over_error": spread.ratio}
+    return {**about, **agreement, **table}

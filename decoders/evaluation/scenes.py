@@ -30,12 +30,23 @@ def draw_scenes(model: IJEPA, count: int, seed: int) -> FactorScenes:
 def train_and_test_scenes(model: IJEPA, split: Split, train: int, test: int) -> tuple[FactorScenes, FactorScenes]:
     """Draw scenes for training and for testing a classifier, of seeds that no pretraining draws from.
 
+    The data set only says that scenes are wanted; its own ``count=`` and ``seed=`` have no effect, so that numbers of
+    different runs are of the same scenes. The metric's table says so: :func:`drawn_test_data`.
+
     Raises:
         ValueError: a data set other than ``menagerie``.
     """
     if not split("test").name.startswith("menagerie"):
         raise ValueError("Only drawn scenes have a known truth: use --data menagerie.")
     return draw_scenes(model, train, seed=2001), draw_scenes(model, test, seed=2002)
+
+
+def drawn_test_data(train_scenes: FactorScenes, scenes: FactorScenes) -> str:
+    """``test_data`` of a metric's table: what it drew, since no ``count=`` or ``seed=`` of the data changes that."""
+    return (
+        f"{len(scenes.scenes)} scenes drawn with seed {scenes.seed}, classifiers fitted on {len(train_scenes.scenes)} "
+        f"with seed {train_scenes.seed}, whatever count= and seed= of the data are"
+    )
 
 
 def scene_blocks(model: IJEPA, scenes: FactorScenes, size: int | None = None) -> Blocks:

@@ -34,6 +34,7 @@ class Variation:
             for photographs.
         blocks: (images, 3, h, w) in [-1, 1], the true pixels.
         conditional, unconditional: (images, S, 3, h, w) in [-1, 1], samples.
+        test_data: of drawn scenes, {"test_data": which ones}.
     """
 
     by_pixel: Tensor
@@ -43,6 +44,7 @@ class Variation:
     blocks: Tensor
     conditional: Tensor
     unconditional: Tensor
+    test_data: dict[str, str]
 
 
 def explained_variance(
@@ -94,7 +96,8 @@ def measure_variation(
             of_conditional, of_unconditional = (agreement(x[name].view(images, samples, -1)) for x in logits)
             by_factor[name] = (of_conditional, of_unconditional)
     clean = as_images(blocks.clean, block)
-    return Variation(by_pixel, by_band, bands, by_factor, clean, conditional.view(shape), unconditional.view(shape))
+    given, not_given = (pixels.view(shape) for pixels in (conditional, unconditional))
+    return Variation(by_pixel, by_band, bands, by_factor, clean, given, not_given, held.test_data)
 
 
 def picture(found: Variation, rows: int = 4, samples: int = 6) -> Figure:
@@ -121,4 +124,4 @@ def variation(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     for name, (conditional, unconditional) in found.by_factor.items():
         table[f"agree_on_{name}"] = conditional
         table[f"agree_on_{name}_null"] = unconditional
-    return {**table, "figure": picture(found)}
+    return {**found.test_data, **table, "figure": picture(found)}

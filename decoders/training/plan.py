@@ -21,7 +21,7 @@ from ijepa_viz.checkpoints import PUBLISHED, load_model
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.command_line import SuggestingParser, print_anything
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
 
 # Weights, gradients, two moments of AdamW and the EMA, in float32.
 _BYTES_TRAINED, _BYTES_FROZEN = 5 * 4, 4
@@ -152,15 +152,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_intermixed_args(arguments)
-    try:
+
+    def work() -> None:
         config = config_files.load(DecoderTrainConfig, options.fname, options.overrides)
         table = plan(config, sizes_of(config.ijepa), options.gpus, options.tflops)
-    except (OSError, ValueError) as error:
-        print(f"decoders.training.plan: {error}", file=sys.stderr)
-        return 1
-    for name, value in table.items():
-        print(f"{name:32} {value:,.3g}" if value < 1000 else f"{name:32} {value:,.0f}")
-    return 0
+        for name, value in table.items():
+            print(f"{name:32} {value:,.3g}" if value < 1000 else f"{name:32} {value:,.0f}")
+
+    return attempt("decoders.training.plan", work)
 
 
 if __name__ == "__main__":

@@ -112,8 +112,6 @@ class DecoderTrainer(TrainingLoop):
             self.ema.load_state_dict(state["ema"])
             optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
-            self.examples = state.get("blocks", self.step * self.examples_per_step)
-            self.device_seconds = state.get("device_seconds", self.seconds * self.accelerator.num_processes)
         else:
             if config.start_from:
                 self._adopt(config.start_from)
@@ -341,8 +339,6 @@ class DecoderTrainer(TrainingLoop):
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "blocks": self.examples,
-            "device_seconds": self.device_seconds,
             "data": self.source.identity,
             "config": asdict(self.config),
         }

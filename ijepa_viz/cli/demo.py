@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
-from ijepa_viz.runtime.device import add_device_argument, use_device
+from ijepa_viz.runtime.device import add_device_argument, choose_device
 from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.outputs import check_output_folder
 from ijepa_viz.runtime.progress import Progress, track
@@ -39,7 +39,7 @@ def _demo(options: argparse.Namespace) -> int:
     from decoders import load_decoder
     from ijepa_viz import checkpoints, examples
 
-    device = use_device(options)
+    device = choose_device(options.device)
     decoded = [name for name in checkpoints.bundled_names() if (checkpoints.find_bundled(name) / "decoder").is_dir()]
     names = [options.model] if options.model else decoded
     demos = []

@@ -10,7 +10,7 @@ from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.tables import as_text
 from ijepa_viz.registry import unknown_name
-from ijepa_viz.runtime.device import add_device_argument, use_device
+from ijepa_viz.runtime.device import add_device_argument, choose_device
 from ijepa_viz.runtime.outputs import check_output, figure_file, table_file, write_table
 from ijepa_viz.runtime.progress import Progress
 
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from ijepa_viz.data.splits import Splits
 
 
+# Metrics whose work is all for the figure, known before the slow imports.
+_FIGURE_ALONE = ("sheet",)
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     check_output(options.json, options.figure)
     _check(options)
     import_libraries()
-    options.device = use_device(options)
+    options.device = choose_device(options.device)
     split = _split(options)
     found, figure = (_probe_models if options.decoder is None else _evaluate_decoder)(options, split)
-    tables = {name: {**one, "test_data": split.rule} for name, one in found.items()}
+    tables = {name: _with_test_data(name, one, split) for name, one in found.items()}
     table = tables if len(tables) > 1 else next(iter(tables.values()))
     # The numbers first: an error of the figure must not discard minutes of computation.
     for name, one in tables.items():
@@ -42,6 +46,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _with_test_data(model: str, table: dict[str, Any], split: Splits) -> dict[str, Any]:
+    """The table with what was tested on, and how much of that the model was trained on."""
+    if "test_data" in table:  # of a metric that draws scenes of its own, with seeds that no training draws from
+        return table
+    from ijepa_viz.checkpoints.pretraining_data import pretraining_note
+
+    return {**table, "test_data": split.rule, "pretraining": pretraining_note(model, split("test"))}
+
+
 def _check(options: argparse.Namespace) -> None:
     probes, metrics = names("probe"), names("decoder metric")
     if options.metric and options.probe:
@@ -56,6 +69,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--metric {options.metric} is of a decoder: add --decoder.")
     if options.decoder is not None and options.probe in probes and options.probe not in metrics:
         raise ValueError(f"{options.probe} is a probe of the features: leave --decoder out.")
+    if options.decoder is not None and name in _FIGURE_ALONE and not options.figure:
+        raise ValueError(f"The metric {name} draws a figure and measures nothing else: add --figure FILE.")
     if options.decoder and len(options.models) > 1:
         raise ValueError("A decoder belongs to one model: name one.")
 
@@ -127,7 +142,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="evaluate the model's decoder, or the one in FOLDER, instead of its features",
     )
-    parser.add_argument("--metric", metavar="NAME", help="metric of the decoder, listed below (default: leakage)")
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="metric of the decoder, listed below (default: leakage); it needs at least 100 images to test on, rank "
+        "also to fit on; sheet takes any number, and of the menagerie some metrics draw scenes of their own",
+    )
     parser.add_argument("--data", required=True, help="images to fit on; labelled ones for kNN and linear probes")
     parser.add_argument(
         "--test-data",

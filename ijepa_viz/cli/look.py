@@ -8,7 +8,7 @@ from ijepa_viz.cli.choices import help_on, name_of
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
 from ijepa_viz.cli.tables import as_text
-from ijepa_viz.runtime.device import add_device_argument, use_device
+from ijepa_viz.runtime.device import add_device_argument, choose_device
 from ijepa_viz.runtime.outputs import check_output, figure_file
 
 _BLOCK = ("ROW", "COL", "HEIGHT", "WIDTH")
@@ -35,7 +35,7 @@ def _look(options: argparse.Namespace) -> int:
     from ijepa_viz.masks import Masks
     from ijepa_viz.runtime.progress import Progress
 
-    device = use_device(options)
+    device = choose_device(options.device)
     inspect = INSPECTIONS[options.inspection]
     with Progress(f"loading {options.model}"):
         model = checkpoints.load_model(options.model, device).eval()

@@ -7,7 +7,7 @@ import argparse
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
-from ijepa_viz.runtime.device import add_device_argument, use_device
+from ijepa_viz.runtime.device import add_device_argument, choose_device
 from ijepa_viz.runtime.outputs import check_output, figure_file
 
 
@@ -24,7 +24,7 @@ def _predict(options: argparse.Namespace) -> int:
     from ijepa_viz.prediction import check_pair, predict
     from ijepa_viz.runtime.progress import Progress
 
-    device = use_device(options)
+    device = choose_device(options.device)
     with Progress(f"loading {options.model}"):
         model = checkpoints.load_model(options.model, device)
         masks = Masks.from_block(model.grid, *options.block)

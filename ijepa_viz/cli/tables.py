@@ -12,9 +12,12 @@ def as_text(table: dict[str, Any]) -> str:
     if sections:
         columns = list(dict.fromkeys(column for row in sections.values() for column in row))
         wide = max(22, *map(len, columns))
-        lines.append(" ".join([f"{'':18}", *(f"{c:>{wide}}" for c in columns)]))
+        longest = max(18, *map(len, sections))
+        lines.append(" ".join([" " * longest, *(f"{c:>{wide}}" for c in columns)]))
         for name, row in sections.items():
-            lines.append(" ".join([f"{name:18}", *(f"{_cell(row.get(c, '')):>{wide}}" for c in columns)]).rstrip())
+            lines.append(
+                " ".join([f"{name:{longest}}", *(f"{_cell(row.get(c, '')):>{wide}}" for c in columns)]).rstrip()
+            )
     return "\n".join(lines)
 
 

@@ -69,7 +69,11 @@ def _fill(out: np.ndarray, source: Source, size: int) -> None:
         for start in range(0, len(source), step):
             stop = min(start + step, len(source))
             if source.render is not None:
-                out[start:stop] = source.render(start, stop, size)
+                try:
+                    out[start:stop] = source.render(start, stop, size)
+                except OSError as error:  # of the data, not of the cache that they are written to
+                    which = f"Images {start} to {stop - 1} of {source.name}"
+                    raise ValueError(f"{which} cannot be drawn: {error}") from error
             else:
                 for i in range(start, stop):
                     try:

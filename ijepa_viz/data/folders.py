@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from ijepa_viz.data.formats import KNOWN_BUT_UNREADABLE, SUFFIXES
-from ijepa_viz.data.layout import file_stamp, folder_part, part_of, visible_folders, visit, walk
+from ijepa_viz.data.layout import Tree, file_stamps, folder_part, part_of, visible_folders, walk
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import read_image
 
 _SHOWN = 3
 
 
-def open_folder(path: Path, split: str = "train") -> Source:
+def open_folder(path: Path, split: str = "train", tree: Tree | None = None) -> Source:
     """Open a folder of images.
 
     The top-level sub-folders are the classes, in alphabetical order, however deep their images lie: torchvision's
@@ -27,28 +27,31 @@ def open_folder(path: Path, split: str = "train") -> Source:
 
     Args:
         path: links are followed. split: "train" or "test".
+        tree: what was found below ``path`` already; None looks.
 
     Raises:
         ValueError: a folder without images; the message counts the files that are none.
     """
-    parts, notes = _parts(path)
+    tree = walk(path) if tree is None else tree
+    parts, notes = _parts(tree)
     if len(parts) < 2 or split == "train":
-        source = _open_one(parts.get("train", path))
+        source = _open_one(tree.below(parts.get("train", path)))
         source.split = "train" if len(parts) > 1 else None
     else:
-        candidates = [_open_one(parts[name]) for name in ("test", "validation") if name in parts]
+        candidates = [_open_one(tree.below(parts[name])) for name in ("test", "validation") if name in parts]
         source = next((s for s in candidates if s.labels is not None), candidates[0])
         source.split = "test"
     source.notes = [*source.notes, *notes]
     return source
 
 
-def _parts(root: Path) -> tuple[dict[str, Path], list[str]]:
+def _parts(tree: Tree) -> tuple[dict[str, Path], list[str]]:
     """Part -> folder, where the root holds a training folder; empty otherwise. And notes on what else it holds."""
+    root = tree.root
     folders = visible_folders(root)
     if not any(part_of(folder.name) == "train" for folder in folders):
         return {}, []
-    filled = [folder for folder in folders if _holds_images(folder)]
+    filled = [folder for folder in folders if _holds_images(tree.below(folder))]
     parts: dict[str, Path] = {}
     for folder in filled:
         if part := folder_part(folder.name):
@@ -57,7 +60,9 @@ def _parts(root: Path) -> tuple[dict[str, Path], list[str]]:
     if "train" not in parts and len(by_word) == len(filled) > 1 and "train" in by_word:
         parts = by_word
     others = [folder.name for folder in filled if folder not in parts.values()]
-    train_is_flat = "train" in parts and not any(map(_holds_images, visible_folders(parts["train"])))
+    train_is_flat = "train" in parts and not any(
+        _holds_images(tree.below(folder)) for folder in visible_folders(parts["train"])
+    )
     if "train" not in parts or (len(parts) == 1 and others and train_is_flat):
         words = [folder.name for folder in filled if part_of(folder.name)]
         said = len(by_word) > 1 or "train" in parts  # one word in a longer name is a coincidence
@@ -68,23 +73,22 @@ def _parts(root: Path) -> tuple[dict[str, Path], list[str]]:
     return parts, notes
 
 
-def _holds_images(folder: Path) -> bool:
+def _holds_images(tree: Tree) -> bool:
     """Whether an image lies below; a part that cannot be read is one all the same, and opening it says so."""
-    unreachable: list[str] = []
-    found = any(os.path.splitext(n)[1].lower() in SUFFIXES for _, names in visit(folder, unreachable) for n in names)
-    return found or bool(unreachable and folder_part(folder.name))
+    found = any(os.path.splitext(name)[1].lower() in SUFFIXES for _, names in tree.folders for name in names)
+    return found or bool(tree.unreachable and folder_part(tree.root.name))
 
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-def _open_one(root: Path) -> Source:
+def _open_one(tree: Tree) -> Source:
+    root = tree.root
     files: list[str] = []
     folder_of: list[str] = []
     others: list[str] = []
-    unreachable: list[str] = []
-    for folder, names in walk(root, unreachable):
+    for folder, names in tree.folders:
         inside = os.path.relpath(folder, root).split(os.sep)[0]
         for name in names:
             if os.path.splitext(name)[1].lower() in SUFFIXES:
@@ -93,7 +97,7 @@ def _open_one(root: Path) -> Source:
             else:
                 others.append(name)
     notes = [f"Ignored in {root}: {ignored_files(others)}."] if others else []
-    notes += [f"A folder in {root} cannot be read: {why}." for why in unreachable]
+    notes += tree.notes
     if not files:
         raise ValueError(
             " ".join([f"{root} holds no images ({', '.join(SUFFIXES)}) and no parquet or tar files.", *notes])
@@ -116,7 +120,7 @@ def _open_one(root: Path) -> Source:
         count=len(files),
         labels=labels,
         classes=classes,
-        stamp=[file_stamp(file) for file in files],
+        stamp=file_stamps(files),
         notes=notes,
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 # Names of the parts, as in Hugging Face's data files and in torchvision's ImageNet.
@@ -44,33 +47,75 @@ def _left_out(name: str) -> bool:
     return name.startswith(".") or name in _NO_DATA
 
 
-def file_stamp(file: str) -> list[str | int]:
-    """Identity of a file's content, for keys of caches: path, size, and the times of its content and of its entry.
+def file_stamps(files: Sequence[str]) -> list[list[str | int]]:
+    """Identity of each file's content, for keys of caches: path, size, and the times of its content and of its entry.
 
     The latter tells a file that was replaced by one of the same size and date, as archives with fixed dates do.
     """
-    try:
-        state = os.stat(file)
-    except OSError:  # a link that leads nowhere or to itself: it is found unreadable later, with all others
-        state = os.lstat(file)
-    return [os.path.realpath(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+    real_folders: dict[str, str] = {}
+    stamps: list[list[str | int]] = []
+    for file in files:
+        folder, name = os.path.split(file)
+        if folder not in real_folders:
+            real_folders[folder] = os.path.realpath(folder)
+        path, state = os.path.join(real_folders[folder], name), os.lstat(file)
+        if stat.S_ISLNK(state.st_mode):
+            path = os.path.realpath(file)
+            with contextlib.suppress(OSError):  # one that leads nowhere is found unreadable later, with all others
+                state = os.stat(file)
+        stamps.append([path, state.st_size, state.st_mtime_ns, state.st_ctime_ns])
+    return stamps
 
 
-def walk(root: Path, unreachable: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Folders below ``root`` and their files, (path, names), in torchvision's order.
+@dataclass(frozen=True)
+class Tree:
+    """The folders at and below ``root``, found by :func:`walk`.
+
+    Attributes:
+        folders: (path, names of the files in it), in torchvision's order.
+        unreachable: folders that cannot be read -> why.
+    """
+
+    root: Path
+    folders: list[tuple[str, list[str]]]
+    unreachable: dict[str, str]
+
+    def below(self, folder: Path) -> Tree:
+        """The part of the tree at and below ``folder``."""
+        top = str(folder)
+        start = os.path.join(top, "") if folder != Path() else ""
+
+        def inside(path: str) -> bool:
+            return path == top or path.startswith(start)
+
+        return Tree(
+            folder,
+            [found for found in self.folders if inside(found[0])],
+            {path: why for path, why in self.unreachable.items() if inside(path)},
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on the folders that cannot be read."""
+        return [f"A folder in {self.root} cannot be read: {path}: {why}." for path, why in self.unreachable.items()]
+
+
+def walk(root: Path) -> Tree:
+    """Find the folders below ``root`` and their files.
 
     Links to folders are followed, except one that leads back to a folder it lies in. Hidden names and folders made by
-    systems are left out. Folders that cannot be read are appended to ``unreachable``.
+    systems are left out.
     """
-    yield from sorted(visit(root, unreachable))
+    unreachable: dict[str, str] = {}
+    found = sorted((str(Path(path)), names) for path, names in _visit(root, unreachable))  # "./a" is "a"
+    return Tree(root, found, unreachable)
 
 
-def visit(root: Path, unreachable: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """As :func:`walk`, one by one, in the order in which they are found."""
+def _visit(root: Path, unreachable: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
     trail: dict[str, set[tuple[int, int]]] = {}
 
     def refused(error: OSError) -> None:
-        unreachable.append(f"{error.filename}: {error.strerror}")
+        unreachable[str(Path(error.filename))] = str(error.strerror)
 
     for path, folders, names in os.walk(root, followlinks=True, onerror=refused):
         above = trail.get(os.path.dirname(path), set()) if path != str(root) else set()

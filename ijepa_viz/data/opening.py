@@ -62,8 +62,8 @@ def _open_directory(path: Path, split: str) -> Source:
     found: dict[str, list[str]] = {ending: [] for ending in SHARDS}
     others: list[str] = []
     images = False
-    unreachable: list[str] = []
-    for folder, names in walk(path, unreachable):
+    tree = walk(path)
+    for folder, names in tree.folders:
         for name in names:
             ending = os.path.splitext(name)[1].lower()
             if ending in found:
@@ -74,12 +74,12 @@ def _open_directory(path: Path, split: str) -> Source:
     kinds = [ending for ending, files in found.items() if files]
     at_root = any(os.path.dirname(file) == str(path) for files in found.values() for file in files)
     if not kinds or (images and not at_root):
-        return open_folder(path, split)
+        return open_folder(path, split, tree)
     if len(kinds) > 1:
         raise ValueError(f"{path} holds parquet and tar files: name those meant, such as '{path}/*.parquet'.")
     files = sorted(found[kinds[0]])
     source = _open_shards(str(path), files, [os.path.relpath(f, path) for f in files], split)
-    source.notes = [*source.notes, *(f"A folder in {path} cannot be read: {why}." for why in unreachable)]
+    source.notes = [*source.notes, *tree.notes]
     if others:
         source.notes = [*source.notes, f"Ignored in {path}, beside {kinds[0]} files: {ignored_files(others)}."]
     return source

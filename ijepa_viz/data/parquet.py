@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ijepa_viz.data.labels import as_labels, merge_labels, unlabelled_note
-from ijepa_viz.data.layout import file_stamp
+from ijepa_viz.data.layout import file_stamps
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import read_image
 
@@ -66,7 +66,7 @@ def open_parquet(name: str, files: list[str]) -> Source:
         count=int(starts[-1]),
         labels=numbers,
         classes=classes,
-        stamp=[file_stamp(file) for file in files],
+        stamp=file_stamps(files),
         notes=[] if numbers is None else unlabelled_note(numbers, name),
     )
 

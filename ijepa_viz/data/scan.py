@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -52,8 +53,7 @@ def scan(source: Source) -> Scan:
         return Scan({}, source.digests())
     if source.render is not None:
         return Scan({}, source.drawn_digests())
-    key = hashlib.sha256(json.dumps(["scan", VERSION, source.name, source.stamp, len(source)]).encode()).hexdigest()
-    path = cache_folder() / f"{key[:24]}.npz"
+    path = _cache_path(source)
     if path.is_file():
         with cached_file(path), np.load(path, allow_pickle=False) as kept:
             digests, unreadable = kept["digests"], kept["unreadable"].tolist()
@@ -68,6 +68,16 @@ def scan(source: Source) -> Scan:
     np.savez(buffer, digests=digests, unreadable=np.array(list(errors), np.int64))
     write_file(path, buffer.getvalue())
     return Scan(errors, digests)
+
+
+def is_scanned(source: Source) -> bool:
+    """Whether :func:`scan` has been done on this machine, or needs no reading of images."""
+    return source.digests is not None or source.render is not None or _cache_path(source).is_file()
+
+
+def _cache_path(source: Source) -> Path:
+    key = hashlib.sha256(json.dumps(["scan", VERSION, source.name, source.stamp, len(source)]).encode()).hexdigest()
+    return cache_folder() / f"{key[:24]}.npz"
 
 
 def _read(source: Source, indices: Sequence[int], digests: np.ndarray) -> dict[int, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ijepa_viz.data.formats import SUFFIXES
 from ijepa_viz.data.labels import as_labels, unlabelled_note
-from ijepa_viz.data.layout import file_stamp
+from ijepa_viz.data.layout import file_stamps
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import read_image
 
@@ -86,7 +86,7 @@ def open_webdataset(name: str, files: Sequence[str]) -> Source:
         count=len(places),
         labels=labels if (labels >= 0).any() else None,
         classes=classes,
-        stamp=[file_stamp(file) for file in files],
+        stamp=file_stamps(files),
         notes=[*unlabelled_note(labels, name), *([f"Ignored in {name}: {dots}."] if further else [])],
     )
 

@@ -1,6 +1,7 @@
 """Figures: functions from results to a matplotlib Figure with an alternative text, without pyplot."""
 
 from ijepa_viz.figures.accuracy_against_cost import cost_figure
+from ijepa_viz.figures.by_part import by_part_figure
 from ijepa_viz.figures.calibration import calibration_figure
 from ijepa_viz.figures.completion import completion_grid
 from ijepa_viz.figures.factors import factor_figure
@@ -11,11 +12,13 @@ from ijepa_viz.figures.noise_levels import noise_levels_figure
 from ijepa_viz.figures.one_hole import Answer, one_hole_figure
 from ijepa_viz.figures.run import run_figure
 from ijepa_viz.figures.sheet import sheet_figure
+from ijepa_viz.figures.token_samples import token_samples_figure
 from ijepa_viz.figures.variation import variation_figure
 
 __all__ = [
     "Answer",
     "Figure",
+    "by_part_figure",
     "calibration_figure",
     "completion_grid",
     "cost_figure",
@@ -28,6 +31,7 @@ __all__ = [
     "png",
     "run_figure",
     "sheet_figure",
+    "token_samples_figure",
     "variation_figure",
     "write_figure",
 ]

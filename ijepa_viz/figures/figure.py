@@ -73,7 +73,9 @@ def encode_figure(figure: matplotlib.figure.Figure, kind: str, dpi: int = 130) -
     Raises:
         ValueError: an ending that is none of ``FIGURE_ENDINGS``.
     """
-    kind = ending(f"figure{kind}", FIGURE_ENDINGS)
+    kind = kind.lower()
+    if kind not in FIGURE_ENDINGS:
+        raise ValueError(f"A figure is encoded as {', '.join(FIGURE_ENDINGS)}, not as {kind!r}.")
     options: dict[str, Any] = {"pil_kwargs": {"quality": 95}} if kind in (".jpg", ".jpeg", ".webp") else {}
     if kind in _METADATA:
         about = {"Title": figure.alt} if isinstance(figure, Figure) else {}
@@ -90,4 +92,4 @@ def write_figure(path: Path, figure: matplotlib.figure.Figure, dpi: int = 130) -
     Raises:
         ValueError: another ending. OSError: as :func:`ijepa_viz.runtime.files.write_file`.
     """
-    write_file(path, encode_figure(figure, path.suffix, dpi))
+    write_file(path, encode_figure(figure, ending(path, FIGURE_ENDINGS), dpi))

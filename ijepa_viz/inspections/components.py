@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,8 +11,11 @@ from torch import Tensor
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
 from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.token_colours import Components, common_components
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.models import target_layer_norm
+
+__all__ = ["Components", "common_components", "inspect_components", "similarity"]
 
 
 @INSPECTIONS.register("components")
@@ -74,55 +75,6 @@ def _central(patch_indices: Tensor, cols: int) -> int:
     """Position in ``patch_indices`` of the patch nearest to their centre."""
     at = torch.stack([patch_indices // cols, patch_indices % cols], 1).float()
     return int((at - at.mean(0)).norm(dim=1).argmin())
-
-
-@dataclass(frozen=True)
-class Components:
-    """Principal components of tokens.
-
-    Attributes:
-        mean: (D,). directions: (k, D), orthonormal, by decreasing variance; the entry of largest magnitude is positive.
-        share: (k,), explained share of the variance.
-        low, high: (k,), the 1st and 99th percentile along each direction, which :meth:`colours` spreads over [0, 1].
-    """
-
-    mean: Tensor
-    directions: Tensor
-    share: Tensor
-    low: Tensor
-    high: Tensor
-
-    def colours(self, tokens: Tensor) -> Tensor:
-        """Map tokens to RGB by the first three components, (..., D) -> (..., 3) in [0, 1]."""
-        along = (tokens.float() - self.mean) @ self.directions[:3].T
-        low, high = self.low[:3], self.high[:3]
-        return ((along - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
-
-
-def common_components(tokens: Sequence[Tensor], count: int = 3) -> Components:
-    """Principal components of all tokens together, so that colours are comparable across images.
-
-    Args:
-        tokens: of each image or block, (n, D) each.
-        count: k, number of components.
-
-    Raises:
-        ValueError: fewer tokens than components.
-    """
-    # On the CPU, because not every device has float64.
-    pooled = torch.cat([t.reshape(-1, t.shape[-1]) for t in tokens]).cpu().double()
-    if len(pooled) <= count:
-        raise ValueError(f"{count} components need more than {count} tokens, got {len(pooled)}.")
-    mean = pooled.mean(0)
-    _, values, rows = torch.linalg.svd(pooled - mean, full_matrices=False)
-    directions = rows[:count]
-    # The sign of a direction is arbitrary: fixed here for reproducible colours.
-    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
-    directions = directions * largest.sign()
-    along = (pooled - mean) @ directions.T
-    low, high = torch.quantile(along, torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0)
-    share = values[:count].square() / values.square().sum().clamp_min(1e-12)
-    return Components(*(t.float().to(tokens[0].device) for t in (mean, directions, share, low, high)))
 
 
 def similarity(token: Tensor, tokens: Tensor) -> Tensor:

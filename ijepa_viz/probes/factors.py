@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,8 @@ DROPPED = ("texture_phase", "speckle", "background_detail")
 FACTORS = (*KEPT, *DROPPED)
 # Least share of the part that is hidden, and of its owner that stays visible.
 _HIDDEN, _SEEN = 0.5, 0.35
+# Least share of a block's pixels that each of two things in it covers: 58 of 576 pixels at 64 px.
+_OF_BLOCK = 0.1
 # Divided by the number of scenes. Strong, because nine concatenated tokens are many features for 10 000 scenes.
 _PENALTY = 50.0
 # Limits of the command: at 224 px, so many images take ten gigabytes.
@@ -72,6 +74,10 @@ class FactorScenes:
     classes: dict[str, list[str]]
     scenes: Tensor
     seed: int
+
+    def __getitem__(self, rows: slice) -> FactorScenes:
+        labels = {name: label[rows] for name, label in self.labels.items()}
+        return replace(self, images=self.images[rows], masks=self.masks[rows], labels=labels, scenes=self.scenes[rows])
 
     def at(self, size: int) -> Tensor:
         """The same scenes drawn at another size, (n, 3, size, size) uint8."""
@@ -151,6 +157,91 @@ def _hide(
         if there[window].sum() >= _HIDDEN * there.sum() and own[window].sum() <= (1 - _SEEN) * own.sum():
             return (row, col), str(region)
     return None
+
+
+def draw_two_thing_scenes(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> FactorScenes:
+    """Draw ``count`` scenes in which ``block`` x ``block`` patches hide parts of two things, and nothing of a third.
+
+    The two are of different species. Each covers at least a tenth of the block's pixels, and at least 35 % of the
+    visible pixels of each lie outside the block, so that the context shows something of both. Of all such blocks of a
+    scene it is the one in which the less hidden thing covers the most pixels. Scenes without one are skipped.
+
+    Returns:
+        Scenes whose labels ``species``, ``part``, ``facing``, ``joint``, ``species_and_part`` and ``colour`` are of the
+        thing that covers the most pixels of the block, its part being the one with the most pixels there;
+        ``second_species`` is the other thing's.
+
+    Raises:
+        ValueError: fewer than one scene, or a block that does not fit in the grid.
+    """
+    if count < 1 or not 1 <= block < min(grid):
+        raise ValueError(f"Needs at least one scene and a block smaller than the grid, got {count} and {block}.")
+    found: list[tuple[np.ndarray, tuple[int, int], dict[str, str], int]] = []
+    index = 0
+    with Progress("drawing scenes of two things", count, "scene") as bar:
+        while len(found) < count:
+            # The plan alone says how many there are.
+            several = len(menagerie.things(index, seed)) > 1
+            scene = menagerie.scene(index, size, seed) if several else None
+            if scene is not None and (hidden := _hide_two(scene, grid, block)) is not None:
+                place, first, second, part = hidden
+                thing = scene.things[first]
+                factors = {
+                    "joint": f"{thing.species} {part} {thing.facing}",
+                    "species_and_part": f"{thing.species} {part}",
+                    "species": thing.species,
+                    "part": part,
+                    "facing": thing.facing,
+                    "colour": COARSE.get(thing.colour, thing.colour),
+                    "second_species": scene.things[second].species,
+                }
+                found.append((scene.image, place, factors, index))
+                bar.update()
+            index += 1
+    pictures, places, rows, drawn = zip(*found, strict=True)
+    classes = {name: sorted({row[name] for row in rows}) for name in rows[0]}
+    labels = {name: torch.tensor([names.index(row[name]) for row in rows]) for name, names in classes.items()}
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return FactorScenes(images, _masks(list(places), grid, block), labels, classes, torch.tensor(drawn), seed)
+
+
+def _hide_two(scene: menagerie.Scene, grid: Grid, block: int) -> tuple[tuple[int, int], int, int, str] | None:
+    """Top left patch of a block that hides two things, their indices and the first one's part; None if there is none.
+
+    The first is the one with more pixels in the block.
+    """
+    owned = np.stack([scene.owners == owner for owner in range(1, scene.count + 1)])
+    patch = scene.owners.shape[0] // grid[0]
+    by_patch = owned.reshape(scene.count, grid[0], patch, grid[1], patch).sum((2, 4))
+    hidden = np.lib.stride_tricks.sliding_window_view(by_patch, (block, block), (1, 2)).sum((-2, -1))
+    seen = owned.sum((1, 2))[:, None, None] - hidden
+    kept = seen >= _SEEN * (seen + hidden)
+    order = np.argsort(-hidden, axis=0, kind="stable")
+    amount, kept = np.take_along_axis(hidden, order, 0), np.take_along_axis(kept, order, 0)
+    species = np.array([thing.species for thing in scene.things])[order]
+    fits = kept[0] & kept[1] & (species[0] != species[1]) & (amount[1] >= _OF_BLOCK * (block * patch) ** 2)
+    fits &= amount[2:].sum(0) == 0
+    if not fits.any():
+        return None
+    row, col = np.unravel_index(int(np.where(fits, amount[1], -1).argmax()), fits.shape)
+    first, second = (int(owner) for owner in order[:2, row, col])
+    window = np.s_[row * patch : (row + block) * patch, col * patch : (col + block) * patch]
+    there = scene.parts[window][owned[first][window]]
+    counts = {name: np.isin(there, [PART[p] for p in parts]).sum() for name, parts in REGIONS.items()}
+    return (int(row), int(col)), first, second, max(counts, key=lambda name: counts[name])
+
+
+def hidden_species(scenes: FactorScenes) -> Tensor:
+    """Share of each hidden block's pixels that each species covers, (n, S) in the order of ``menagerie.NAMES``."""
+    shares = torch.zeros(len(scenes.scenes), len(menagerie.NAMES))
+    size = scenes.images.shape[-1]
+    hidden = scenes.masks.hidden_pixels(size // scenes.masks.grid[0]).numpy()
+    for row, index in enumerate(track(scenes.scenes.tolist(), "reading what blocks hide", "scene")):
+        scene = menagerie.scene(index, size, scenes.seed)
+        covered = np.bincount(scene.owners[hidden[row]], minlength=scene.count + 1) / hidden[row].sum()
+        for thing, share in zip(scene.things, covered[1:], strict=True):
+            shares[row, menagerie.NAMES.index(thing.species)] += float(share)
+    return shares
 
 
 def _detail(scene: menagerie.Scene, grid: Grid, block: int, place: tuple[int, int]) -> str:

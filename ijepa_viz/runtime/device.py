@@ -26,7 +26,7 @@ def device_name(text: str) -> str:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``; :func:`use_device` reads it."""
+    """Add ``--device``, the name of a device for :func:`choose_device`."""
     parser.add_argument(
         "--device",
         type=device_name,
@@ -34,15 +34,6 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="cpu, cuda, cuda:1, mps, or auto: a CUDA GPU where there is one, else the CPU (default: auto)",
     )
-
-
-def use_device(options: argparse.Namespace) -> torch.device:
-    """The device of :func:`add_device_argument`'s option.
-
-    Raises:
-        ValueError: as :func:`choose_device`.
-    """
-    return choose_device(options.device)
 
 
 def choose_device(name: str = "auto") -> torch.device:

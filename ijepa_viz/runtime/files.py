@@ -37,7 +37,8 @@ def replacing(path: Path, hint: str = "") -> Iterator[Path]:
         hint: a sentence on what to do about an error.
 
     Raises:
-        OSError: the folder or the disk refuses; the message names ``path`` and ends with ``hint``.
+        OSError: the folder or the disk refuses; the message names ``path`` and ends with ``hint``. An error that names
+            another file, which was being read, is raised as it is.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -45,6 +46,8 @@ def replacing(path: Path, hint: str = "") -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
+        if _is_of_another_file(error, path):
+            raise
         # The same kind, so that who asks for a PermissionError gets one; libraries' own kinds want more arguments.
         kind = type(error) if type(error).__module__ == "builtins" else OSError
         hint = " ".join(filter(None, (hint, cache_hint(path))))
@@ -52,6 +55,14 @@ def replacing(path: Path, hint: str = "") -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # its folder cannot be read, or is none
             partial.unlink(missing_ok=True)
+
+
+def _is_of_another_file(error: OSError, path: Path) -> bool:
+    """Whether an error names a file that is neither ``path``, its temporary one, nor a folder above it."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return False
+    named, own = Path(error.filename).absolute(), path.absolute()
+    return not (own.is_relative_to(named) or (named.parent == own.parent and named.name.startswith(own.name)))
 
 
 def write_config(path: Path, config: Any, digest: str, **more: str) -> None:

@@ -57,7 +57,7 @@ class TrainingLoop(ABC):
 
     Attributes:
         step, seconds, examples, device_seconds: so far, runs before a resume included; the last one is summed over
-            the processes. A subclass restores them from its checkpoint.
+            the processes. A subclass restores what it reports from its checkpoint.
         interrupted: whether a signal ended :meth:`run`.
         lock: of the run's folder, from here to the end of :meth:`run`; of the main process only.
 
@@ -66,7 +66,7 @@ class TrainingLoop(ABC):
         ValueError: an unknown precision, or a tracker that is unknown or not installed.
     """
 
-    # Patterns of settings that may differ when a run is resumed; all others need resume_anyway.
+    # Patterns of settings that may differ when a run is resumed, the latter with a word; all others need resume_anyway.
     UNSAID: ClassVar[tuple[str, ...]] = ("run.folder", "run.log_every", "run.log_with", "run.save_every_minutes")
     SAID: ClassVar[tuple[str, ...]] = ("run.precision", "optimization.steps")
 
@@ -100,6 +100,7 @@ class TrainingLoop(ABC):
         self._minutes = {**(timers or {}), "save": run.save_every_minutes}
         self._trackers: Trackers | None = None
         self._speed = 0.0
+        self._said: list[str] = []
 
     @abstractmethod
     def update(self, step: int) -> dict[str, float]:
@@ -134,7 +135,9 @@ class TrainingLoop(ABC):
             self.lock.release()
 
     def compare_settings(self, saved: Mapping[str, Any], found: Path, ignored: Sequence[str] = ()) -> list[str]:
-        """Settings that differ from those of the checkpoint in words, those that may differ left out (and said).
+        """Settings that differ from those of the checkpoint in words, without those that may differ.
+
+        Of the latter, those of :attr:`SAID` are said when :meth:`run` begins.
 
         Args:
             saved: the checkpoint's config as nested dicts. found: the checkpoint.
@@ -155,9 +158,8 @@ class TrainingLoop(ABC):
         def among(key: str, patterns: Sequence[str]) -> bool:
             return any(fnmatch(key, pattern) for pattern in patterns)
 
-        for key, words in differ.items():
-            if among(key, self.SAID) and self.accelerator.is_main_process:
-                print(f"Resuming with another setting, {words}.", file=sys.stderr)
+        # Said where the run goes on: here it may still be refused.
+        self._said = [words for key, words in differ.items() if among(key, self.SAID)]
         allowed = (*self.SAID, *self.UNSAID, *ignored)
         return [words for key, words in differ.items() if not among(key, allowed)]
 
@@ -206,6 +208,8 @@ class TrainingLoop(ABC):
                 )
             return self.folder.checkpoints()[-1]
         if main:
+            for words in self._said:
+                print(f"Resuming with another setting, {words}.", file=sys.stderr)
             self.start()
             self._trackers = Trackers(self._tracker_names, self.folder.path, self.step)
         try:

@@ -131,5 +131,5 @@ def fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().float().cpu().contiguous().flatten().numpy())
     return digest.hexdigest()

@@ -9,6 +9,9 @@ const SHOWN = [
   ["null", "control: nothing"],
 ];
 
+const TOKENS = "The target tokens that were sampled for each picture, as colours: equal colours are alike in their three " +
+  "principal components. Colours can be compared within one result, not between two";
+
 export default {
   render({ model, el }) {
     const surface = paintingSurface(model, el);
@@ -50,6 +53,9 @@ export default {
     const lines = element("input", { type: "checkbox", checked: true, title: "A line around what was decoded" });
     lines.onchange = draw;
     const map = element("input", { type: "checkbox", title: "How well each hidden patch was predicted" });
+    const tokens = element("input", { type: "checkbox" });
+    tokens.onchange = draw;
+    const tokensLabel = element("label", {}, tokens, "sampled tokens");
     const steps = Object.assign(number(0, 100), { placeholder: "default" });
     second.append(
       element("label", { title: "Evaluations of the decoder; empty is its tested default, 1 the blur of a squared-error decoder" },
@@ -57,33 +63,53 @@ export default {
       element("label", { title: "1 is none. More shrinks the very variance that the samples are read for" }, "guidance",
         field("guidance", number(0, 10, 0.5), (n) => Math.min(10, Math.max(0, Number(n.value) || 0)))),
       element("label", {}, lines, "outline"),
-      element("label", {}, map, "cosine map"),
+      element("label", {}, map, "cosine map"), tokensLabel,
     );
     const heat = cosineMap(model);
     map.onchange = () => { heat.hidden = !map.checked; };
-    right.append(first, second, strip, caption, heat);
+    const references = element("div", { className: "bar" });
+    references.style.cssText = "align-items: flex-start; margin: 4px 0 0";
+    const agreement = element("p", { className: "soft" });
+    const compared = element("section", { hidden: true }, references, agreement);
+    compared.setAttribute("aria-label", "Tokens as colours");
+    right.append(first, second, strip, caption, compared, heat);
     surface.root.append(right);
 
     function draw() {
-      const pictures = model.get("pictures");
+      const pictures = model.get("pictures"), without = model.get("no_tokens"), tiles = model.get("token_tiles");
+      const tiled = tokens.checked && !without;
+      tokens.disabled = Boolean(without);
+      tokens.title = tokensLabel.title = without || TOKENS;
+      tokensLabel.style.opacity = without ? 0.55 : 1;
       while (strip.children.length > pictures.length) strip.lastChild.remove();
       const box = [lines.checked, model.get("hole"), model.get("line")].join();
       pictures.forEach((source, i) => {
-        if (!strip.children[i]) strip.append(element("span", { className: "boxed" }, element("img", { draggable: false })));
-        const boxed = strip.children[i], image = boxed.firstChild;
+        if (!strip.children[i]) strip.append(sampleColumn());
+        const column = strip.children[i], boxed = column.firstChild, image = boxed.firstChild;
         image.src = source;
         image.alt = `Sample ${i + 1}. ${model.get("caption")}`;
+        column.showTile(tiled, tiles[i]);
         if (boxed.dataset.box === box) return;
         boxed.dataset.box = box;
         boxed.replaceChildren(image, ...(lines.checked ? [border(model.get("hole"), model.get("grid"), model.get("line"))] : []));
       });
+      compared.hidden = !tiled || !pictures.length;
+      // Unknown while samples are being drawn: the place stays, so that nothing below it jumps.
+      const known = compared.hidden ? [] : model.get("reference_tiles");
+      compared.style.visibility = known.length ? "" : "hidden";
+      if (compared.hidden || known.length) {
+        references.replaceChildren(...known.map(referenceTile));
+        agreement.textContent = model.get("agreement");
+      }
       caption.textContent = model.get("busy") ? "drawing…" : model.get("caption");
       strip.setAttribute("aria-busy", String(model.get("busy")));
       strip.dataset.shown = model.get("result_seq");
       heat.paint();
     }
     const reactions = [
-      ...["pictures", "hole", "line", "busy", "caption", "result_seq", "cosines"].map((name) => [name, draw]), ...fields,
+      ...["pictures", "hole", "line", "busy", "caption", "result_seq", "cosines", "token_tiles", "reference_tiles", "agreement",
+        "no_tokens"].map((name) => [name, draw]),
+      ...fields,
     ];
     reactions.forEach(([name, react]) => model.on(`change:${name}`, react));
     draw();
@@ -93,6 +119,44 @@ export default {
     };
   },
 };
+
+// A place for one sample: its picture, and below it the tokens that it was drawn from.
+function sampleColumn() {
+  const boxed = element("span", { className: "boxed" }, element("img", { draggable: false }));
+  const column = element("span", {}, boxed);
+  column.style.cssText = "display: inline-flex; flex-direction: column; align-items: center; gap: 2px";
+  // While the samples are being drawn their tokens are not known: the place stays, empty.
+  column.showTile = (shown, tile) => {
+    if (!shown) boxed.nextSibling?.remove();
+    else if (!boxed.nextSibling) column.append(tileImage(tile));
+    else fillTile(boxed.nextSibling, tile);
+  };
+  return column;
+}
+
+// Tokens as colours, one pixel a patch; nothing hidden is transparent.
+function tileImage(tile) {
+  const image = element("img", { draggable: false });
+  image.style.cssText = "width: 70px; height: 70px; background: var(--empty); image-rendering: pixelated; " +
+    "border: 1px solid var(--line); border-radius: 4px; box-sizing: border-box";
+  fillTile(image, tile);
+  return image;
+}
+
+const BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+
+function fillTile(image, tile) {
+  const source = tile ? tile.picture : BLANK;
+  if (image.src !== source) image.src = source;
+  image.alt = tile ? tile.words : "";
+  image.title = image.alt;
+}
+
+function referenceTile(tile) {
+  const figure = element("figure", {}, tileImage(tile), element("figcaption", { className: "soft", textContent: tile.name }));
+  figure.style.cssText = "margin: 0 8px 0 0; max-width: 120px";
+  return figure;
+}
 
 // The border of a hidden region of any shape, as an overlay.
 function border(hole, [rows, cols], stroke) {

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 import traitlets
+from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import read_image, square, to_pil, to_tensor
 from ijepa_viz.figures.completion import BOX
+from ijepa_viz.figures.token_samples import TokenColours, token_colours
 from ijepa_viz.inspections.maps import controls, token_map
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
@@ -38,8 +40,15 @@ _LINE = {show: BOX["control"] for show in _SHOW} | {
     "pooled": BOX["predicted"],
     "target": BOX["target"],
 }
+# Why there are no sampled tokens to show: of a menu's choice, and of a decoder.
+_DRAWN_AT_ONCE = {
+    "target": "The target encoder's tokens are drawn as they are: none are sampled.",
+    "null": "Without a condition no tokens are sampled.",
+}
+_ONE_STAGE = "This decoder has one stage: it samples pixels, and no tokens."
 _PREVIEW_EVERY = 4
 _OTHERS = 24
+_NO_TILES: dict[str, Any] = {"token_tiles": [], "reference_tiles": [], "agreement": ""}
 
 
 class PredictionExplorer(MaskPainter):
@@ -81,6 +90,12 @@ class PredictionExplorer(MaskPainter):
     caption = traitlets.Unicode("").tag(sync=True)
     # (N,), the cosine of each hidden patch's predicted and target token; -2 where nothing is hidden.
     cosines = traitlets.List(traitlets.Float()).tag(sync=True)
+    # Tokens as colours, each {"name", "picture", "words"}: of every sample, in the order of ``pictures``, and, once,
+    # predicted and target tokens and where the samples agree.
+    token_tiles = traitlets.List(traitlets.Dict()).tag(sync=True)
+    reference_tiles = traitlets.List(traitlets.Dict()).tag(sync=True)
+    agreement = traitlets.Unicode("").tag(sync=True)
+    no_tokens = traitlets.Unicode("Nothing is sampled yet.", help="why there are no tokens").tag(sync=True)
     busy = traitlets.Bool(False).tag(sync=True)
     result_seq = traitlets.Int(-1).tag(sync=True)
 
@@ -162,12 +177,13 @@ class PredictionExplorer(MaskPainter):
     def _show_error(self, seq: int, error: Exception) -> None:
         if self._wanted.is_set():
             return  # cancelled by a newer stroke
-        self._put(pictures=[], caption="", cosines=[], error=str(error) or type(error).__name__, result_seq=seq)
+        words = str(error) or type(error).__name__
+        self._put(pictures=[], caption="", cosines=[], **_NO_TILES, error=words, result_seq=seq)
 
     def _answer(self, seq: int) -> None:
         if "1" not in self.mask:  # as after Clear: no error
             words = "Nothing is hidden yet: drag over the picture."
-            self._put(pictures=[], caption=words, cosines=[], error="", result_seq=seq)
+            self._put(pictures=[], caption=words, cosines=[], **_NO_TILES, error="", result_seq=seq)
             return
         traits, self.last = self._ask(self.masks, self.show, preview=True)
         self._put(**traits, error="", result_seq=seq)
@@ -212,7 +228,13 @@ class PredictionExplorer(MaskPainter):
             **self._around(masks, show),
             "cosines": around.ravel().tolist(),
             "caption": caption,
+            **self._tokens(given, drawn, show),
         }, drawn
+
+    def _tokens(self, given: Prediction, drawn: Any, show: str) -> dict[str, Any]:
+        if getattr(drawn, "tokens", None) is None:
+            return {**_NO_TILES, "no_tokens": _DRAWN_AT_ONCE.get(show, _ONE_STAGE)}
+        return {**_token_traits(token_colours(given, drawn), show), "no_tokens": ""}
 
     def _around(self, masks: Masks, show: str) -> dict[str, str]:
         return {"hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid), "line": _LINE[show]}
@@ -226,7 +248,8 @@ class PredictionExplorer(MaskPainter):
                 hole = prediction.masks.hidden_pixels(size)[0]
                 behind = self._pixels(state["images"].shape[-1])
                 shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
-                self._put(pictures=shown, error="", **self._around(prediction.masks, show))
+                # The tokens of these samples come with the last step: until then, none are better than the last ones.
+                self._put(pictures=shown, **_NO_TILES, error="", **self._around(prediction.masks, show))
             return False
 
         return look
@@ -244,6 +267,40 @@ class PredictionExplorer(MaskPainter):
         for i, picture in enumerate(pictures):
             sheet.paste(picture.resize((160, 160), Image.Resampling.NEAREST), (160 * i, 0))
         return sheet, f"{words}, and {len(pictures) - 1} samples of what the model expects there; {self.caption}"
+
+
+def _token_traits(colours: TokenColours, show: str = "predicted") -> dict[str, Any]:
+    """Traits of the page for tokens as colours: one tile a sample, and those of what they are compared with.
+
+    Args:
+        colours: of one result. show: choice of the menu, for the name of the predicted tokens.
+    """
+    tiles = []
+    for i, (picture, cosine, mutual) in enumerate(
+        zip(colours.sampled, colours.target_cosine, colours.mutual_cosine, strict=True), start=1
+    ):
+        words = f"Tokens of sample {i} as colours: cosine {cosine:.2f} with the target tokens"
+        words += "" if np.isnan(mutual) else f", {mutual:.2f} with the other samples' tokens"
+        tiles.append(_tile(f"sample {i}", picture, f"{words}."))
+    given = {"other": "tokens predicted for another image", "mean": "mean predicted tokens"}.get(
+        show, "predicted tokens"
+    )
+    words = f"The {given} as colours: cosine {colours.predicted_cosine:.2f} with the target tokens."
+    references = [
+        _tile(given, colours.predicted, words),
+        _tile("target tokens", colours.target, "The target tokens as colours."),
+    ]
+    if len(tiles) > 1:
+        hidden = ~np.isnan(colours.agreement)
+        map_colours = colormaps["viridis"](np.where(hidden, colours.agreement, 0.0)) * hidden[..., None]
+        references.append(_tile("where samples agree: dark 0, bright 1", map_colours, colours.about))
+    return {"token_tiles": tiles, "reference_tiles": references, "agreement": colours.about}
+
+
+def _tile(name: str, rgba: np.ndarray, words: str) -> dict[str, str]:
+    """One pixel a patch."""
+    image = Image.fromarray((rgba * 255).round().astype(np.uint8))
+    return {"name": name, "picture": data_uri(image), "words": words}
 
 
 def _read_others(other: Any, size: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.command_line import SuggestingParser, print_anything
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
 from train import objectives
 from train.config import RegularizerConfig, TrainConfig, sample_masks
 
@@ -56,15 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fname", type=Path, required=True, help="YAML config of the training")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         config = config_files.load(TrainConfig, options.fname, options.overrides)
         per_image = flops_per_image(config)
-    except (OSError, ValueError) as error:
-        print(f"train.planning.cost: {error}", file=sys.stderr)
-        return 1
-    images = config.optimization.steps * config.optimization.batch_size
-    print(f"{per_image:.4g} operations an image, {per_image * images:.4g} for {images} images")
-    return 0
+        images = config.optimization.steps * config.optimization.batch_size
+        print(f"{per_image:.4g} operations an image, {per_image * images:.4g} for {images} images")
+
+    return attempt("train.planning.cost", work)
 
 
 if __name__ == "__main__":

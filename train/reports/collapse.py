@@ -14,7 +14,7 @@ from typing import Any
 from ijepa_viz.figures import write_figure
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
 from ijepa_viz.runtime.outputs import check_output_folder, write_table
 from ijepa_viz.runtime.run_folder import read_log
 from train.config import TrainConfig
@@ -112,7 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.overrides += [name for name in options.only if "=" in name]
     options.only = [name for name in options.only if "=" not in name]
     logs, verdicts = {}, {}
-    try:
+
+    def work() -> None:
         check_output_folder(options.out)
         unknown = [name for name in options.only if name not in ABLATIONS]
         if unknown:
@@ -124,11 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
         table = {name: summary(logs[name], verdicts[name]) for name in logs}
         write_table(options.out / "collapse.json", table)
         write_figure(options.out / "collapse.png", draw(logs, verdicts))
-    except (OSError, ValueError, FloatingPointError) as error:
-        print(f"train.reports.collapse: {message(error)}", file=sys.stderr)
-        return 1
-    print((options.out / "collapse.png").resolve())
-    return 0
+        print((options.out / "collapse.png").resolve())
+
+    return attempt("train.reports.collapse", work)
 
 
 if __name__ == "__main__":

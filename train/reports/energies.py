@@ -25,7 +25,7 @@ from ijepa_viz.figures.figure import Figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes
 from ijepa_viz.probes.intervals import wilson
-from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
 from ijepa_viz.runtime.outputs import check_output, figure_file, table_file, write_table
 from ijepa_viz.runtime.progress import track
 from train.config import TrainConfig
@@ -243,7 +243,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--figure", type=figure_file, metavar="FILE", help="write the figure: .png .pdf .svg .jpg .webp"
     )
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         check_output(options.json, options.figure)
         opened = [load_objective(run) for run in options.runs]
         names = [objective.config.objective.name for objective in opened]
@@ -254,15 +255,13 @@ def main(arguments: list[str] | None = None) -> int:
             write_table(options.json, table)
         if options.figure:
             write_figure(options.figure, figure)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"train.reports.energies: {message(error)}", file=sys.stderr)
-        return 1
-    wide = max(map(len, table))
-    print(" " * wide, *(f"{kind:>19}" for kind in DISTRACTORS))
-    for name, row in table.items():
-        cells = (f"{v['accuracy']:.3f} [{v['low']:.3f} {v['high']:.3f}]" for v in row.values())
-        print(f"{name:{wide}}", *(f"{cell:>19}" for cell in cells))
-    return 0
+        wide = max(map(len, table))
+        print(" " * wide, *(f"{kind:>19}" for kind in DISTRACTORS))
+        for name, row in table.items():
+            cells = (f"{v['accuracy']:.3f} [{v['low']:.3f} {v['high']:.3f}]" for v in row.values())
+            print(f"{name:{wide}}", *(f"{cell:>19}" for cell in cells))
+
+    return attempt("train.reports.energies", work)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ijepa_viz.figures import run_figure, write_figure
 from ijepa_viz.runtime import config_files
-from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
 from ijepa_viz.runtime.outputs import check_output, figure_file
 from ijepa_viz.runtime.run_folder import read_log
 from train.config import TrainConfig
@@ -28,19 +28,18 @@ def main(arguments: list[str] | None = None) -> int:
         help="figure to write: .png .pdf .svg .jpg .webp (default: RUN/report.png)",
     )
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         check_output(options.out)
         rows = read_log(options.run)
         config = config_files.load(TrainConfig, options.run / "config.yaml")
         judged = verdict(rows, config.model.width)
         out = options.out or options.run / "report.png"
         write_figure(out, run_figure(rows, f"{options.run.name}: {judged.name}"))
-    except (OSError, ValueError) as error:
-        print(f"train.reports.report: {message(error)}", file=sys.stderr)
-        return 1
-    print(judged)
-    print(out.resolve())
-    return 0
+        print(judged)
+        print(out.resolve())
+
+    return attempt("train.reports.report", work)
 
 
 if __name__ == "__main__":

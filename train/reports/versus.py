@@ -28,8 +28,8 @@ from ijepa_viz.figures.figure import Figure
 from ijepa_viz.probes.features import FeatureBank
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import linear_accuracy
-from ijepa_viz.runtime.command_line import SuggestingParser, message, print_anything
-from ijepa_viz.runtime.device import add_device_argument, use_device
+from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
+from ijepa_viz.runtime.device import add_device_argument, choose_device
 from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.outputs import check_output, figure_file, json_file, table_file, write_table
 
@@ -224,9 +224,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_device_argument(parser)
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         check_output(options.json, options.figure, options.remember)
-        device = use_device(options)
+        device = choose_device(options.device)
         kept = load_answers(options.remember, options.data, options.limit)
         if not options.runs and not kept:
             raise ValueError("No runs to compare: name at least one.")
@@ -257,10 +258,8 @@ def main(arguments: list[str] | None = None) -> int:
             write_table(options.json, table)
         if options.figure:
             write_figure(options.figure, draw(table))
-    except (OSError, ValueError) as error:
-        print(f"train.reports.versus: {message(error)}", file=sys.stderr)
-        return 1
-    return 0
+
+    return attempt("train.reports.versus", work)
 
 
 if __name__ == "__main__":
