@@ -46,11 +46,19 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class HoleConfig:
-    """Hidden blocks in training: ``targets`` an image, ``scale`` their share of its area, ``aspect`` height / width."""
+    """Hidden blocks in training.
+
+    Attributes:
+        targets: holes an image. scale: their share of its area. aspect: height / width.
+        focus: share of the images that are, of :data:`decoders.training.batches.TRIES` drawn, the one with the most
+            contrast in its holes: most holes hide sky or ground, from which little is to be learned. What is drawn then
+            leans to contrast, too, where the prediction leaves that open; below 1 it does so less.
+    """
 
     targets: int = 2
     scale: tuple[float, float] = (0.1, 0.3)
     aspect: tuple[float, float] = (0.5, 2.0)
+    focus: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,48 @@ def test_evaluation_draws_the_same_scenes_at_every_size(model):
     assert (small.clean.shape[-1], large.clean.shape[-1]) == (3 * 64, 3 * 256)
 
 
+def test_focused_holes_hide_more_and_are_drawn_the_same_by_several_processes(model, tmp_path):
+    from decoders.config import HoleConfig
+    from decoders.training.batches import TRIES, contrast
+
+    save_folder(model, tmp_path / "ijepa")
+
+    def source(focus, *place):
+        config = DecoderTrainConfig(
+            str(tmp_path / "ijepa"),
+            data=DataConfig("menagerie:count=256"),
+            hole=HoleConfig(focus=focus),
+            optimization=OptimizationConfig(batch_size=16),
+        )
+        return BlockSource(config, model, tmp_path, *place)
+
+    def hidden(focus):
+        drawn = [source(focus).pictures(step) for step in range(6)]
+        return torch.cat([contrast(images, masks) for images, masks, _ in drawn])
+
+    none, half, all_of_them = (hidden(focus).mean() for focus in (1e-9, 0.5, 1.0))
+    assert none < half < all_of_them
+    # Every image is the best of its own group, by a naive count.
+    whole, rest = source(1.0), source(1e-9)
+    images, masks, _ = whole.pictures(0)
+    first, first_masks, _ = rest.pictures(0)
+    assert (contrast(images, masks) >= contrast(first, first_masks) - 1e-6).all()
+    pixels, own = images[3], masks.targets[3]
+    patches = patchify(pixels[None], 8)[0]
+    naive = [patches[block].view(-1, 3, 64)[:, c].var() for block in own for c in range(3)]
+    assert float(contrast(images, masks)[3]) == pytest.approx(float(torch.stack(naive).mean()), rel=1e-4)
+    parts = [source(0.5, rank, 2).pictures(1) for rank in range(2)]
+    together = source(0.5).pictures(1)
+    assert torch.equal(torch.cat([part[0] for part in parts]), together[0])
+    assert torch.equal(torch.cat([part[1].targets for part in parts]), together[1].targets)
+    data = DataConfig(f"menagerie:count={64 * TRIES - 1}")
+    few = BlockSource(
+        DecoderTrainConfig(str(tmp_path / "ijepa"), data=data, hole=HoleConfig(focus=0.5)), model, tmp_path
+    )
+    with pytest.raises(ValueError, match="fewer than one batch"):
+        few.pictures(0)
+
+
 # ---------------------------------------------------------------- networks
 
 

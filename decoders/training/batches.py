@@ -18,9 +18,19 @@ from ijepa_viz.data.batches import Prefetcher, identity, open_images
 from ijepa_viz.data.transforms import Crops, normalise
 from ijepa_viz.data.unreadable import open_readable
 from ijepa_viz.masks import Masks
-from ijepa_viz.models import IJEPA
+from ijepa_viz.models import IJEPA, gather_targets, patchify
 from ijepa_viz.runtime.run_folder import batch_indices
 from ijepa_viz.runtime.tensors import fingerprint, read_tensors, write_tensors
+
+# Images among which the one with the most contrast in its holes is taken, for ``hole.focus``.
+TRIES = 4
+
+
+def contrast(images: Tensor, masks: Masks) -> Tensor:
+    """Variance of the hidden pixels of images (n, 3, H, W), by hole and colour, averaged over these: (n,)."""
+    patch = images.shape[-2] // masks.grid[0]
+    hidden = gather_targets(patchify(images, patch), masks)  # (n, M, T, 3 p p)
+    return hidden.unflatten(-1, (3, -1)).transpose(2, 3).flatten(3).var(-1).mean((1, 2))
 
 
 class BlockSource:
@@ -89,11 +99,12 @@ class BlockSource:
         config = self.config
         count = config.optimization.batch_size
         generator = self.generator(step)
-        chosen = batch_indices(self.count, count, step, config.run.seed)
-        crops = Crops.draw(count, generator, scale=config.data.crop_scale, flip=config.data.horizontal_flip)
+        tries = TRIES if config.hole.focus else 1
+        chosen = batch_indices(self.count, count * tries, step, config.run.seed)
+        crops = Crops.draw(count * tries, generator, scale=config.data.crop_scale, flip=config.data.horizontal_flip)
         masks = mask_samplers.sample(
             "multiblock",
-            batch=count,
+            batch=count * tries,
             grid=self.ijepa.grid,
             generator=generator,
             targets=config.hole.targets,
@@ -102,11 +113,17 @@ class BlockSource:
             context_scale=(1.0, 1.0),
         )
         own, drawn = self._sides
+        rows = torch.arange(count)[self._mine] * tries
+        if tries > 1:
+            focused = (torch.rand(count, generator=generator) < config.hole.focus)[self._mine]
+            candidates = (rows[:, None] + torch.arange(tries)).flatten()
+            images = self._images[own].crops(chosen[candidates], crops[candidates], self.ijepa.device)
+            most = contrast(images.cpu(), masks[candidates]).view(-1, tries).argmax(1)
+            rows = rows + torch.where(focused, most, 0)
         sides = {
-            side: images.crops(chosen[self._mine], crops[self._mine], self.ijepa.device)
-            for side, images in self._images.items()
+            side: images.crops(chosen[rows], crops[rows], self.ijepa.device) for side, images in self._images.items()
         }
-        return normalise(sides[own]), masks[self._mine], None if drawn == own else sides[drawn]
+        return normalise(sides[own]), masks[rows], None if drawn == own else sides[drawn]
 
     def mine(self, drawn: Tensor) -> Tensor:
         """Select this process's share of values of all blocks of a batch, (B, ...) -> (b, ...)."""

@@ -137,7 +137,7 @@ class Crops:
     def __len__(self) -> int:
         return self.draws.shape[1]
 
-    def __getitem__(self, rows: slice) -> Crops:
+    def __getitem__(self, rows: slice | Tensor) -> Crops:
         """Select the crops of some images of the batch."""
         return replace(self, draws=self.draws[:, rows])
 
