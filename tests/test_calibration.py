@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve
 from test_decoder_metrics import scenes
 
 from decoders.decoder import Decoder, DecoderConfig
-from decoders.evaluation.calibration import SAMPLING, calibration, dispersion, reliability
+from decoders.evaluation.calibration import SAMPLING, calibration, dispersion, reliability, token_dispersion
 from decoders.evaluation.frequency_bands import frequency_bands
 from decoders.networks.ridge import Ridge
 from ijepa_viz.cli.tables import as_text
@@ -104,6 +104,21 @@ def test_scenes_and_photographs_are_asked_alike(model, larger, tmp_path):
     assert len(folder.pop("figure").axes) == 2
     assert "test_data" not in folder  # that of the folder, which the command adds
     assert set(folder["null"]) == {"spread_over_error", "beyond_all_samples", "expected"}
+
+
+def test_tokens_that_do_not_belong_together_have_too_little_spread_of_their_mean():
+    """Tokens of a block share a part: samples with the right variance patch by patch, and without that part."""
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(300, 9, 1, 8, generator=generator)
+    own = torch.randn(300, 9, 6, 8, generator=generator)
+    together = (shared + own) * torch.linspace(0.1, 5, 8)
+    apart = 2**0.5 * torch.randn(300, 9, 6, 8, generator=generator) * torch.linspace(0.1, 5, 8)
+    right = token_dispersion(together[:, 1:], together[:, 0], (2, 3))
+    wrong = token_dispersion(apart[:, 1:], together[:, 0], (2, 3))
+    assert right.ratio == pytest.approx(1, abs=0.05)
+    assert right.by_band[0] == pytest.approx(1, abs=0.08)
+    assert wrong.ratio == pytest.approx(1, abs=0.05)
+    assert wrong.by_band[0] == pytest.approx((1 / 6 / (1 + 1 / 6)) ** 0.5 * 2**0.5, abs=0.05)
 
 
 def test_one_picture_has_no_spread(model):

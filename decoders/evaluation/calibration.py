@@ -18,7 +18,7 @@ from decoders.decoder import Decoder
 from decoders.evaluation.classifier import answer_shares, as_images, predict_logits
 from decoders.evaluation.frequency_bands import band_name, cosine_transform, frequency_bands
 from decoders.evaluation.held_out import held_out_blocks
-from decoders.evaluation.metric import DECODER_METRICS, sample_blocks
+from decoders.evaluation.metric import DECODER_METRICS, draw_tokens, sample_blocks
 from decoders.evaluation.scenes import SCENE_FACTORS, block_images, train_block_classifier
 from ijepa_viz.figures import calibration_figure
 from ijepa_viz.models import IJEPA
@@ -91,6 +91,20 @@ def dispersion(samples: Tensor, real: Tensor, seed: int = 0) -> Dispersion:
     return Dispersion(float(_ratio(*each.sum(0))), low, high, by_band, ranks)
 
 
+def token_dispersion(samples: Tensor, target: Tensor, shape: tuple[int, int], seed: int = 0) -> Dispersion:
+    """:func:`dispersion` in token space, of standardised tokens.
+
+    Its bands are of frequencies over the block's patches: the first is of the block's mean token.
+
+    Args:
+        samples: (n, S, T, D), sampled target tokens of rectangular blocks. target: (n, T, D), the real ones.
+        shape: (rows, cols) of a block.
+    """
+    scale = target.flatten(0, 1).std(0).clamp_min(1e-6)
+    found, real = ((t / scale).transpose(-1, -2).unflatten(-1, shape) for t in (samples, target))
+    return dispersion(found, real, seed)
+
+
 def _ratio(spread: Tensor, error: Tensor) -> Tensor:
     """Ratio of two variances, as standard deviations."""
     return (spread / error.clamp_min(1e-12)).sqrt()
@@ -131,7 +145,8 @@ def calibration(
     frequencies of four to eight cycles a block, of samples from predicted tokens. ``beyond_all_samples`` is the
     frequency of true values outside the range of the samples, ``expected`` that of calibrated samples. Of drawn scenes,
     ``species agree`` is the share of samples in the most frequent class, ``species right`` that class's accuracy: equal
-    if calibrated.
+    if calibrated. Of two stages, ``sampled_tokens`` is the same in token space, and ``of_the_mean_token`` the ratio for
+    the average of a block's tokens, below 1 where samples of its patches do not belong together.
 
     Args:
         model, decoder: a pair. split: of the data set.
@@ -175,6 +190,15 @@ def calibration(
             }
             if row == "predicted_tokens":
                 votes[name] = reliability(shares, truth)
+    if decoder.pipeline.token_network is not None:
+        sampled_tokens = draw_tokens(decoder, tokens, patch_indices).unflatten(0, (len(real), samples))
+        spread = token_dispersion(sampled_tokens, held.blocks.target, held.shape)
+        table["sampled_tokens"] = {
+            "spread_over_error": {"ratio": spread.ratio, "low": spread.low, "high": spread.high},
+            "of_the_mean_token": spread.by_band[0],
+            "beyond_all_samples": spread.outside,
+            "expected": 2 / (samples + 1),
+        }
     bands = [edges for edges, _ in frequency_bands(*real.shape[-2:])]
     by_band = found["predicted_tokens"].by_band
     of_tokens = {f"tokens_{low:g}_to_{high:g}_cycles": x for (low, high), x in zip(bands, by_band, strict=True)}

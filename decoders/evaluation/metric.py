@@ -16,6 +16,7 @@ from decoders.decoder import Decoder, DecoderConfig
 from decoders.networks.network import TokenSource
 from decoders.networks.ridge import Ridge
 from decoders.pipeline import BlockPipeline
+from decoders.sampling import grid_noise, sample_tokens
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
@@ -27,6 +28,8 @@ from ijepa_viz.runtime.progress import track
 
 DecoderMetric = Callable[[IJEPA, Decoder, Split], dict[str, Any]]
 DECODER_METRICS: Registry[DecoderMetric] = Registry("decoder metric")
+
+ONE_STAGE = "This decoder has one stage: it samples no tokens. Train one with network.name=token-vit."
 
 # Images among which the right one is ranked; the least number that a metric accepts.
 CANDIDATES = 100
@@ -113,6 +116,31 @@ def sample_blocks(
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))]
         result = decoder.pipeline(chunk, indices, generator=generators, **options)
         parts.append(result.pixels.float().cpu().clamp(-1, 1))
+    return torch.cat(parts)
+
+
+def draw_tokens(
+    decoder: Decoder, tokens: Tensor, patch_indices: Tensor, seed: int = 0, batch: int = 64, **options: Any
+) -> Tensor:
+    """Sample target tokens of every block once, (n, T, D), on the CPU; block i uses seed + i.
+
+    Args:
+        decoder: of two stages. tokens: (n, T, D), predicted. patch_indices: (n, T).
+        batch: blocks at a time. options: of :func:`decoders.sampling.sample_tokens`.
+
+    Raises:
+        ValueError: a decoder of one stage.
+    """
+    network = decoder.pipeline.token_network
+    if network is None:
+        raise ValueError(ONE_STAGE)
+    options = {"num_inference_steps": decoder.config.token_steps, **options}
+    parts = []
+    for start in track(range(0, len(tokens), batch), "sampling tokens", "batch"):
+        chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
+        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))]
+        noise = grid_noise(network, generators, indices)
+        parts.append(sample_tokens(network, decoder.pipeline.scheduler, noise, indices, chunk, **options).float().cpu())
     return torch.cat(parts)
 
 

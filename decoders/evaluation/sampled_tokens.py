@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from decoders.decoder import Decoder
-from decoders.evaluation.calibration import dispersion
+from decoders.evaluation.calibration import token_dispersion
 from decoders.evaluation.ground_truth import linear_probe_answers
-from decoders.evaluation.metric import DECODER_METRICS
+from decoders.evaluation.metric import DECODER_METRICS, ONE_STAGE, draw_tokens
 from decoders.evaluation.scenes import (
     BLOCK_SHAPE,
     SCENE_FACTORS,
@@ -20,39 +19,11 @@ from decoders.evaluation.scenes import (
     train_and_test_scenes,
 )
 from decoders.networks.network import Conditioning
-from decoders.sampling import grid_noise, sample_tokens
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
-from ijepa_viz.runtime.progress import track
 
 _SAMPLES = 8
-_ONE_STAGE = "This decoder has one stage: it samples no tokens. Train one with network.name=token-vit."
-
-
-def draw_tokens(
-    decoder: Decoder, tokens: Tensor, patch_indices: Tensor, seed: int = 0, batch: int = 64, **options: Any
-) -> Tensor:
-    """Sample target tokens of every block once, (n, T, D), on the CPU; block i uses seed + i.
-
-    Args:
-        decoder: of two stages. tokens: (n, T, D), predicted. patch_indices: (n, T).
-        batch: blocks at a time. options: of :func:`decoders.sampling.sample_tokens`.
-
-    Raises:
-        ValueError: a decoder of one stage.
-    """
-    network = decoder.pipeline.token_network
-    if network is None:
-        raise ValueError(_ONE_STAGE)
-    options = {"num_inference_steps": decoder.config.token_steps, **options}
-    parts = []
-    for start in track(range(0, len(tokens), batch), "sampling tokens", "batch"):
-        chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
-        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))]
-        noise = grid_noise(network, generators, indices)
-        parts.append(sample_tokens(network, decoder.pipeline.scheduler, noise, indices, chunk, **options).float().cpu())
-    return torch.cat(parts)
 
 
 @DECODER_METRICS.register("sampled-tokens")
@@ -80,7 +51,7 @@ def sampled_tokens(
         ValueError: a decoder of one stage, or a data set other than ``menagerie``.
     """
     if decoder.pipeline.token_network is None:  # before scenes are drawn
-        raise ValueError(_ONE_STAGE)
+        raise ValueError(ONE_STAGE)
     train_scenes, scenes = train_and_test_scenes(model, split, train, test)
     known, blocks = (scene_blocks(model, s) for s in (train_scenes, scenes))
     predicted, indices = blocks.predicted, blocks.patch_indices
@@ -111,6 +82,6 @@ def sampled_tokens(
         most = votes.mode(1).values
         agreement[f"{name}_agree"] = float((votes == most[:, None]).float().mean())
         agreement[f"{name}_right"] = float((most == truth[name]).float().mean())
-    spread = dispersion(*(t.transpose(-1, -2).unflatten(-1, BLOCK_SHAPE) for t in (every, blocks.target)))
+    spread = token_dispersion(every, blocks.target, BLOCK_SHAPE)
     about = {"test_data": drawn_test_data(train_scenes, scenes), "spread_over_error": spread.ratio}
     return {**about, **agreement, **table}
