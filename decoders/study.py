@@ -39,10 +39,10 @@ from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.command_line import attempt
-from ijepa_viz.runtime.files import read_json, write_file
+from ijepa_viz.runtime.files import read_json, read_text, write_file
 from ijepa_viz.runtime.progress import track
 
-ROWS = Path(__file__).parent / "configs" / "study" / "rows.yaml"
+STUDIES = Path(__file__).parent / "configs" / "study"
 _WARM_UP, _TIMED = 3, 9
 
 
@@ -63,9 +63,11 @@ class Study:
         """Read a file of rows; its ``base`` is a config beside it.
 
         Raises:
-            ValueError: an unknown key in a row, named.
+            ValueError: not a file of rows, or an unknown key in one, named.
         """
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_text(path))
+        if not isinstance(found, dict) or set(found) != {"base", "rows"}:
+            raise ValueError(f"{path} is no file of rows: it has the keys base and rows.")
         study = cls(found["rows"], path.parent / found["base"], folder)
         for name in study.rows:
             study.config(name, 1)
@@ -160,10 +162,10 @@ def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, flo
         FileNotFoundError: steps have not been timed.
     """
     if not study.times.is_file():
-        raise FileNotFoundError(f"No {study.times}: time the rows first, with `python -m decoders.study time`.")
+        raise FileNotFoundError(f"No {study.times}: time the rows first, with the command `time`.")
     times = read_json(study.times)
     if row not in times:
-        raise ValueError(f"{study.times} has no row {row!r}: time it with `python -m decoders.study time {row}`.")
+        raise ValueError(f"{study.times} has no row {row!r}: time it with the command `time`.")
     scores = read_json(study.scores) if study.scores.is_file() else {}
     for length in minutes:
         steps = round(length * 60_000 / times[row])
@@ -197,17 +199,21 @@ def table(study: Study) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m decoders.study", description=__doc__)
+    parser.add_argument("study", metavar="STUDY", help="pixels, tokens, or a file of rows")
     parser.add_argument("what", choices=["time", "run", "table"])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="of the file of rows; none is all of them")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="of the study; none is all of them")
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 20.0], help="of each row's timed steps")
-    parser.add_argument("--file", type=Path, default=ROWS, help="of the rows")
-    parser.add_argument("--folder", type=Path, default=Path("runs/study"))
+    parser.add_argument("--folder", type=Path, help="of runs, times and scores (default: runs/study/STUDY)")
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        study = Study.read(options.file, options.folder)
+        known_file = STUDIES / f"{options.study}.yaml"
+        path = known_file if known_file.is_file() else Path(options.study)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no study {options.study!r}: it is pixels, tokens, or a file of rows.")
+        study = Study.read(path, options.folder or Path("runs/study") / path.stem)
         rows = options.rows or list(study.rows)
-        options.folder.mkdir(parents=True, exist_ok=True)
+        study.folder.mkdir(parents=True, exist_ok=True)
         if options.what == "time":
             known = read_json(study.times) if study.times.is_file() else {}
             write_file(study.times, json.dumps({**known, **time_rows(study, rows)}, indent=1).encode())
