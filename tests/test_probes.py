@@ -367,6 +367,7 @@ def test_the_factors_picture_has_every_bar(model, tmp_path, drawn):
     assert min(size_of(tmp_path / "f.png")) > 200
     table = json.loads((tmp_path / "t.json").read_text())
     assert table.pop("test_data") == "menagerie (test)"
+    assert table.pop("pretraining").startswith("unknown: ")
     assert tuple(table) == FACTORS
     axis = drawn[0].axes[0]
     assert axis.get_ylabel() == "linear probe accuracy"
