@@ -29,6 +29,7 @@ def generated() -> dict[str, Path]:
         "changelog.md": "CHANGELOG.md",
         "contributing.md": "CONTRIBUTING.md",
         "results/recipe.md": "train/RECIPE.md",
+        "results/study.md": "decoders/STUDY.md",
     }
     return named | {page: ROOT / file for page, file in elsewhere.items()}
 

@@ -52,6 +52,7 @@ def generated_files() -> dict[str, Path]:
         "changelog.md": ROOT / "CHANGELOG.md",
         "contributing.md": ROOT / "CONTRIBUTING.md",
         "results/recipe.md": ROOT / "train" / "RECIPE.md",
+        "results/study.md": ROOT / "decoders" / "STUDY.md",
     }
     return {**pages, **pictures, **cards, **documents}
 
