@@ -35,6 +35,7 @@ from decoders.loading import load_decoder
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.splits import Splits
+from ijepa_viz.masks import sample
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.runtime import config_files
@@ -96,21 +97,40 @@ class Study:
 
 
 def time_rows(study: Study, rows: list[str]) -> dict[str, float]:
-    """Median milliseconds of a training step of each row, in turns; nothing else should run meanwhile."""
+    """Median milliseconds of a training step of each row, in turns; nothing else should run meanwhile.
+
+    Holes are of other sizes in every step, and rows may draw them in another order: times are by hidden patch, of holes
+    of the average size.
+    """
     trainers = {}
     for row in rows:
         config = study.config(row, 10**6, f"time-{row}")
         trainers[row] = DecoderTrainer(replace(config, run=replace(config.run, log_with="none")))
+    average = {row: average_patches(trainer) for row, trainer in trainers.items()}
     measured: dict[str, list[float]] = {row: [] for row in rows}
     for step in track(range(_WARM_UP + _TIMED), "timing", "round"):
         for row, trainer in trainers.items():
             # Cached features are read in training, and here are computed before the clock starts.
-            trainer.source.blocks(step)
+            patches = trainer.source.blocks(step).clean.shape[1]
             started = time.perf_counter()
             trainer.update(step)
             if step >= _WARM_UP:
-                measured[row].append(1000 * (time.perf_counter() - started))
+                took = 1000 * (time.perf_counter() - started)
+                measured[row].append(took / patches * average[row])
     return {row: round(statistics.median(times), 1) for row, times in measured.items()}
+
+
+def average_patches(trainer: DecoderTrainer, draws: int = 400) -> float:
+    """Average number of patches of a hole."""
+    hole, grid = trainer.config.hole, trainer.ijepa.grid
+    generator = torch.Generator().manual_seed(0)
+    sizes = [
+        sample(
+            batch=1, grid=grid, generator=generator, target_scale=hole.scale, target_aspect=hole.aspect
+        ).targets.shape[2]
+        for _ in range(draws)
+    ]
+    return sum(sizes) / draws
 
 
 def score(model: IJEPA, decoder: Decoder, train: int = 10000, test: int = 600, epochs: int = 12) -> dict[str, float]:

@@ -12,7 +12,8 @@ from decoders import study as study_module
 from decoders.config import DecoderTrainConfig
 from decoders.decoder import DecoderConfig
 from decoders.loading import load_decoder, save_decoder
-from decoders.study import STUDIES, Study, main, score, time_rows
+from decoders.study import STUDIES, Study, average_patches, main, score, time_rows
+from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.runtime.tensors import fingerprint
 
@@ -94,6 +95,13 @@ def test_every_row_has_a_time_in_milliseconds(small):
     times = time_rows(Study.read(small / "two.yaml", small / "runs"), ["base", "wide"])
     assert all(re.fullmatch(r"\d+\.\d", str(value)) for value in times.values())
     assert all(value > 0 for value in times.values())
+
+
+def test_times_are_of_holes_of_the_average_size(small):
+    config = Study.read(small / "two.yaml", small / "runs").config("base", 1)
+    trainer = DecoderTrainer(config)
+    seen = [trainer.source.pictures(step)[1].targets.shape[2] for step in range(300)]
+    assert average_patches(trainer) == pytest.approx(sum(seen) / len(seen), rel=0.15)
 
 
 def test_a_score_reads_single_samples(small, decoder):
