@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource
 from decoders.pipeline import BlockPipeline, renamed_condition
-from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep
+from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep, check_detail
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import unpatchify
 from ijepa_viz.prediction import Prediction, check_prediction
@@ -187,8 +187,9 @@ class Decoder:
             token_steps = self.config.token_steps if steps is None else min(self.config.token_steps, steps)
         steps = self.config.steps if steps is None else steps
         detail = self.config.detail if detail is None else detail
-        if not 0 <= detail <= 1:
-            raise ValueError(f"detail is a noise level from 0 to 1, got {detail}.")
+        if isinstance(detail, str):
+            raise TypeError(f"detail is a noise level from 0 to 1, got {detail!r}.")
+        check_detail(detail)
         if samples < 1 or steps < 1 or guidance < 0 or token_steps < 0:
             raise ValueError(
                 "samples and steps must be at least 1, guidance and token_steps at least 0, "
@@ -230,7 +231,8 @@ class Decoder:
                 detail=detail,
                 callback=after_step if callback else None,
             )
-        drawn = replace(self._compose(pixels, samples, masks), detail=detail)
+        # A deterministic network is evaluated once: nothing ends early.
+        drawn = replace(self._compose(pixels, samples, masks), detail=float(detail) if self.network.stochastic else 0.0)
         if sampled is None:
             return drawn
         return replace(drawn, tokens=sampled.float().cpu().view(samples, blocks, *sampled.shape[1:]))

@@ -47,6 +47,16 @@ class SamplingStep:
     clean: Tensor
 
 
+def check_detail(detail: float) -> None:
+    """Check a noise level at which sampling ends.
+
+    Raises:
+        ValueError: not from 0 to 1.
+    """
+    if not 0 <= detail <= 1:
+        raise ValueError(f"detail is a noise level from 0 to 1, got {detail}.")
+
+
 @torch.no_grad()
 def sample_loop(
     network: BlockNetwork,
@@ -82,7 +92,11 @@ def sample_loop(
 
     Returns:
         Pixels (B, T, 3 p p), in [-1, 1] or beyond where the network overshoots.
+
+    Raises:
+        ValueError: a ``detail`` that is not from 0 to 1.
     """
+    check_detail(detail)
     mode = torch.full((len(patch_indices),), conditioning, device=patch_indices.device)
     null, source = torch.full_like(mode, Conditioning.NULL), torch.full_like(mode, token_source)
     if not network.stochastic:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from decoders.blocks import blocks_of
-from decoders.config import DataConfig, DecoderTrainConfig, OptimizationConfig
+from decoders.config import DataConfig, DecoderTrainConfig, HoleConfig, OptimizationConfig
 from decoders.decoder import Decoder, DecoderConfig
-from decoders.evaluation.metric import centre_hole, source_blocks
+from decoders.evaluation.metric import centre_hole, sample_blocks, source_blocks
 from decoders.evaluation.noise_levels import expected_pictures, noise_levels
 from decoders.networks.block_vit import SeamRefiner
 from decoders.networks.network import build_network
@@ -26,12 +28,14 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.models import patchify
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.factors import draw_factor_scenes
+from ijepa_viz.runtime.tensors import fingerprint
+from ijepa_viz.widgets.prediction_explorer import PredictionExplorer
 
 SMALL = {"width": 32, "depth": 1, "heads": 2}
 
 
 def decoder_of(model, patch_size=16, **options):
-    network = build_network("block-vit", model.grid, patch_size, 32, {**SMALL, "refine": 4, **options})
+    network = build_network("block-vit", model.grid, patch_size, 32, {**SMALL, "refine": 4, "cell": 2, **options})
     for parameter in network.parameters():  # initially every output is zero
         torch.nn.init.normal_(parameter, std=0.1)
     return Decoder(network, DecoderConfig(steps=6))
@@ -194,12 +198,16 @@ def test_split_patches_are_put_together_again(model, split):
 
 
 def test_patches_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="cells of 3 px"):
+        build_network("block-vit", (4, 4), 16, 32, {**SMALL, "cell": 3})
+    # As every decoder was saved before there were cells.
+    assert build_network("block-vit", (4, 4), 16, 32, SMALL).smooth.first.in_channels == 7
     with pytest.raises(ValueError, match="do not divide into 3 x 3"):
         build_network("block-vit", (4, 4), 16, 32, {**SMALL, "split": 3})
 
 
 def test_the_refiner_of_large_patches_touches_only_the_hole():
-    refiner = SeamRefiner(4, 16, 8, 6)
+    refiner = SeamRefiner(4, 16, 8, 6, cell=2)
     assert refiner.cell == 2
     for parameter in refiner.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -268,3 +276,50 @@ def test_masks_of_any_shape_are_drawn_at_128_px(model, picture):
     drawn = decoder_of(model, 32, split=2).sample(prediction, 1)
     assert drawn.images.shape == (1, 3, 128, 128)
     assert int(drawn.inside.sum()) == 3 * 32 * 32
+
+
+def test_a_network_that_is_evaluated_once_ends_nowhere(model, picture):
+    network = build_network("squared-error", model.grid, 16, 32, SMALL)
+    prediction = predict(model, picture, centre_hole(model))
+    assert Decoder(network, DecoderConfig(detail=0.4)).sample(prediction, 1).detail == 0
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
+def test_a_saved_level_of_detail_that_is_none_is_refused_wherever_blocks_are_drawn(model, picture, wrong):
+    drawn = decoder_of(model)
+    blind = Decoder(drawn.network, DecoderConfig(steps=2, detail=wrong))
+    prediction = predict(model, picture, centre_hole(model))
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        sample_blocks(blind, prediction.predicted, prediction.masks.targets[0])
+    with pytest.raises(TypeError, match="detail is a noise level"):
+        drawn.sample(prediction, 1, detail="0.4")
+
+
+@pytest.mark.parametrize("wrong", [-0.5, 7.0, float("nan")])
+def test_a_focus_that_is_no_share_is_refused(model, tmp_path, wrong):
+    config = replace(DecoderTrainConfig(), hole=HoleConfig(focus=wrong))
+    with pytest.raises(ValueError, match=r"hole\.focus is a share"):
+        BlockSource(config, model, tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, -8])
+def test_a_patch_size_below_one_is_not_taken_for_the_models_own(model, tmp_path, size):
+    config = replace(DecoderTrainConfig(), data=DataConfig(patch_size=size))
+    with pytest.raises(ValueError, match=r"data\.patch_size is in pixels"):
+        BlockSource(config, model, tmp_path)
+
+
+@pytest.mark.parametrize("option", [{"split": 2.0}, {"time_width": 33}, {"time_width": 0}])
+def test_options_of_the_network_are_refused_when_it_is_built(model, option):
+    with pytest.raises(ValueError, match=r"choose another split|an even number"):
+        build_network("block-vit", model.grid, 16, 32, {**SMALL, **option})
+
+
+def test_the_explorer_says_where_sampling_ended(model, picture):
+    for detail, said in ((0.0, False), (0.4, True)):
+        own = decoder_of(model)
+        config = replace(own.config, ijepa_sha256=fingerprint(model), detail=detail)
+        explorer = PredictionExplorer(model, Decoder(own.network, config), picture, samples=1)
+        hidden = np.zeros(model.grid, dtype=bool)
+        hidden[1:3, 1:3] = True
+        assert ("noise level 0.4" in explorer.answer(hidden)[0]["caption"]) is said

@@ -249,6 +249,13 @@ def test_a_token_network_needs_a_decoder_that_draws_and_no_other_network_does(sa
         DecoderTrainer(pixel_network)
 
 
+def test_the_level_of_detail_of_the_decoder_that_draws_is_kept(saved, tmp_path):
+    pixels = load_decoder(saved[1])
+    save_decoder(Decoder(pixels.network, replace(pixels.config, detail=0.4)), tmp_path / "coarse")
+    done = DecoderTrainer(config(tmp_path / "run", saved[0], tmp_path / "coarse", steps=1)).run()
+    assert load_decoder(done).config.detail == 0.4
+
+
 def test_the_metric_reads_what_tokens_hold(saved, two_stages, decoder):
     from ijepa_viz.checkpoints import load_model
 
@@ -301,7 +308,7 @@ def test_a_pixel_network_is_trained_on_tokens_sampled_anew_and_saved_with_the_ne
     from ijepa_viz.checkpoints import load_model
     from ijepa_viz.runtime.tensors import fingerprint
 
-    two_stages.config = DecoderConfig(ijepa="m", ijepa_sha256=fingerprint(load_model(saved[0])), steps=4)
+    two_stages.config = DecoderConfig(ijepa="m", ijepa_sha256=fingerprint(load_model(saved[0])), steps=4, token_steps=5)
     save_decoder(two_stages, tmp_path / "both")
     trainer = DecoderTrainer(drawer(tmp_path / "run", saved[0], tmp_path / "both", 0.9, steps=4))
     blocks = trainer.source.blocks(0)
@@ -311,6 +318,7 @@ def test_a_pixel_network_is_trained_on_tokens_sampled_anew_and_saved_with_the_ne
     assert (found[:5] - blocks.target[:5]).abs().amax((1, 2)).min() > 1e-3
     before = {name: value.clone() for name, value in two_stages.pipeline.token_network.state_dict().items()}
     done = load_decoder(trainer.run())
+    assert done.config.token_steps == 5
     assert done.sample(prediction, samples=2).tokens.shape == (2, 1, 4, 32)
     for name, value in done.pipeline.token_network.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -47,18 +47,18 @@ class SeamRefiner(nn.Module):
     """Convolutions over the hole as one picture, which remove seams between patches.
 
     The picture is the hole's bounding box, so the cost grows with the hole. Every layer is zero outside the hole, so
-    the result depends neither on the box nor on the other holes of the batch. Patches of a multiple of 8 px are read
-    as 8x8 cells of several pixels each (pixel unshuffling), so the cost is that of 8 px.
+    the result depends neither on the box nor on the other holes of the batch. With
+    ``cell`` the convolutions are over cells of several pixels each (pixel unshuffling), and cost that much less.
 
     Args:
         columns: of the grid. patch_size: in pixels. width: W, of the conditioning vector.
-        channels: of the convolutions.
+        channels: of the convolutions. cell: height and width of a cell, in pixels.
     """
 
-    def __init__(self, columns: int, patch_size: int, width: int, channels: int) -> None:
+    def __init__(self, columns: int, patch_size: int, width: int, channels: int, cell: int = 1) -> None:
         super().__init__()
         self.columns, self.patch_size = columns, patch_size
-        self.cell = patch_size // 8 if patch_size % 8 == 0 else 1
+        self.cell = cell
         pixels = 3 * self.cell**2
         self.first = nn.Conv2d(2 * pixels + 1, channels, 3, padding=1)  # estimate, noisy pixels, and the hole's mask
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
@@ -98,9 +98,10 @@ class BlockViT(BlockNetwork):
         refine: channels of the :class:`SeamRefiner`; 0 omits it.
         split: the ViT reads and draws each patch as ``split`` x ``split`` smaller ones, each given the patch's token.
         time_width: sines and cosines of the noise level.
+        cell: of the refiner; 2 for patches of 16 px costs what patches of 8 px do.
 
     Raises:
-        ValueError: patches that do not divide into ``split`` x ``split``.
+        ValueError: patches that do not divide into ``split`` x ``split``, or into cells, or an odd ``time_width``.
     """
 
     @register_to_config
@@ -115,14 +116,17 @@ class BlockViT(BlockNetwork):
         refine: int = 32,
         split: int = 1,
         time_width: int = 128,
+        cell: int = 1,
     ) -> None:
         super().__init__(feature_width)
-        if split < 1 or patch_size % split:
+        if not isinstance(cell, int) or cell < 1 or patch_size % cell:
+            raise ValueError(f"Patches of {patch_size} px do not divide into cells of {cell} px: choose another cell.")
+        if not isinstance(split, int) or split < 1 or patch_size % split:
             raise ValueError(f"Patches of {patch_size} px do not divide into {split} x {split}: choose another split.")
         self.split = split
         channels = self.channels_of(patch_size // split, feature_width)
         self._build(grid, channels, feature_width, width, depth, heads, time_width)
-        self.smooth = SeamRefiner(grid[1], patch_size, width, refine) if refine else None
+        self.smooth = SeamRefiner(grid[1], patch_size, width, refine, cell) if refine else None
 
     def _build(
         self, grid: Grid, channels: int, feature_width: int, width: int, depth: int, heads: int, time_width: int
@@ -137,6 +141,8 @@ class BlockViT(BlockNetwork):
         # Named as in the weights saved so far: of conditioning, and of the tokens' source.
         self.mode = nn.Embedding(3, width)
         self.kind = nn.Embedding(2, width)
+        if not isinstance(time_width, int) or time_width < 2 or time_width % 2:
+            raise ValueError(f"time_width is of as many sines as cosines, an even number, got {time_width}.")
         self._time_width = time_width
         self.time = nn.Sequential(nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width))
         self.modulate = nn.Linear(width, 6 * width)

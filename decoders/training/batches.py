@@ -47,8 +47,8 @@ class BlockSource:
         count: number of images. identity: what tells the data set from another.
 
     Raises:
-        ValueError: an encoder without a predictor, a batch size that is not divisible by the processes, or (in
-            ``pictures``) fewer images than a batch.
+        ValueError: an encoder without a predictor, a batch size that is not divisible by the processes, a
+            ``hole.focus`` that is no share, a patch size below 1, or (in ``pictures``) fewer images than a batch.
     """
 
     def __init__(
@@ -59,6 +59,10 @@ class BlockSource:
         size = config.optimization.batch_size
         if size % processes:
             raise ValueError(f"optimization.batch_size {size} does not divide among {processes} processes.")
+        if not 0 <= config.hole.focus <= 1:
+            raise ValueError(f"hole.focus is a share of the images, from 0 to 1, got {config.hole.focus}.")
+        if config.data.patch_size is not None and config.data.patch_size < 1:
+            raise ValueError(f"data.patch_size is in pixels, at least 1, got {config.data.patch_size}.")
         self.config, self.ijepa = config, ijepa
         self._mine = slice(process * size // processes, (process + 1) * size // processes)
         source = open_readable(config.data.source)

@@ -179,6 +179,7 @@ class DecoderTrainer(TrainingLoop):
         network = decoder.pipeline.token_network
         if network is None:
             raise ValueError(f"{name} has one stage: it holds no token network. Train one with network.name=token-vit.")
+        self.metadata = replace(self.metadata, token_steps=decoder.config.token_steps)
         frozen: BlockNetwork = network.to(self.accelerator.device).requires_grad_(False)
         return frozen
 
@@ -362,7 +363,7 @@ class DecoderTrainer(TrainingLoop):
         if self.pixel_decoder is None:
             return Decoder(self.bare, self.metadata, token_network=self.token_network)
         pixels = self.pixel_decoder
-        metadata = replace(self.metadata, steps=pixels.config.steps)
+        metadata = replace(self.metadata, steps=pixels.config.steps, detail=pixels.config.detail)
         return Decoder(pixels.network, metadata, pixels.pipeline.scheduler, self.bare)
 
     def _sheet(self, decoder: Decoder) -> Figure:
