@@ -79,3 +79,10 @@ def test_what_cannot_be_known_is_said_with_its_cause(tmp_path, photos):
     assert f"unknown: {photos}, its training data, cannot be opened (No data set" in pretraining_note(model, test)
     (model / "trainer.pt").write_bytes(b"no state")
     assert "is damaged or of another program" in pretraining_note(model, test)
+
+
+def test_test_pictures_that_vanish_cost_the_line_and_not_the_numbers(tmp_path, photos):
+    model = trained(tmp_path, photos)
+    test = open_source(str(_pictures(tmp_path / "test", 12, seed=1)))
+    shutil.rmtree(tmp_path / "test")
+    assert pretraining_note(model, test) == "unknown: 12 of the 12 test pictures can no longer be read"

@@ -23,7 +23,7 @@ from ijepa_viz.data import menagerie
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.splits import Splits
 from ijepa_viz.data.transforms import normalise, to_pixels, to_tensor
-from ijepa_viz.figures import completion_grid
+from ijepa_viz.figures import completion_grid, sheet_figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import patchify
 from ijepa_viz.prediction import predict
@@ -248,6 +248,16 @@ def test_a_figure_says_that_the_grain_is_averaged(model, picture):
         words = figure.legends[0].get_texts()[0].get_text()
         assert ("finer grain averaged" in words) == said
         assert figure.axes[0].images[0].get_array().shape == (64, 64, 3)
+
+
+def test_rows_and_sheets_say_every_level_of_detail(model, picture):
+    decoder, prediction = decoder_of(model), predict(model, picture, centre_hole(model))
+    rows = [(prediction, decoder.sample(prediction, 1, detail=detail)) for detail in (0.0, 0.4, 0.4)]
+    assert "noise level 0 or 0.4, finer" in completion_grid(rows).legends[0].get_texts()[0].get_text()
+    columns = {"sample": ("predicted", torch.zeros(3, 64, 64))}
+    for detail, said in ((0.0, False), (0.4, True)):
+        words = sheet_figure([(prediction, columns)], detail).legends[0].get_texts()[0].get_text()
+        assert ("noise level 0.4, finer grain averaged" in words) is said
 
 
 def test_readings_by_noise_level(model):

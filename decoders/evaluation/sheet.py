@@ -51,4 +51,8 @@ def sheet(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
         for own, other in track(list(zip(predictions, following, strict=True)), "sampling", "image")
     ]
     cosine = torch.stack([p.cosine.mean() for p in predictions])
-    return {"images": len(rows), "mean_cosine": float(cosine.mean()), "figure": sheet_figure(rows)}
+    return {
+        "images": len(rows),
+        "mean_cosine": float(cosine.mean()),
+        "figure": sheet_figure(rows, decoder.config.detail),
+    }

@@ -11,7 +11,7 @@ from ijepa_viz.checkpoints.folders import folder_of
 from ijepa_viz.data.batches import identity
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.overlap import shared
-from ijepa_viz.data.scan import is_scanned
+from ijepa_viz.data.scan import is_scanned, scan
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.unreadable import drop_unreadable
 from ijepa_viz.runtime.run_folder import saved_steps
@@ -46,8 +46,14 @@ def pretraining_note(model: str | Path, test: Source) -> str:
         train, _ = drop_unreadable(train)
     except (OSError, ValueError) as error:
         return f"unknown: {name}, its training data, cannot be opened ({error})"
-    if before != identity(train):
-        return f"unknown: {name}, its training data, holds other pictures than it was trained on, or in another order"
-    count = len(shared(train, test))
+    try:
+        if before != identity(train):
+            words = "holds other pictures than it was trained on, or in another order"
+            return f"unknown: {name}, its training data, {words}"
+        if unread := len(scan(test).errors) if test.render is None else 0:
+            return f"unknown: {unread} of the {len(test)} test pictures can no longer be read"
+        count = len(shared(train, test))
+    except (OSError, ValueError) as error:  # the numbers of the evaluation are there already, and are not lost
+        return f"unknown: the pictures cannot be compared by content ({error})"
     more = f", beside those of {start}, from which it started" if start else ""
     return f"{count} of the {len(test)} test pictures are among the {len(train)} that it was trained on ({name}){more}"

@@ -102,9 +102,7 @@ def completion_grid(
     axes[0, 1].set_title("context", fontsize=9)
     for i in range(count):
         axes[0, 2 + i].set_title(f"sample {i + 1}", fontsize=9)
-    label = "decoded from the prediction"
-    if detail := getattr(rows[0][1], "detail", 0.0):
-        label += f", sampled down to noise level {detail:g}, finer grain averaged"
+    label = "decoded from the prediction" + detail_words(*(getattr(samples, "detail", 0.0) for _, samples, *_ in rows))
     handles = [Patch(edgecolor=BOX["predicted"], fill=False, linewidth=2, label=label)]
     if extra:
         for i in range(extra):
@@ -115,6 +113,18 @@ def completion_grid(
     beside = 2 if columns >= 6 else 1
     figure.legend(handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=9)
     return figure
+
+
+def detail_words(*details: float) -> str:
+    """What a legend says of samples that ended at these noise levels: nothing where all are 0.
+
+    >>> detail_words(0.0), detail_words(0.0, 0.4, 0.4)
+    ('', ', sampled down to noise level 0 or 0.4, finer grain averaged')
+    """
+    levels = sorted(set(details))
+    if levels in ([], [0.0]):
+        return ""
+    return f", sampled down to noise level {' or '.join(f'{level:g}' for level in levels)}, finer grain averaged"
 
 
 def show(axis: Axes, picture: np.ndarray) -> None:

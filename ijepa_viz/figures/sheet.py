@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.figures.completion import BOX, context_image, detail_words, outline, show
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.prediction import Prediction
 
 
-def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor]]]]) -> Figure:
+def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor]]]], detail: float = 0.0) -> Figure:
     """One row an image: original, context, then one completion a column, with a box in the colour of its kind.
 
     Args:
         rows: (prediction, column title -> (a key of ``BOX``, picture (3, H, W) in [0, 1])); the same columns in all.
+        detail: noise level at which sampling ended with the expected picture, for the legend.
 
     Raises:
         ValueError: no rows, or rows of different columns.
@@ -42,7 +43,11 @@ def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor
     for axis, title in zip(axes[0], ["original", "context", *titles], strict=True):
         axis.set_title(title, fontsize=7)
     kinds = dict.fromkeys(kind for kind, _ in rows[0][1].values())
-    words = {"predicted": "decoded from the prediction", "control": "control", "target": "from the target encoder"}
+    words = {
+        "predicted": "decoded from the prediction" + detail_words(detail),
+        "control": "control",
+        "target": "from the target encoder",
+    }
     handles = [Patch(edgecolor=BOX[kind], fill=False, linewidth=2, label=words[kind]) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
     return figure

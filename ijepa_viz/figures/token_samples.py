@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from ijepa_viz.figures.completion import BOX, context_image, outline, show
+from ijepa_viz.figures.completion import BOX, context_image, detail_words, outline, show
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.figures.token_colours import common_components
 from ijepa_viz.masks import Masks
@@ -235,8 +235,7 @@ def token_samples_figure(prediction: Prediction, samples: DrawnSamples) -> Figur
 def _legend_texts(detail: float, width: float) -> tuple[str, str]:
     """Label of what is predicted, and a note, in lines of a figure's width in inches."""
     label = "predicted from the context, sampled given the prediction, and drawn from exactly these samples"
-    if detail:
-        label += f", down to noise level {detail:g}, finer grain averaged"
+    label += detail_words(detail)
     note = "colours: three principal components of all tokens shown; cosine: with the target tokens"
     letters = int((width - 0.6) / 0.07)
     return fill(label, letters), fill(note, letters)
