@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource
 from decoders.pipeline import BlockPipeline, renamed_condition
-from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep, check_detail
+from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep, check_detail, with_steps
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import unpatchify
 from ijepa_viz.prediction import Prediction, check_prediction
@@ -231,11 +231,18 @@ class Decoder:
                 detail=detail,
                 callback=after_step if callback else None,
             )
-        # A deterministic network is evaluated once: nothing ends early.
-        drawn = replace(self._compose(pixels, samples, masks), detail=float(detail) if self.network.stochastic else 0.0)
+        drawn = replace(self._compose(pixels, samples, masks), detail=self._ended_at(detail, steps))
         if sampled is None:
             return drawn
         return replace(drawn, tokens=sampled.float().cpu().view(samples, blocks, *sampled.shape[1:]))
+
+    def _ended_at(self, detail: float, steps: int) -> float:
+        """Noise level at which sampling ended; 0 if it went to the end, as a deterministic network always does."""
+        if not self.network.stochastic:
+            return 0.0
+        levels = [level for level in with_steps(self.pipeline.scheduler, steps).sigmas.tolist() if level > 0]
+        reached = next((level for level in levels if level <= detail + 1e-6), 0.0)
+        return float(reached) if reached > min(levels) else 0.0
 
     def _check(self, masks: Masks, tokens: Tensor) -> None:
         grid, width = self.network.grid, self.network.config.feature_width

@@ -21,9 +21,8 @@ from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder
 from decoders.evaluation.classifier import as_images, classifier_features, predict_logits
 from decoders.evaluation.ground_truth import linear_probe_answers
-from decoders.evaluation.metric import centre_hole, sample_blocks, source_blocks
+from decoders.evaluation.metric import box_of, centre_hole, draw_tokens, sample_blocks, source_blocks
 from decoders.evaluation.realism import two_sample_test
-from decoders.evaluation.sampled_tokens import draw_tokens
 from decoders.evaluation.scenes import (
     SCENE_FACTORS,
     block_images,
@@ -161,13 +160,11 @@ def score(model: IJEPA, decoder: Decoder, train: int = 10000, test: int = 600, e
                 100 * float((answers[name] == truth[name]).float().mean()), 1
             )
     hole, patch = centre_hole(model), model.config.patch_size
-    shape = hole.hidden[0].any(1).sum().item(), hole.hidden[0].any(0).sum().item()
     held = source_blocks(model, split("test"), decoder.image_size, hole, 2 * test)
     half = len(held.clean) // 2
     pixels = sample_blocks(decoder, held.predicted[half:], held.patch_indices[half:])
     real, drawn = (
-        classifier_features(classifier, as_images(p, (int(shape[0]), int(shape[1])), patch))
-        for p in (held.clean[:half], pixels)
+        classifier_features(classifier, as_images(p, box_of(hole), patch)) for p in (held.clean[:half], pixels)
     )
     distance, _ = two_sample_test(real, drawn, permutations=1)
     return {**found, "kernel distance": round(1000 * distance, 1)}
@@ -186,7 +183,7 @@ def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, flo
     times = read_json(study.times)
     if row not in times:
         raise ValueError(f"{study.times} has no row {row!r}: time it with the command `time`.")
-    scores = read_json(study.scores) if study.scores.is_file() else {}
+    scores: dict[str, dict[str, dict[str, float]]] = {}
     for length in minutes:
         steps = round(length * 60_000 / times[row])
         config = study.config(row, steps, f"{row}-{length:g}")
@@ -195,8 +192,7 @@ def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, flo
         scores = read_json(study.scores) if study.scores.is_file() else {}
         scores.setdefault(row, {})[f"{length:g}"] = {"steps": steps, **found}
         write_file(study.scores, json.dumps(scores, indent=1).encode())
-    own: dict[str, dict[str, float]] = scores[row]
-    return own
+    return scores[row]
 
 
 def table(study: Study) -> str:

@@ -81,6 +81,21 @@ def test_what_cannot_be_known_is_said_with_its_cause(tmp_path, photos):
     assert "is damaged or of another program" in pretraining_note(model, test)
 
 
+def test_a_damaged_record_costs_the_line_and_not_the_numbers(tmp_path, photos):
+    model, test = trained(tmp_path, photos), open_source(str(_pictures(tmp_path / "test", 12, seed=1)))
+    whole = (model / "trainer.pt").read_bytes()
+    state = torch.load(model / "trainer.pt", weights_only=True)
+    place = whole.index(b"data.pkl") + len(b"data.pkl")
+    for bit in range(0, 8 * 300, 7):
+        damaged = bytearray(whole)
+        damaged[place + bit // 8] ^= 1 << bit % 8
+        (model / "trainer.pt").write_bytes(damaged)
+        assert isinstance(pretraining_note(model, test), str)
+    state["config"]["data"]["source"] = None
+    torch.save(state, model / "trainer.pt")
+    assert "data.source is None" in pretraining_note(model, test)
+
+
 def test_test_pictures_that_vanish_cost_the_line_and_not_the_numbers(tmp_path, photos):
     model = trained(tmp_path, photos)
     test = open_source(str(_pictures(tmp_path / "test", 12, seed=1)))

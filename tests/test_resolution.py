@@ -233,7 +233,11 @@ def test_detail_ends_with_the_expected_picture(model, picture):
         count = []
         ended = decoder.sample(prediction, 2, detail=detail, callback=lambda state, to=count: to.append(state["step"]))
         assert torch.equal(ended.images, seen[step])
-        assert (len(count), ended.detail) == (step + 1, detail)
+        assert len(count) == step + 1
+        assert ended.detail == pytest.approx(0 if step == 5 else 1 - step / 6, abs=2e-3)  # the last step is the end
+    assert torch.equal(decoder.sample(prediction, 2, detail=0.05).images, whole.images)
+    assert decoder.sample(prediction, 2, detail=0.05).detail == 0
+    assert decoder.sample(prediction, 2, steps=1, detail=0.5).detail == 0
     mean = decoder.sample(prediction, 2, steps=1).images
     assert torch.allclose(decoder.sample(prediction, 2, detail=1).images, mean, atol=1e-5)
     for wrong in (-0.1, 1.5, float("nan")):
@@ -253,7 +257,7 @@ def test_a_figure_says_that_the_grain_is_averaged(model, picture):
 def test_rows_and_sheets_say_every_level_of_detail(model, picture):
     decoder, prediction = decoder_of(model), predict(model, picture, centre_hole(model))
     rows = [(prediction, decoder.sample(prediction, 1, detail=detail)) for detail in (0.0, 0.4, 0.4)]
-    assert "noise level 0 or 0.4, finer" in completion_grid(rows).legends[0].get_texts()[0].get_text()
+    assert "noise level 0 or 0.33, finer" in completion_grid(rows).legends[0].get_texts()[0].get_text()
     columns = {"sample": ("predicted", torch.zeros(3, 64, 64))}
     for detail, said in ((0.0, False), (0.4, True)):
         words = sheet_figure([(prediction, columns)], detail).legends[0].get_texts()[0].get_text()
@@ -332,4 +336,4 @@ def test_the_explorer_says_where_sampling_ended(model, picture):
         explorer = PredictionExplorer(model, Decoder(own.network, config), picture, samples=1)
         hidden = np.zeros(model.grid, dtype=bool)
         hidden[1:3, 1:3] = True
-        assert ("noise level 0.4" in explorer.answer(hidden)[0]["caption"]) is said
+        assert ("noise level 0.33" in explorer.answer(hidden)[0]["caption"]) is said

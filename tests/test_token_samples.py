@@ -129,7 +129,7 @@ def test_permuted_samples_permute_their_tiles_and_nothing_else(model, two_stages
 
 def test_the_figure_says_what_it_shows(model, two_stages, picture, masks):
     prediction = predict(model, picture, masks)
-    samples = two_stages.sample(prediction, samples=3, detail=0.3)
+    samples = two_stages.sample(prediction, samples=3, detail=0.6)
     figure = token_samples_figure(prediction, samples)
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[:6] == ["target tokens", "predicted tokens", "sample 1", "sample 2", "sample 3", "samples agree"]
@@ -139,7 +139,8 @@ def test_the_figure_says_what_it_shows(model, two_stages, picture, masks):
     assert figure.axes[2].get_xlabel() == f"cosine {colours.target_cosine[0]:.2f}"
     (legend,) = figure.legends
     words = " ".join(" ".join(text.get_text().split()) for text in legend.get_texts())
-    assert "down to noise level 0.3" in words
+    assert 0 < samples.detail <= 0.6
+    assert f"down to noise level {samples.detail:.2g}, finer" in words
     assert png(figure)
     below = legend.get_window_extent()
     for axis in figure.axes[:11]:

@@ -13,7 +13,8 @@ from conftest import random_decoder
 from decoders import BlockPipeline, Decoder, load_decoder, save_decoder
 from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig
 from decoders.evaluation.leakage import leakage
-from decoders.evaluation.sampled_tokens import draw_tokens, sampled_tokens
+from decoders.evaluation.metric import draw_tokens
+from decoders.evaluation.sampled_tokens import sampled_tokens
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource, build_network
 from decoders.sampling import SOLVERS, grid_noise, resample_tokens, sample_tokens
 from decoders.training.trainer import DecoderTrainer

@@ -104,7 +104,8 @@ def by_part(
     for subject, species_right in _species_right(model, detector, decoded, two, train_two).items():
         rows[subject] = _rows(species_right)
     table = {f"{subject}: {case}": row for subject, cases in rows.items() for case, row in cases.items()}
-    return {"test_data": drawn_test_data(train_scenes, scenes), **table, "figure": by_part_figure(rows)}
+    about = f"{drawn_test_data(train_scenes, scenes)}; of two things: {drawn_test_data(train_two, two)}"
+    return {"test_data": about, **table, "figure": by_part_figure(rows)}
 
 
 def _decoded(model: IJEPA, decoder: Decoder, scenes: FactorScenes) -> dict[str, Tensor]:

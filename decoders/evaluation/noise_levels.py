@@ -80,7 +80,8 @@ def noise_levels(
 ) -> dict[str, Any]:
     """Factors classified from the expected picture at each noise level, of single samples of held-out scenes.
 
-    The first row, noise level 1, is the mean of all that could be there, and the last is the finished sample; sampling
+    The first row, noise level 1, is the mean of all that could be there (of two stages: given the
+    sampled tokens), and the last is the finished sample; sampling
     with ``detail`` ends at one between. ``spread_over_error`` is the calibration metric's, of ``samples`` samples.
 
     Args:

@@ -28,7 +28,7 @@ def draw_scenes(model: IJEPA, count: int, seed: int) -> FactorScenes:
 
 
 def train_and_test_scenes(model: IJEPA, split: Split, train: int, test: int) -> tuple[FactorScenes, FactorScenes]:
-    """Draw scenes for training and for testing a classifier, of seeds that no pretraining draws from.
+    """Draw scenes for training and for testing a classifier, of seeds that no bundled model was trained on.
 
     The data set only says that scenes are wanted; its own ``count=`` and ``seed=`` have no effect, so that numbers of
     different runs are of the same scenes. The metric's table says so: :func:`drawn_test_data`.
@@ -42,10 +42,14 @@ def train_and_test_scenes(model: IJEPA, split: Split, train: int, test: int) -> 
 
 
 def drawn_test_data(train_scenes: FactorScenes, scenes: FactorScenes) -> str:
-    """``test_data`` of a metric's table: what it drew, since no ``count=`` or ``seed=`` of the data changes that."""
+    """``test_data`` of a metric's table: what it drew, since no ``count=`` or ``seed=`` of the data changes that.
+
+    Trainings draw from even seeds, twice the one that they name: who names just that one has learned these scenes.
+    """
+    learned = "" if scenes.seed % 2 else f"; a training on menagerie:seed={scenes.seed // 2} has seen these scenes"
     return (
         f"{len(scenes.scenes)} scenes drawn with seed {scenes.seed}, classifiers fitted on {len(train_scenes.scenes)} "
-        f"with seed {train_scenes.seed}, whatever count= and seed= of the data are"
+        f"with seed {train_scenes.seed}, whatever count= and seed= of the data are{learned}"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 
@@ -37,7 +36,9 @@ def pretraining_note(model: str | Path, test: Source) -> str:
         # Mapped: the optimizer's state beside it may be larger than the memory.
         state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
         name, start, before = state["config"]["data"]["source"], state["config"].get("start_from"), state.get("data")
-    except (OSError, RuntimeError, UnpicklingError, EOFError, LookupError, TypeError) as error:
+        if not isinstance(name, str):
+            raise TypeError(f"data.source is {name!r}")
+    except Exception as error:  # a damaged pickle raises almost anything, and the evaluation's numbers are not lost
         return f"unknown: {path} is damaged or of another program ({error})"
     try:
         train = open_source(name)
@@ -53,7 +54,7 @@ def pretraining_note(model: str | Path, test: Source) -> str:
         if unread := len(scan(test).errors) if test.render is None else 0:
             return f"unknown: {unread} of the {len(test)} test pictures can no longer be read"
         count = len(shared(train, test))
-    except (OSError, ValueError) as error:  # the numbers of the evaluation are there already, and are not lost
+    except (OSError, ValueError) as error:
         return f"unknown: the pictures cannot be compared by content ({error})"
     more = f", beside those of {start}, from which it started" if start else ""
     return f"{count} of the {len(test)} test pictures are among the {len(train)} that it was trained on ({name}){more}"

@@ -48,7 +48,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _with_test_data(model: str, table: dict[str, Any], split: Splits) -> dict[str, Any]:
     """The table with what was tested on, and how much of that the model was trained on."""
-    if "test_data" in table:  # of a metric that draws scenes of its own, with seeds that no training draws from
+    if "test_data" in table:  # of a metric that draws scenes of its own, and says whose training draws the same
         return table
     from ijepa_viz.checkpoints.pretraining_data import pretraining_note
 

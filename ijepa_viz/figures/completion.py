@@ -124,7 +124,7 @@ def detail_words(*details: float) -> str:
     levels = sorted(set(details))
     if levels in ([], [0.0]):
         return ""
-    return f", sampled down to noise level {' or '.join(f'{level:g}' for level in levels)}, finer grain averaged"
+    return f", sampled down to noise level {' or '.join(f'{level:.2g}' for level in levels)}, finer grain averaged"
 
 
 def show(axis: Axes, picture: np.ndarray) -> None:

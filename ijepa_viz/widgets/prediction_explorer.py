@@ -223,7 +223,7 @@ class PredictionExplorer(MaskPainter):
         if self.guidance != 1:
             caption += f"; guidance {self.guidance:g}: what varies is the guidance's doing too"
         if detail := getattr(drawn, "detail", 0.0):
-            caption += f"; sampled down to noise level {detail:g}, finer grain averaged"
+            caption += f"; sampled down to noise level {detail:.2g}, finer grain averaged"
         around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
         return {
             "pictures": [data_uri(to_pil(image)) for image in drawn.on(self._pixels(drawn.images.shape[-1]))],
