@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ijepa_viz.data.annotations import ANNOTATIONS
 from ijepa_viz.data.labels import as_labels, merge_labels, unlabelled_note
 from ijepa_viz.data.layout import file_stamps
 from ijepa_viz.data.source import Source
@@ -19,7 +22,10 @@ LABELS = ("label", "labels", "fine_label", "cls", "class")
 
 
 def open_parquet(name: str, files: list[str]) -> Source:
-    """Open parquet shards with an image column and an optional label column; further columns are not read.
+    """Open parquet shards with an image column and an optional label column.
+
+    Columns of :data:`ijepa_viz.data.annotations.ANNOTATIONS` that all shards have are read when they are asked for,
+    others never.
 
     Labels are integers or class names. Shards that name their classes in different orders are matched by name.
 
@@ -32,6 +38,7 @@ def open_parquet(name: str, files: list[str]) -> Source:
     chunks: list[Any] = []
     labels: list[tuple[np.ndarray, list[str]]] = []
     picture, label = "", None
+    annotated = set(ANNOTATIONS)
     for file in files:
         try:
             schema = pq.read_schema(file)
@@ -44,6 +51,7 @@ def open_parquet(name: str, files: list[str]) -> Source:
                     f"{file} has no column {missing[0]!r}, which {files[0]} has; it has {schema.names}. "
                     "Open shards of one kind."
                 )
+            annotated &= set(schema.names)
             table = pq.read_table(file, columns=[c for c in (picture, label) if c is not None])
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{file} cannot be read as parquet: {error}") from error
@@ -59,6 +67,12 @@ def open_parquet(name: str, files: list[str]) -> Source:
         chunk = int(np.searchsorted(starts, index, side="right")) - 1
         return read_image(_encoded(chunks[chunk][int(index - starts[chunk])].as_py(), index))
 
+    def key(index: int) -> str:
+        chunk = int(np.searchsorted(starts, index, side="right")) - 1
+        cell = chunks[chunk][int(index - starts[chunk])]
+        path = cell["path"].as_py() if pa.types.is_struct(cell.type) and cell.is_valid and "path" in cell else None
+        return str(path or index)
+
     numbers, classes = merge_labels(labels) if labels else (None, [])
     return Source(
         name=name,
@@ -68,7 +82,32 @@ def open_parquet(name: str, files: list[str]) -> Source:
         classes=classes,
         stamp=file_stamps(files),
         notes=[] if numbers is None else unlabelled_note(numbers, name),
+        key=key,
+        annotations={name: partial(_annotation, name, files) for name in sorted(annotated)},
     )
+
+
+def _annotation(name: str, files: Sequence[str]) -> np.ndarray:
+    """A column of ``ANNOTATIONS`` as (count, ...) float64, NaN where it is null.
+
+    Raises:
+        ValueError: rows of another shape, or no numbers.
+    """
+    import pyarrow.parquet as pq
+
+    shape = ANNOTATIONS[name]
+    nothing = np.full(shape, np.nan)
+    rows = []
+    for file in files:
+        for index, row in enumerate(pq.read_table(file, columns=[name]).column(name).to_pylist()):
+            try:
+                values = nothing if row is None else np.array(row, np.float64)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"Row {index} of {file}: {name} is not numbers ({error}).") from error
+            if values.shape != shape:
+                raise ValueError(f"Row {index} of {file}: {name} is {values.shape} numbers, {shape} are expected.")
+            rows.append(values)
+    return np.stack(rows)
 
 
 def _encoded(cell: Any, index: int) -> io.BytesIO:

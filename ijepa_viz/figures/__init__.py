@@ -10,6 +10,7 @@ from ijepa_viz.figures.figure import Figure, png, write_figure
 from ijepa_viz.figures.masks import mask_figure
 from ijepa_viz.figures.noise_levels import noise_levels_figure
 from ijepa_viz.figures.one_hole import Answer, one_hole_figure
+from ijepa_viz.figures.readings import readings_figure
 from ijepa_viz.figures.run import run_figure
 from ijepa_viz.figures.sheet import sheet_figure
 from ijepa_viz.figures.token_samples import token_samples_figure
@@ -29,6 +30,7 @@ __all__ = [
     "noise_levels_figure",
     "one_hole_figure",
     "png",
+    "readings_figure",
     "run_figure",
     "sheet_figure",
     "token_samples_figure",

@@ -1,0 +1,166 @@
+"""Metric ``bird-parts``: whether the part that a hole hides, such as the legs, is drawn and where it belongs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decoders.decoder import Decoder
+from decoders.evaluation import bootstrap
+from decoders.evaluation.classifier import as_images
+from decoders.evaluation.completions import ROWS, complete, drawn_indices, holed
+from decoders.evaluation.judges import class_probability, require_judges
+from decoders.evaluation.metric import DECODER_METRICS
+from decoders.evaluation.part_recogniser import Reading, read_parts, train_recogniser
+from ijepa_viz.data.annotations import PARTS, part_points
+from ijepa_viz.data.splits import train_and_test
+from ijepa_viz.figures import readings_figure
+from ijepa_viz.masks import Masks
+from ijepa_viz.models import IJEPA
+from ijepa_viz.probes.intervals import accuracy_with_interval
+from ijepa_viz.probes.probe import Split
+
+SHOWN = 6  # pictures of the figure: the first ones
+HOLE = 3 / 8  # side of the hole, as a share of the picture's
+
+# What the recogniser tells, and the annotated parts that are one of it.
+GROUPS = {
+    "leg": ("left leg", "right leg"),
+    "beak": ("beak",),
+    "eye": ("left eye", "right eye"),
+    "tail": ("tail",),
+}
+
+
+@DECODER_METRICS.register("bird-parts")
+def bird_parts(
+    model: IJEPA, decoder: Decoder, split: Split, test: int = 300, train: int = 4000, epochs: int = 20
+) -> dict[str, Any]:
+    """Birds with a hole over the legs, the beak or the tail: how often the hidden part is drawn, and in its place.
+
+    Each bird gets a hole over its legs, and one over beak and tail in turn. A recogniser of leg, beak, eye and tail
+    reads the hole's pixels; it was trained on blocks of real training pictures. ``leg_found`` is the share of holes
+    over legs in which it gives more than one half to a leg, ``leg_placed`` of those with a leg within one patch of a
+    real one. ``leg``, ``beak``, ``eye`` and ``tail`` are balanced accuracies over all holes, which tell what is hidden
+    from what is not: 0.5 for an answer that does not depend on the picture. ``bird_probability`` is
+    EfficientNet-lite0's of the whole picture, of all birds together, with the legs hidden. The data need the column
+    ``parts``, fifteen of [x, y, visible] a picture, and the metric the extra ``judge``. One sample a hole.
+
+    Args:
+        model, decoder: a pair. split: of birds with their parts.
+        test: number of test pictures. train: of training pictures. epochs: of the recogniser.
+
+    Raises:
+        ValueError: data without the column or without a visible leg, or the judge is not installed.
+    """
+    require_judges()
+    pair = train_and_test(split)
+    size, patch = model.config.image_size, model.config.patch_size
+    side = max(1, round(HOLE * min(model.grid)))
+    chosen, learned = drawn_indices(pair.test, test), drawn_indices(pair.train, train)
+    own, theirs = (group_points(part_points(s, size)[i]) for s, i in ((pair.test, chosen), (pair.train, learned)))
+    rows, over, masks = holes_over_parts(own, model.grid, patch, side)
+    train_rows, _, train_masks = holes_over_parts(theirs, model.grid, patch, side)
+    held = holed(model, decoder, pair.test, chosen[rows], masks)
+    others = holed(model, decoder, pair.train, learned[train_rows], train_masks)
+    whole = holed(model, decoder, pair.train, learned, train_masks[:1])
+    scale = size / 64
+    recogniser = train_recogniser(whole.images, theirs, side * patch, epochs, (1.0 * scale, 3.0 * scale))
+    completed = complete(model, decoder, held, others)
+    places = in_holes(own[rows], masks, patch)
+    truth = {name: ~places[:, i].isnan().any(-1).all(-1) for i, name in enumerate(GROUPS)}
+    legs = torch.tensor([name == "leg" for name in over])
+    table: dict[str, Any] = {"pictures": len(chosen), "holes_over_legs": int(legs.sum()), "holes": len(over)}
+    for row in ROWS:
+        reading = read_parts(recogniser, as_images(completed.rows[row], (side, side), patch))
+        found = reading.present > 0.5
+        placed = found[:, 0] & (distance_to(reading, places)[:, 0] <= patch)
+        table[row] = {
+            "leg_found": _share(found[legs, 0]),
+            "leg_placed": _share(placed[legs]),
+            **{
+                name: bootstrap.balanced_accuracy(found[:, i], truth[name])
+                for i, name in enumerate(GROUPS)
+                if truth[name].any() and not truth[name].all()
+            },
+            "bird_probability": bootstrap.mean(class_probability(completed.pictures(row)[legs], "bird")),
+        }
+    first = legs.nonzero()[:SHOWN, 0]
+    panels = {
+        "a leg is drawn under a hole\nover the legs": {row: table[row]["leg_found"] for row in ROWS},
+        "within a patch of\nits place": {row: table[row]["leg_placed"] for row in ROWS},
+    }
+    figure = readings_figure(
+        {row: completed.pictures(row)[first] for row in ROWS},
+        panels,
+        ROWS,
+        masks[first],
+        f"Birds with a hole over their legs, completed from predictions and by controls; {int(legs.sum())} holes.",
+    )
+    return {**table, "figure": figure}
+
+
+def group_points(points: np.ndarray) -> Tensor:
+    """Places of the fifteen parts (n, 15, 2) as those of :data:`GROUPS`, (n, 4, 2, 2) float; NaN for none."""
+    grouped = np.full((len(points), len(GROUPS), 2, 2), np.nan)
+    for i, names in enumerate(GROUPS.values()):
+        for k, name in enumerate(names):
+            grouped[:, i, k] = points[:, PARTS.index(name)]
+    return torch.from_numpy(grouped).float()
+
+
+def holes_over_parts(
+    points: Tensor, grid: tuple[int, int], patch: int, side: int
+) -> tuple[np.ndarray, list[str], Masks]:
+    """Square holes: one over the legs of each picture, and one over the beak and the tail in turn.
+
+    Args:
+        points: (n, 4, 2, 2), of :data:`GROUPS`. grid: (rows, cols). patch: pixels. side: of the holes, in patches.
+
+    Returns:
+        Indices (m,) of the pictures, the name of the hidden part of each, and m masks.
+
+    Raises:
+        ValueError: no picture with a visible leg.
+    """
+    names = list(GROUPS)
+    rows, over, hidden = [], [], []
+    for index, places in enumerate(points):
+        for name in ("leg", "tail" if index % 2 else "beak"):
+            known = places[names.index(name)]
+            known = known[~known.isnan().any(-1)]
+            if not len(known):
+                continue
+            x, y = (known.mean(0) / patch - side / 2).round().long().tolist()
+            top, left = min(max(y, 0), grid[0] - side), min(max(x, 0), grid[1] - side)
+            mask = np.zeros(grid, bool)
+            mask[top : top + side, left : left + side] = True
+            rows.append(index)
+            over.append(name)
+            hidden.append(mask)
+    if "leg" not in over:
+        raise ValueError(f"A leg is visible in none of {len(points)} pictures: there is nothing to hide.")
+    return np.array(rows), over, Masks.from_array(np.stack(hidden))
+
+
+def in_holes(points: Tensor, masks: Masks, patch: int) -> Tensor:
+    """The points (m, P, K, 2) in pixels of the holes; NaN for those outside."""
+    first = masks.targets[:, 0, 0]
+    corner = torch.stack([first % masks.grid[1], first // masks.grid[1]], -1) * patch
+    side = round(masks.targets.shape[-1] ** 0.5) * patch
+    inside = points - corner[:, None, None]
+    fits = ((inside >= 0) & (inside < side)).all(-1, keepdim=True)
+    return torch.where(fits, inside, torch.full_like(inside, torch.nan))
+
+
+def distance_to(reading: Reading, places: Tensor) -> Tensor:
+    """Pixels from where each part was read to the nearest real one in the hole, (n, P); infinite where none is."""
+    away = (places - reading.places[:, :, None]).norm(dim=-1)
+    return away.nan_to_num(nan=torch.inf).amin(-1)
+
+
+def _share(right: Tensor) -> dict[str, float]:
+    return accuracy_with_interval(int(right.sum()), len(right))

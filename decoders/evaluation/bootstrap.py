@@ -1,0 +1,75 @@
+"""Bootstrap intervals over pictures: of a mean, of a correlation, of a balanced accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+DRAWS = 1000
+_ENDS = torch.tensor([0.025, 0.975])
+
+
+def interval(statistic: Callable[[Tensor], Tensor], count: int, seed: int = 0) -> tuple[float, float]:
+    """Ends of the 95 % percentile interval of a statistic over resampled pictures.
+
+    Args:
+        statistic: from indices (draws, count) int64 of the pictures to the statistic of each draw, (draws,).
+        count: number of pictures. seed: of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = statistic(torch.randint(count, (DRAWS, count), generator=generator)).float()
+    low, high = found.quantile(_ENDS).tolist()
+    return low, high
+
+
+def mean(values: Tensor) -> dict[str, float]:
+    """Mean of one value a picture, (n,), with its interval: {"mean", "low", "high"}."""
+    values = values.float()
+    low, high = interval(lambda draw: values[draw].mean(1), len(values))
+    return {"mean": float(values.mean()), "low": low, "high": high}
+
+
+def pearson(x: Tensor, y: Tensor) -> Tensor:
+    """Correlations along the last dimension, (..., n) -> (...); 0 where one side is constant."""
+    x, y = (t.double() - t.double().mean(-1, keepdim=True) for t in (x, y))
+    scale = x.norm(dim=-1) * y.norm(dim=-1)
+    return torch.where(scale > 1e-9, (x * y).sum(-1) / scale.clamp_min(1e-9), torch.zeros_like(scale)).float()
+
+
+def correlation(x: Tensor, y: Tensor) -> dict[str, float]:
+    """Correlation of two readings of the same pictures with its interval: {"r", "low", "high"}.
+
+    Args:
+        x, y: (n, F); of several features, the mean of their correlations. A constant feature counts as 0.
+    """
+    x, y = x.T, y.T  # (F, n)
+
+    def of(draw: Tensor) -> Tensor:
+        return torch.stack([pearson(a[draw], b[draw]) for a, b in zip(x, y, strict=True)]).mean(0)
+
+    low, high = interval(of, x.shape[1])
+    return {"r": float(pearson(x, y).mean()), "low": low, "high": high}
+
+
+def balanced_accuracy(answers: Tensor, truth: Tensor) -> dict[str, float]:
+    """Mean of the shares of right answers where the truth is yes and where it is no; a constant answer has 0.5.
+
+    Args:
+        answers, truth: (n,) bool, both truths present.
+
+    Raises:
+        ValueError: one truth only.
+    """
+    if truth.all() or not truth.any():
+        raise ValueError("A balanced accuracy needs both answers among the truths.")
+    right = (answers == truth).double()
+
+    def of(draw: Tensor) -> Tensor:
+        yes, correct = truth[draw].double(), right[draw]
+        shares = [(correct * kind).sum(1) / kind.sum(1).clamp_min(1) for kind in (yes, 1 - yes)]
+        return (shares[0] + shares[1]) / 2
+
+    low, high = interval(of, len(truth))
+    return {"accuracy": float(of(torch.arange(len(truth))[None])), "low": low, "high": high}
