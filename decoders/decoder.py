@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +17,14 @@ from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingSt
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import unpatchify
 from ijepa_viz.prediction import Prediction, check_prediction
+from ijepa_viz.runtime.progress import Progress
 
 # Callback: a dict with step, steps and images (S, 3, H, W); returning True ends the sampling.
 Callback = Callable[[dict[str, Any]], Any]
+
+
+# Images of a batch that are drawn at once.
+BATCH = 8
 
 
 class Cancelled(Exception):
@@ -49,7 +54,10 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of the hidden blocks of one image.
+    """Samples of the hidden blocks of one image, or of a batch.
+
+    Of a batch, the tensors have a dimension more in front, (B, S, 3, H, W), (B, H, W) and (B, S, M, T, D); it is a
+    sequence of the samples of its images: ``len``, indexing and iteration. Figures take those of one image.
 
     Attributes:
         images: (S, 3, H, W) in [0, 1], mid-grey outside the hole.
@@ -64,14 +72,46 @@ class Samples:
     tokens: Tensor | None = None
     detail: float = 0.0
 
+    @property
+    def batched(self) -> bool:
+        """Whether these are of a batch."""
+        return self.images.ndim == 5
+
+    def __len__(self) -> int:
+        if not self.batched:
+            raise TypeError("These samples are of one image, not of a batch: their number is len(samples.images).")
+        return len(self.images)
+
+    def __bool__(self) -> bool:
+        return True  # not by the length, which those of one image have not
+
+    def __getitem__(self, index: int) -> Samples:
+        """The samples of one image of a batch.
+
+        Raises:
+            TypeError: not of a batch. IndexError: no such image.
+        """
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"This batch has {count} images, there is no number {index}.")
+        tokens = None if self.tokens is None else self.tokens[index]
+        return Samples(self.images[index], self.inside[index], tokens, self.detail)
+
+    def __iter__(self) -> Iterator[Samples]:
+        return (self[index] for index in range(len(self)))
+
     def on(self, image: Tensor) -> Tensor:
         """Paste the samples into the hole of ``image`` (3, H, W); returns (S, 3, H, W).
 
-        Samples of another resolution than the image's are resized.
+        Samples of another resolution than the image's are resized. Of a batch, (B, 3, H, W) to (B, S, 3, H, W).
 
         Raises:
-            ValueError: an image of other proportions.
+            ValueError: an image of other proportions, or another number of images.
         """
+        if self.batched:
+            if image.ndim != 4 or len(image) != len(self):
+                raise ValueError(f"The images must be ({len(self)}, 3, H, W), got {tuple(image.shape)}.")
+            return torch.stack([own.on(one) for own, one in zip(self, image, strict=True)])
         own, wanted = self.images.shape[-2:], image.shape[-2:]
         if image.ndim != 3 or image.shape[0] != 3 or own[0] * wanted[1] != own[1] * wanted[0]:
             raise ValueError(
@@ -143,6 +183,7 @@ class Decoder:
         source: str = "predicted",
         token_steps: int | None = None,
         detail: float | None = None,
+        batch: int = BATCH,
         condition: str | None = None,
     ) -> Samples:
         """Sample the hidden blocks' pixels given their tokens, with different noise for each sample.
@@ -151,14 +192,15 @@ class Decoder:
         (section 6 of the paper). The image's pixels are never read.
 
         Args:
-            prediction: only its tokens and its blocks' patch indices are used.
-            samples: S.
+            prediction: of one image or of a batch; only its tokens and its blocks' patch indices are used.
+            samples: S, of each image.
             steps: evaluations of the network; None is the decoder's tested default. One step gives the conditional
                 mean, the blur of a squared-error decoder.
             guidance: scale of classifier-free guidance; None is 1.0, no guidance. A larger one shrinks the variance
                 between samples.
-            seed: sample i uses seed + i.
-            callback: called after each step with {"step", "steps", "images"}; True cancels.
+            seed: sample i uses seed + i, of every image of a batch, whose samples are those of the image alone.
+            callback: called after each step with {"step", "steps", "images"}; True cancels. Of a batch, ``images`` are
+                (b, S, 3, H, W) of those that are drawn at once, and "first" is the index of the first.
             conditioning: "tokens", "pooled" (the paper's setting: the block's average) or "null" (none: the control).
             source: "predicted", or "target" for the target encoder's own tokens.
             token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, or
@@ -166,6 +208,8 @@ class Decoder:
                 tokens themselves, in one stage.
             detail: noise level, 0 to 1, at which sampling ends with the expected picture: coarse structure is sampled,
                 the finest grain averaged. None is the decoder's tested default, 0 samples the grain too.
+            batch: of a batch, images that are drawn at once. Memory grows with it, and beyond that with the number of
+                images only by what is returned.
             condition: deprecated name of ``conditioning``.
 
         Raises:
@@ -174,7 +218,7 @@ class Decoder:
             TypeError: a fraction or None where a whole number is needed.
             Cancelled: the callback returned True.
         """
-        samples, seed = _whole("samples", samples), _whole("seed", seed)
+        samples, seed, batch = _whole("samples", samples), _whole("seed", seed), _whole("batch", batch)
         steps = None if steps is None else _whole("steps", steps)
         token_steps = None if token_steps is None else _whole("token_steps", token_steps)
         if token_steps and self.pipeline.token_network is None:
@@ -195,6 +239,8 @@ class Decoder:
                 "samples and steps must be at least 1, guidance and token_steps at least 0, "
                 f"got {samples}, {steps}, {guidance}, {token_steps}."
             )
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}.")
         conditioning = renamed_condition(conditioning, condition)
         names = [member.name.lower() for member in Conditioning]
         if conditioning not in names or source not in ("predicted", "target"):
@@ -206,35 +252,73 @@ class Decoder:
         masks = prediction.masks
         self._check(masks, tokens)
         check_prediction(prediction, self)
-        blocks = len(tokens)
-        # The blocks of one sample share its noise, so that overlapping blocks agree on it.
-        generators = [torch.Generator().manual_seed(seed + i) for i in range(samples) for _ in range(blocks)]
+        batched = tokens.ndim == 4
+        several = tokens if batched else tokens[None]  # (B, M, T, D)
+        if several.shape[:3] != masks.targets.shape:
+            raise ValueError(
+                f"The tokens of target blocks {tuple(masks.targets.shape)} are (B, M, T, D) of a batch or (M, T, D) of "
+                f"one image, got {tuple(tokens.shape)}."
+            )
+        ended_at = self._ended_at(detail, steps)
+        parts: list[Samples] = []
+        with Progress("drawing samples", len(several), "img", disable=len(several) <= batch) as bar:
+            for first in range(0, len(several), batch):
+                some, own = several[first : first + batch], masks[first : first + batch]
+                after_step = self._previews(callback, samples, steps, own, first if batched else None)
+                pixels, sampled = self._draw(
+                    some,
+                    own,
+                    samples,
+                    seed,
+                    conditioning=Conditioning.from_name(conditioning),
+                    token_source=TokenSource.from_name(source),
+                    num_inference_steps=steps,
+                    token_steps=token_steps,
+                    guidance_scale=guidance,
+                    detail=detail,
+                    callback=after_step,
+                )
+                drawn = replace(self._compose(pixels, samples, own), detail=ended_at)
+                if sampled is not None:
+                    shape = (len(some), samples, *some.shape[1:])  # (b, S, M, T, D)
+                    drawn = replace(drawn, tokens=sampled.float().cpu().view(shape))
+                parts.append(drawn)
+                bar.update(len(some))
+        joined = _joined(parts)
+        return joined if batched else joined[0]
 
-        patch_indices = masks.targets[0].to(self.device).repeat(samples, 1)  # (S M, T)
+    @torch.no_grad()
+    def _draw(
+        self, tokens: Tensor, masks: Masks, samples: int, seed: int, **options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draw blocks of images with tokens (b, M, T, D): pixels (b S M, T, 3 p p), and sampled tokens or None.
+
+        The blocks of one sample share its noise, so that overlapping blocks agree on it; so do the images.
+        """
+        images, blocks = tokens.shape[:2]
+        seeds = [seed + i for _ in range(images) for i in range(samples) for _ in range(blocks)]
+        return self.pipeline.draw(
+            tokens.to(self.device).repeat_interleave(samples, 0).flatten(0, 1),  # (b S M, T, D)
+            masks.targets.to(self.device).repeat_interleave(samples, 0).flatten(0, 1),  # (b S M, T)
+            generators=[torch.Generator().manual_seed(number) for number in seeds],
+            **options,
+        )
+
+    def _previews(
+        self, callback: Callback | None, samples: int, steps: int, masks: Masks, first: int | None
+    ) -> Callable[[SamplingStep], None] | None:
+        """What calls ``callback`` with a preview after each step; ``first`` is None of one image."""
+        if callback is None:
+            return None
 
         def after_step(state: SamplingStep) -> None:
             # A preview of the clean estimate: the noisy state shows little until the last steps.
-            preview = self._compose(state.clean, samples, masks).images
-            if callback is not None and callback({"step": state.index + 1, "steps": steps, "images": preview}) is True:
+            images = self._compose(state.clean, samples, masks).images
+            told = {"step": state.index + 1, "steps": steps, "images": images[0] if first is None else images}
+            if callback(told if first is None else {**told, "first": first}) is True:
                 raise Cancelled(f"cancelled after step {state.index + 1} of {steps}")
 
-        with torch.no_grad():
-            pixels, sampled = self.pipeline.draw(
-                tokens.to(self.device).repeat(samples, 1, 1),  # (S M, T, D)
-                patch_indices,
-                generators=generators,
-                conditioning=Conditioning.from_name(conditioning),
-                token_source=TokenSource.from_name(source),
-                num_inference_steps=steps,
-                token_steps=token_steps,
-                guidance_scale=guidance,
-                detail=detail,
-                callback=after_step if callback else None,
-            )
-        drawn = replace(self._compose(pixels, samples, masks), detail=self._ended_at(detail, steps))
-        if sampled is None:
-            return drawn
-        return replace(drawn, tokens=sampled.float().cpu().view(samples, blocks, *sampled.shape[1:]))
+        return after_step
 
     def _ended_at(self, detail: float, steps: int) -> float:
         """Noise level at which sampling ended; 0 if it went to the end, as a deterministic network always does."""
@@ -251,21 +335,29 @@ class Decoder:
                 f"This decoder reads {width}-dimensional tokens on a {grid[0]}x{grid[1]} grid (those of "
                 f"{self.config.ijepa!r}), the prediction has {tokens.shape[-1]} on {masks.grid[0]}x{masks.grid[1]}."
             )
-        if len(masks) != 1 or tokens.ndim != 3:
-            raise ValueError(
-                f"A decoder samples for one image, this prediction is of a batch of {len(masks)}: give prediction[0]."
-            )
 
     def _compose(self, pixels: Tensor, samples: int, masks: Masks) -> Samples:
-        """Compose pixels (S M, T, 3 p p) in [-1, 1] to images; of overlapping blocks the last one is on top."""
+        """Compose pixels (b S M, T, 3 p p) in [-1, 1] to images; of overlapping blocks the last one is on top."""
         (rows, cols), patch = masks.grid, self.network.config.patch_size
-        blocks = masks.targets.shape[1]
-        canvas = torch.full((samples, rows * cols, pixels.shape[-1]), 0.5)
-        values = (pixels.float().cpu() / 2 + 0.5).clamp(0, 1).view(samples, blocks, -1, pixels.shape[-1])
-        for m in range(blocks):
-            canvas[:, masks.targets[0, m]] = values[:, m]
-        inside = masks.hidden_pixels(patch)[0]
-        return Samples(unpatchify(canvas, (rows, cols), patch), inside)
+        images, blocks, count = masks.targets.shape
+        canvas = torch.full((images, samples, rows * cols, pixels.shape[-1]), 0.5)
+        values = (pixels.float().cpu() / 2 + 0.5).clamp(0, 1).view(images, samples, blocks, count, -1)
+        for image, targets in enumerate(masks.targets.cpu()):
+            for m in range(blocks):
+                canvas[image][:, targets[m]] = values[image, :, m]
+        drawn = unpatchify(canvas.flatten(0, 1), (rows, cols), patch).unflatten(0, (images, samples))
+        return Samples(drawn, masks.hidden_pixels(patch))
+
+
+def _joined(parts: list[Samples]) -> Samples:
+    """The samples of several batches as those of one."""
+    tokens = [part.tokens for part in parts if part.tokens is not None]
+    return Samples(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.inside for part in parts]),
+        torch.cat(tokens) if tokens else None,
+        parts[0].detail,
+    )
 
 
 def _whole(name: str, value: Any) -> int:

@@ -13,7 +13,7 @@ import torch
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.networks.network import NETWORK_WEIGHTS, BlockNetwork
 from decoders.pipeline import read_pipeline
-from ijepa_viz.checkpoints import find_bundled, why_no_predictor
+from ijepa_viz.checkpoints import find_bundled, hub_folder, is_hub_name, why_no_predictor
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import read_json, write_config, write_file
 from ijepa_viz.runtime.tensors import write_tensors
@@ -60,7 +60,8 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
     """Load a decoder, in evaluation mode and without gradients.
 
     Args:
-        source: a bundled model's name (its decoder comes with it), or a folder.
+        source: a bundled model's name (its decoder comes with it), a folder, or ``owner/name``, a model of the Hugging
+            Face hub that was sent there with its decoder.
         device: None is the CPU.
 
     Raises:
@@ -68,7 +69,14 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
         ValueError: a damaged file, or weights that do not fit the config.
     """
     folder = Path(source)
-    if not folder.is_dir():
+    if not folder.is_dir() and is_hub_name(str(source)):
+        try:
+            folder = hub_folder(str(source)) / "decoder"
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"There is no folder {source}, and {error}") from error
+        if not folder.is_dir():
+            raise FileNotFoundError(f"The model {source} of the Hugging Face hub has no decoder.")
+    elif not folder.is_dir():
         folder = find_bundled(str(source)) / "decoder"
         if not folder.is_dir():
             raise FileNotFoundError(f"{source} has no decoder. {why_no_predictor(source) or ''}".rstrip())

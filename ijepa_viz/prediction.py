@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -12,13 +13,18 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise, to_pixels_and_originals, to_tensor
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
+from ijepa_viz.runtime.progress import Progress
 from ijepa_viz.runtime.weights import Weights
 
 # Side in pixels above which a picture is not kept for figures.
 LARGEST_ORIGINAL = 512
+
+# Pictures that the networks compute at once.
+BATCH = 32
 
 _OTHER_WEIGHTS = (
     "This decoder was trained on other weights ({!r}) than {}: its samples would be meaningless. Train one with "
@@ -57,6 +63,11 @@ class Prediction:
     def cosine(self) -> Tensor:
         """Cosine similarity of each predicted token to its target token, (M, T); (B, M, T) of a batch."""
         return F.cosine_similarity(self.predicted, self.target, dim=-1)
+
+    @property
+    def energy(self) -> Tensor:
+        """Smooth L1 of each predicted token to its target token, the training loss: (M, T); (B, M, T) of a batch."""
+        return F.smooth_l1_loss(self.predicted, self.target, reduction="none").mean(-1)
 
     @property
     def batched(self) -> bool:
@@ -147,7 +158,7 @@ class Sampler(Protocol):
 
 
 @torch.inference_mode()
-def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
+def predict(model: IJEPA, image: Any, masks: Any, batch: int = BATCH) -> Prediction:
     """Predict the tokens of the target blocks of one image or a batch (section 3; figure 6 decodes such predictions).
 
     Args:
@@ -158,6 +169,8 @@ def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
             :func:`ijepa_viz.data.transforms.to_pixels`.
         masks: of these images or of one, for all of them, on the model's grid; or a boolean array or tensor
             (rows, cols) or (B, rows, cols), True = hidden, as :meth:`Masks.from_array` takes it.
+        batch: pictures that the networks compute at once. Memory grows with it, and beyond that with the number of
+            pictures only by what is returned; :func:`predictions` keeps neither.
 
     Returns:
         Predicted and target tokens (M, T, D) in float32; (B, M, T, D) of a batch.
@@ -186,16 +199,68 @@ def predict(model: IJEPA, image: Any, masks: Any) -> Prediction:
     size = model.config.image_size
     pixels, originals = to_pixels_and_originals(image, size, LARGEST_ORIGINAL)
     batched = pixels.ndim == 4
-    batch = normalise(pixels if batched else pixels[None]).to(model.device)
-    if len(masks) == 1 and len(batch) > 1:
-        masks = masks.repeat(len(batch))
+    every = pixels if batched else pixels[None]
+    if len(masks) == 1 and len(every) > 1:
+        masks = masks.repeat(len(every))
+    if len(masks) != len(every):
+        raise ValueError(f"Masks for {len(masks)} images, but there are {len(every)} images.")
+    if batch < 1:
+        raise ValueError(f"A batch has at least one picture, got {batch}.")
     model.eval()
-    on_device = masks.to(str(model.device))
-    predicted = model.predict(model.encode_context(batch, on_device), on_device).float()
-    target = model.targets(batch, on_device).float()
+    parts: list[tuple[Tensor, Tensor]] = []
+    with Progress("predicting", len(every), "img", disable=len(every) <= batch) as bar:
+        for start in range(0, len(every), batch):
+            images = normalise(every[start : start + batch]).to(model.device)
+            some = masks[start : start + batch].to(str(model.device))
+            predicted = model.predict(model.encode_context(images, some), some).float()
+            parts.append((predicted, model.targets(images, some).float()))
+            bar.update(len(images))
+    predicted, target = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     if not batched:
         predicted, target = predicted[0], target[0]
     return Prediction(predicted, target, masks, pixels, model.config.patch_size, originals, Weights(model))
+
+
+def predictions(model: IJEPA, images: Iterable[Any] | Source, masks: Any, batch: int = BATCH) -> Iterator[Prediction]:
+    """Predict many pictures, a batch at a time: memory is that of one batch, however many there are.
+
+    Args:
+        model: as of :func:`predict`.
+        images: pictures as :func:`predict` takes them, a generator of these, or a data set of
+            :func:`ijepa_viz.data.opening.open_source`.
+        masks: of one image, for all of them, or of each of the images.
+        batch: pictures at once.
+
+    Yields:
+        Predictions of a batch each, of ``batch`` pictures, the last one perhaps of fewer.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError, RuntimeError: as :func:`predict`; masks of fewer or more images.
+
+    >>> from ijepa_viz.checkpoints import load_model
+    >>> from ijepa_viz.data.opening import open_source
+    >>> model = load_model("menagerie-tiny")
+    >>> masks = Masks.from_block(model.grid, row=2, col=2, height=3, width=3)
+    >>> found = predictions(model, open_source("menagerie:count=5", "test"), masks, batch=2)
+    >>> [len(prediction) for prediction in found]
+    [2, 2, 1]
+    """
+    if batch < 1:
+        raise ValueError(f"A batch has at least one picture, got {batch}.")
+    if not isinstance(masks, Masks):
+        masks = Masks.from_array(masks)
+    total = len(images) if isinstance(images, Sized) else None
+    pictures = (images[i] for i in range(len(images))) if isinstance(images, Source) else iter(images)
+    done = 0
+    with Progress("predicting", total, "img") as bar:
+        while some := list(itertools.islice(pictures, batch)):
+            if len(masks) > 1 and done + len(some) > len(masks):
+                raise ValueError(f"Masks for {len(masks)} images, but there are more images.")
+            yield predict(model, some, masks if len(masks) == 1 else masks[done : done + len(some)], batch)
+            done += len(some)
+            bar.update(len(some))
+    if len(masks) > 1 and done != len(masks):
+        raise ValueError(f"Masks for {len(masks)} images, but there are {done} images.")
 
 
 def check_pair(model: IJEPA, decoder: Sampler) -> None:

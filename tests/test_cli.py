@@ -509,14 +509,13 @@ def test_every_command_computes_on_the_device_that_was_asked_for(command, folder
         "predict": ["predict", photo, "--model", folder, *block],
         "look": ["look", folder, photo, "--inspection", "maps", "--limit", "8", *block],
     }[command]
-    place = f"ijepa_viz.cli.{command}.choose_device"
-    monkeypatch.setattr(place, lambda name: asked.append(name) or torch.device("meta"))
+    monkeypatch.setattr("ijepa_viz.cli.compute.choose_device", lambda name: asked.append(name) or torch.device("meta"))
     loaded = []
     load = checkpoints.load_model
     monkeypatch.setattr(checkpoints, "load_model", lambda *a, **k: loaded.append(load(*a, **k)) or loaded[-1])
     assert main([*options, "--device", "cuda:1"]) == 1
     capsys.readouterr()
-    assert asked == ["cuda:1"]
+    assert set(asked) == {"cuda:1"}
     assert loaded[0].device == torch.device("meta")
 
 

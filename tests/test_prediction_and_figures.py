@@ -13,7 +13,7 @@ from ijepa_viz.figures import completion_grid, mask_figure
 from ijepa_viz.figures.completion import context_image
 from ijepa_viz.masks import Masks, sample
 from ijepa_viz.models import IJEPA
-from ijepa_viz.prediction import check_pair, predict
+from ijepa_viz.prediction import check_pair, predict, predictions
 
 HOLE = Masks.from_block((4, 4), 1, 1, 2, 2)
 
@@ -108,12 +108,84 @@ def test_a_batch_is_its_pictures(model, picture):
         predict(model, images[:2], one_each)
 
 
-def test_a_decoder_takes_one_image_of_a_batch(model, decoder, picture):
-    for count in (1, 2):
-        batch = predict(model, [picture] * count, HOLE)
-        with pytest.raises(ValueError, match=rf"batch of {count}: give prediction\[0\]"):
-            decoder.sample(batch)
-    assert torch.equal(decoder.sample(batch[1], 2).images, decoder.sample(predict(model, picture, HOLE), 2).images)
+def test_a_batch_is_predicted_in_parts(model, picture, monkeypatch):
+    """However many there are, no more than ``batch`` are computed at once, and the numbers are those of all at once."""
+    images = torch.rand(5, 3, 32, 32)
+    one_each = Masks(torch.tensor([[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]), torch.arange(10, 15).view(5, 1, 1), (4, 4))
+    whole = predict(model, images, one_each)
+    sizes = []
+    encode = type(model).encode_target
+    monkeypatch.setattr(type(model), "encode_target", lambda self, x: (sizes.append(len(x)), encode(self, x))[1])
+    parts = predict(model, images, one_each, batch=2)
+    assert sizes == [2, 2, 1]
+    assert torch.allclose(parts.predicted, whole.predicted, atol=1e-5)
+    assert torch.allclose(parts.target, whole.target, atol=1e-5)
+    for count in (3, 6):
+        with pytest.raises(ValueError, match=f"Masks for 5 images, but there are {count}"):
+            predict(model, torch.rand(count, 3, 32, 32), one_each, batch=2)
+    with pytest.raises(ValueError, match="at least one picture"):
+        predict(model, images, one_each, batch=0)
+
+
+def test_predictions_stream_and_hold_one_batch_only(model, picture):
+    taken = []
+
+    def pictures():
+        for i in range(5):
+            taken.append(i)
+            yield picture
+
+    stream = predictions(model, pictures(), HOLE, batch=2)
+    assert taken == []
+    assert len(next(stream)) == 2
+    assert taken == [0, 1], "the next batch is not read before it is asked for"
+    assert [len(batch) for batch in stream] == [2, 1]
+    alone = predict(model, picture, HOLE)
+    for batch in predictions(model, [picture, picture, picture], HOLE, batch=2):
+        assert torch.allclose(batch.cosine, alone.cosine.expand_as(batch.cosine), atol=1e-5)
+        assert torch.allclose(batch.energy, alone.energy.expand_as(batch.energy), atol=1e-5)
+    difference = (alone.predicted - alone.target).abs()
+    smooth = torch.where(difference < 1, difference**2 / 2, difference - 0.5).mean(-1)
+    assert torch.allclose(alone.energy, smooth, atol=1e-6)
+    for count, there_are in ((1, "1"), (3, "more")):
+        with pytest.raises(ValueError, match=f"Masks for 2 images, but there are {there_are}"):
+            list(predictions(model, [picture] * count, HOLE.repeat(2), batch=1))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_a_decoder_samples_a_batch_as_its_images_alone(model, picture, batch):
+    images = torch.rand(3, 3, 32, 32)
+    two_blocks = torch.tensor([[[5, 6], [9, 10]], [[0, 1], [4, 5]], [[10, 11], [14, 15]]])
+    masks = Masks(torch.tensor([[3, 7], [8, 12], [0, 1]]), two_blocks, (4, 4))
+    for name in ("block-vit", "token-vit"):
+        decoder = random_decoder(model, name)
+        prediction = predict(model, images, masks)
+        told = []
+        found = decoder.sample(prediction, 2, seed=3, batch=batch, callback=told.append)
+        assert found.images.shape == (3, 2, 3, 32, 32)
+        assert found.inside.shape == (3, 32, 32)
+        assert len(found) == 3
+        assert found
+        assert [state["first"] for state in told[:: told[0]["steps"]]] == list(range(0, 3, batch))
+        assert told[0]["images"].shape == (min(batch, 3), 2, 3, 32, 32)
+        for own, one in zip(found, prediction, strict=True):
+            alone = decoder.sample(one, 2, seed=3)
+            assert torch.allclose(own.images, alone.images, atol=1e-4)
+            assert torch.equal(own.inside, alone.inside)
+            assert own.detail == alone.detail
+            assert (own.tokens is None) == (name == "block-vit")
+            if own.tokens is not None:
+                assert torch.allclose(own.tokens, alone.tokens, atol=1e-4)
+        pasted = found.on(prediction.image)
+        assert torch.equal(pasted[1], found[1].on(images[1]))
+        with pytest.raises(ValueError, match="images must be"):
+            found.on(images[0])
+        with pytest.raises(TypeError, match="one image"):
+            len(found[0])
+        with pytest.raises(IndexError, match="3 images"):
+            found[3]
+    with pytest.raises(ValueError, match="batch must be at least 1"):
+        decoder.sample(prediction, 2, batch=0)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, lambda a: a.tolist(), lambda a: a[::-1][::-1]])

@@ -17,6 +17,7 @@ from ijepa_viz.checkpoints.folders import (
     save_folder,
     why_no_predictor,
 )
+from ijepa_viz.checkpoints.hub import hub_folder, is_hub_name, push_to_hub
 from ijepa_viz.checkpoints.huggingface import from_huggingface, load_huggingface
 from ijepa_viz.checkpoints.loading import load_model
 from ijepa_viz.checkpoints.published import PUBLISHED
@@ -36,11 +37,14 @@ __all__ = [
     "folder_of",
     "from_huggingface",
     "from_reference",
+    "hub_folder",
+    "is_hub_name",
     "load_folder",
     "load_huggingface",
     "load_model",
     "load_reference",
     "load_timm",
+    "push_to_hub",
     "save_folder",
     "save_reference",
     "to_reference",

@@ -9,6 +9,7 @@ import torch
 
 from ijepa_viz.checkpoints import published
 from ijepa_viz.checkpoints.folders import BUNDLED, CONFIG, bundled_names, load_folder, save_folder, unknown_model
+from ijepa_viz.checkpoints.hub import hub_folder, is_hub_name
 from ijepa_viz.checkpoints.huggingface import load_huggingface
 from ijepa_viz.checkpoints.published import PUBLISHED
 from ijepa_viz.checkpoints.reference import load_reference
@@ -23,8 +24,9 @@ def load_model(source: str | Path, device: str | torch.device | None = None) -> 
     Args:
         source: a bundled name (``menagerie-tiny``); a published name (``ijepa-vith14-in1k``, a download of 10 GB); a
             folder of :func:`ijepa_viz.checkpoints.save_folder`; a reference ``.pth.tar``; a Hugging Face folder or id,
-            or ``timm:NAME``. Hugging Face and timm have the context encoder only: ``model.predictor`` is then None,
-            and the target encoder a copy of the context encoder.
+            or ``timm:NAME``. Hugging Face's own models and timm's have the context encoder only: ``model.predictor`` is
+            then None, and the target encoder a copy of the context encoder. An id may also be of a folder of ours,
+            which :func:`ijepa_viz.checkpoints.push_to_hub` sent there.
         device: of the weights; None is the CPU.
 
     Returns:
@@ -53,7 +55,7 @@ def _load(source: str | Path) -> IJEPA:
         return load_folder(published.converted(text, load_reference, save_folder))
     if text.startswith("timm:"):
         return _load_timm(text.removeprefix("timm:"))
-    if text.count("/") == 1 and not path.suffix and not text.startswith((".", "/", "~")):
+    if is_hub_name(text):
         return _load_folder(_snapshot(text))
     beside = _beside(path)
     raise FileNotFoundError(unknown_model(text, [*bundled_names(), *PUBLISHED]) + (beside and f" Beside it: {beside}."))
@@ -115,21 +117,14 @@ def _load_timm(name: str) -> IJEPA:
 
 
 def _snapshot(name: str) -> Path:
-    """The folder of a Hugging Face model, from its cache or downloaded; safetensors where there are any."""
-    from huggingface_hub import snapshot_download
-
+    """The folder of a model of the Hugging Face hub."""
     try:
-        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-        if not list(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.bin"]))
-    except Exception as error:  # no network, no such model, no access: the hub and its transport raise many kinds
-        told = str(error).strip().partition("\n")[0]
+        return hub_folder(name)
+    except FileNotFoundError as error:
         beside = _beside(Path(name))
         raise FileNotFoundError(
-            f"There is no file or folder {name}{beside and f' (beside it: {beside})'}, and the Hugging Face hub did "
-            f"not give a model of that name ({type(error).__name__}: {told})."
+            f"There is no file or folder {name}{beside and f' (beside it: {beside})'}, and {error}"
         ) from error
-    return folder
 
 
 def _beside(path: Path) -> str:

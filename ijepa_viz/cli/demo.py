@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
+from ijepa_viz.cli.compute import add_compute_arguments, open_decoder, open_model
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
-from ijepa_viz.runtime.device import add_device_argument, choose_device
 from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.outputs import check_output_folder
 from ijepa_viz.runtime.progress import Progress, track
@@ -36,17 +36,15 @@ def _demo(options: argparse.Namespace) -> int:
     if options.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {options.samples}.")
     import_libraries()
-    from decoders import load_decoder
     from ijepa_viz import checkpoints, examples
 
-    device = choose_device(options.device)
     decoded = [name for name in checkpoints.bundled_names() if (checkpoints.find_bundled(name) / "decoder").is_dir()]
     names = [options.model] if options.model else decoded
     demos = []
     for name in track(names, "demo", "model"):
         with Progress(f"loading {name}"):
-            model = checkpoints.load_model(name, device)
-            decoder = load_decoder(decoder_of(name), device)
+            model = open_model(name, options)
+            decoder = open_decoder(decoder_of(name), options)
             size = decoder.image_size
             own = [
                 examples.Example(Path(text).stem, open_picture(text, size), (2, 2, 4, 4), Path(text).name)
@@ -238,7 +236,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, default=6, help="samples an image (default: 6)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
-    add_device_argument(parser)
+    add_compute_arguments(parser)
 
 
 COMMANDS.register("demo")(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ijepa_viz.cli.choices import help_on, names
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
+from ijepa_viz.cli.compute import add_compute_arguments, open_decoder, open_model
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.tables import as_text
 from ijepa_viz.registry import unknown_name
-from ijepa_viz.runtime.device import add_device_argument, choose_device
-from ijepa_viz.runtime.outputs import check_output, figure_file, table_file, write_table
+from ijepa_viz.runtime.device import choose_device
+from ijepa_viz.runtime.outputs import check_output, check_output_folder, figure_file, table_file, write_table
 from ijepa_viz.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,8 +27,10 @@ _FIGURE_ALONE = ("sheet",)
 def _evaluate(options: argparse.Namespace) -> int:
     check_output(options.json, options.figure)
     _check(options)
+    if options.save_head:
+        check_output_folder(options.save_head)
     import_libraries()
-    options.device = choose_device(options.device)
+    choose_device(options.device)
     split = _split(options)
     found, figure = (_probe_models if options.decoder is None else _evaluate_decoder)(options, split)
     tables = {name: _with_test_data(name, one, split) for name, one in found.items()}
@@ -71,6 +75,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.probe} is a probe of the features: leave --decoder out.")
     if options.decoder is not None and name in _FIGURE_ALONE and not options.figure:
         raise ValueError(f"The metric {name} draws a figure and measures nothing else: add --figure FILE.")
+    if options.save_head and (options.decoder is not None or options.probe != "linear" or len(options.models) > 1):
+        raise ValueError(
+            "--save-head keeps the linear classifier of one model: add --probe linear, and name one model."
+        )
     if options.decoder and len(options.models) > 1:
         raise ValueError("A decoder belongs to one model: name one.")
 
@@ -89,7 +97,6 @@ def _split(options: argparse.Namespace) -> Splits:
 
 def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str, dict[str, Any]], Any]:
     """Tables of the probe by model, and a function that draws their figure."""
-    from ijepa_viz import checkpoints
     from ijepa_viz.checkpoints.training_cost import training_of
     from ijepa_viz.figures import cost_figure, factor_figure
     from ijepa_viz.figures.accuracy_against_cost import recorded_costs
@@ -107,25 +114,33 @@ def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str,
     tables = {}
     for model in options.models:
         with Progress(f"probe {name} of {model}"):
-            tables[model] = probe(checkpoints.load_model(model, options.device), split)
+            loaded = open_model(model, options)
+            tables[model] = _fit_head(options, loaded, split) if options.save_head else probe(loaded, split)
     if name == "factors":
         return tables, lambda: factor_figure(tables[options.models[0]], options.models[0])
     return tables, lambda: cost_figure(tables, costs, name)
 
 
+def _fit_head(options: argparse.Namespace, model: Any, split: Splits) -> dict[str, Any]:
+    """The table of the linear probe; its classifier is written to ``--save-head``."""
+    from ijepa_viz.probes.head import fit_head, save_head
+
+    table, head = fit_head(model, split, options.models[0], options.data, split.rule)
+    save_head(head, options.save_head)
+    return {**table, "head": str(options.save_head)}
+
+
 def _evaluate_decoder(options: argparse.Namespace, split: Splits) -> tuple[dict[str, dict[str, Any]], Any]:
     """Table of the decoder metric by model, and a function that gives its figure, or None."""
-    from decoders import load_decoder
     from decoders.evaluation import DECODER_METRICS
-    from ijepa_viz import checkpoints
     from ijepa_viz.prediction import check_pair
 
     # --decoder --probe NAME is how 0.1 named a metric.
     metric = DECODER_METRICS[options.metric or options.probe or "leakage"]
     tables = {}
     for name in options.models:
-        model = checkpoints.load_model(name, options.device)
-        decoder = load_decoder(options.decoder or decoder_of(name), options.device)
+        model = open_model(name, options)
+        decoder = open_decoder(options.decoder or decoder_of(name), options)
         check_pair(model, decoder)
         tables[name] = metric(model, decoder, split)
     figures = [table.pop("figure", None) for table in tables.values()]
@@ -169,7 +184,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the figure: .png .pdf .svg .jpg .webp; of features: accuracy against the cost of training",
     )
-    add_device_argument(parser)
+    parser.add_argument(
+        "--save-head",
+        type=Path,
+        metavar="FOLDER",
+        help="--probe linear: keep the classifier of the last layer's features, for ijepa-viz classify",
+    )
+    add_compute_arguments(parser)
 
 
 def _epilog() -> str:

@@ -1,34 +1,58 @@
-"""``ijepa-viz predict``: decode the prediction of one block of one image."""
+"""``ijepa-viz predict``: decode the prediction of one block of one image, or measure that of a folder of images."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
+from ijepa_viz.cli.compute import add_compute_arguments, open_decoder, open_model, positive
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
-from ijepa_viz.runtime.device import add_device_argument, choose_device
-from ijepa_viz.runtime.outputs import check_output, figure_file
+from ijepa_viz.cli.tables import rows_file
+from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, check_output, ending
+
+_COLUMNS = ("name", "class", "cosine", "energy", "cosine_of_another", "energy_of_another")
+_MANY = (".parquet", ".tar")
 
 
 def _predict(options: argparse.Namespace) -> int:
-    check_picture(options.image)
+    many = _is_many(options.image)
+    if not many:
+        check_picture(options.image)
+    _check_ending(options.image, options.out, many)
     check_output(options.out)
-    if options.samples < 1:
-        raise ValueError(f"--samples must be at least 1, got {options.samples}.")
     import_libraries()
-    from decoders import load_decoder
-    from ijepa_viz import checkpoints
+    return _predict_many(options) if many else _predict_one(options)
+
+
+def _is_many(text: str) -> bool:
+    path = Path(text)
+    return path.is_dir() or (path.is_file() and path.suffix.lower() in _MANY)
+
+
+def _check_ending(image: str, out: Path, many: bool) -> None:
+    found = ending(out, (*FIGURE_ENDINGS, ".csv"))
+    if many and found != ".csv":
+        what = "a folder: name one image file in it" if Path(image).is_dir() else "a file of many pictures: name one"
+        raise ValueError(f"{image} is {what} for a figure, or a .csv file for a table of them all, not {out.name}.")
+    if not many and found == ".csv":
+        raise ValueError(f"Of one picture there is a figure ({', '.join(FIGURE_ENDINGS)}): {out.name} is for a folder.")
+
+
+def _predict_one(options: argparse.Namespace) -> int:
     from ijepa_viz.figures import completion_grid, write_figure
     from ijepa_viz.masks import Masks
     from ijepa_viz.prediction import check_pair, predict
     from ijepa_viz.runtime.progress import Progress
 
-    device = choose_device(options.device)
     with Progress(f"loading {options.model}"):
-        model = checkpoints.load_model(options.model, device)
+        model = open_model(options.model, options)
         masks = Masks.from_block(model.grid, *options.block)
-        decoder = load_decoder(decoder_of(options.model), device)
+        decoder = open_decoder(decoder_of(options.model), options)
         check_pair(model, decoder)
     image = open_picture(options.image, decoder.image_size)
     with Progress("predicting"):
@@ -41,19 +65,108 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def _predict_many(options: argparse.Namespace) -> int:
+    from ijepa_viz.data.opening import open_source
+    from ijepa_viz.data.picture_stream import PictureStream
+    from ijepa_viz.data.unreadable import say_notes
+    from ijepa_viz.masks import Masks
+    from ijepa_viz.runtime.progress import Progress
+
+    with Progress(f"loading {options.model}"):
+        model = open_model(options.model, options)
+        masks = Masks.from_block(model.grid, *options.block)
+        if model.predictor is None:
+            raise ValueError(f"This model has an encoder only, so it cannot predict. {model.why_no_predictor}")
+    # A folder of two parts is read whole, as there is nothing to be learned from one of them.
+    sources = [open_source(options.image)]
+    if sources[0].split is not None:
+        sources.append(open_source(options.image, "test"))
+    streams = [PictureStream(source, model.config.image_size, options.batch) for source in sources]
+    sums: dict[str, list[float]] = {name: [] for name in _COLUMNS[2:]}
+    total = sum(map(len, sources))
+    with rows_file(options.out, _COLUMNS) as write, Progress(f"predicting {options.image}", total, "img") as bar:
+        for row in _rows(model, streams, masks):
+            write({name: f"{value:.6f}" if isinstance(value, float) else value for name, value in row.items()})
+            for name, values in sums.items():
+                if name in row:
+                    values.append(row[name])
+            bar.update()
+    for stream in streams:
+        say_notes(stream.source)
+        if note := stream.note():
+            print(note, file=sys.stderr)
+    for name, values in sums.items():
+        if values:
+            print(f"{name:20} {sum(values) / len(values):.4f}  mean of {len(values)} pictures")
+    print(options.out.resolve())
+    return 0
+
+
+def _rows(model: Any, streams: list[Any], masks: Any) -> Iterator[dict[str, Any]]:
+    """One row a picture; the control is the prediction from the picture before it, of the first one from the second."""
+    import torch.nn.functional as F
+
+    from ijepa_viz.prediction import predict
+
+    before = None  # the prediction from the last picture of the batch before
+    for stream in streams:
+        source = stream.source
+        for pictures in stream:
+            found = predict(model, pictures.pixels.float() / 255, masks, batch=len(pictures))
+            cosine, energy = found.cosine.mean((1, 2)), found.energy.mean((1, 2))
+            others = found.predicted.roll(1, 0)
+            if before is not None:
+                others[0] = before
+            elif len(pictures) > 1:
+                others[0] = found.predicted[1]
+            known = before is not None or len(pictures) > 1
+            before = found.predicted[-1]
+            other_cosine = F.cosine_similarity(others, found.target, dim=-1).mean((1, 2))
+            other_energy = F.smooth_l1_loss(others, found.target, reduction="none").mean((1, 2, 3))
+            for i, index in enumerate(pictures.indices):
+                label = -1 if source.labels is None else int(source.labels[index])
+                name = source.classes[label] if label >= 0 and len(source.classes) else ""
+                row = {"name": source.name_of(int(index)), "class": name or (str(label) if label >= 0 else "")}
+                row |= {"cosine": float(cosine[i]), "energy": float(energy[i])}
+                if known:
+                    row |= {"cosine_of_another": float(other_cosine[i]), "energy_of_another": float(other_energy[i])}
+                yield row
+
+
+def predict_file(text: str) -> Path:
+    """The path of a figure, or of a table of many pictures; ``type=`` of an argparse option."""
+    try:
+        ending(text, (*FIGURE_ENDINGS, ".csv"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
+
+
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help=IMAGE_HELP)
     parser.add_argument(
-        "--model", metavar="MODEL", default="wild-tiny", help="a model with a decoder (default: wild-tiny)"
+        "image", metavar="IMAGE", help=f"{IMAGE_HELP}; or a folder, a parquet or a tar file, for a table of them all"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        default="wild-tiny",
+        help="a model, with a decoder for one image (default: wild-tiny)",
     )
     block = ("ROW", "COL", "HEIGHT", "WIDTH")
     parser.add_argument("--block", nargs=4, type=int, required=True, metavar=block, help="target block, in patches")
-    parser.add_argument("--samples", type=int, default=6, help="number of samples (default: 6)")
+    parser.add_argument("--samples", type=positive, default=6, help="number of samples of one image (default: 6)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
     parser.add_argument(
-        "--out", type=figure_file, required=True, metavar="FILE", help="figure to write: .png .pdf .svg .jpg .webp"
+        "--out",
+        type=predict_file,
+        required=True,
+        metavar="FILE",
+        help="figure to write: .png .pdf .svg .jpg .webp; of a folder: a .csv with the cosine and the energy of every "
+        "picture's prediction, beside those of the prediction from another picture",
     )
-    add_device_argument(parser)
+    add_compute_arguments(parser)
 
 
-COMMANDS.register("predict")(Command("decode the prediction of one block of one image", _arguments, _predict))
+COMMANDS.register("predict")(
+    Command("decode the prediction of one block of one image, or measure that of many", _arguments, _predict)
+)

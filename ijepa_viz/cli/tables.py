@@ -1,8 +1,15 @@
-"""Nested results as aligned text."""
+"""Nested results as aligned text, and rows as CSV."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import csv
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from ijepa_viz.runtime.files import replacing
 
 
 def as_text(table: dict[str, Any]) -> str:
@@ -26,3 +33,23 @@ def _cell(value: Any) -> str:
         middle, low, high = value.values()
         return f"{middle:.3f} [{low:.3f} {high:.3f}]"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def rows_file(out: Path | None, columns: Sequence[str]) -> Iterator[Callable[[Mapping[str, Any]], Any]]:
+    """A function that writes a row as CSV: to a file that is complete at the end or not there, or to stdout.
+
+    Raises:
+        OSError: as :func:`ijepa_viz.runtime.files.replacing`.
+    """
+
+    def begin(file: TextIO) -> Callable[[Mapping[str, Any]], Any]:
+        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        return table.writerow
+
+    if out is None:
+        yield begin(sys.stdout)
+        return
+    with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield begin(file)

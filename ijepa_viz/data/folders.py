@@ -122,6 +122,7 @@ def _open_one(tree: Tree) -> Source:
         classes=classes,
         stamp=file_stamps(files),
         notes=notes,
+        key=lambda i: os.path.relpath(files[i], root),
     )
 
 

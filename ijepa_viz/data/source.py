@@ -30,6 +30,9 @@ class Source:
         split: the part that was opened, "train" or "test"; None where the data set has one part only.
         notes: what was left out on opening, in sentences for the user.
         digests: (count,) uint64 of the content of each image, where they are known without reading it.
+        key: index -> name of the image, such as its path in the folder; None where only its index is known.
+        annotations: what parquet files tell of places in the pictures, as functions that return (count, ...) float64
+            (:mod:`ijepa_viz.data.annotations`).
     """
 
     name: str
@@ -43,12 +46,18 @@ class Source:
     split: str | None = None
     notes: Sequence[str] = ()
     digests: Callable[[], np.ndarray] | None = None
+    key: Callable[[int], str] | None = None
+    annotations: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Image.Image:
         return self.read(index)
+
+    def name_of(self, index: int) -> str:
+        """The name of an image: its path in the folder, its key in the shard, or its index."""
+        return str(index) if self.key is None else self.key(index)
 
     def drawn_digests(self) -> np.ndarray:
         """Digests (count,) uint64 of drawn scenes, which are functions of the stamp (their seed) and their index."""
@@ -81,9 +90,11 @@ class Source:
             count=len(indices),
             labels=None if self.labels is None else self.labels[indices],
             truths={name: chosen(truth) for name, truth in self.truths.items()},
+            annotations={name: chosen(places) for name, places in self.annotations.items()},
             stamp=[*self.stamp, reason, hashlib.sha256(indices.tobytes()).hexdigest()],
             render=None if render is None else render_some,
             digests=None if digests is None else chosen(digests),
+            key=lambda index: self.name_of(int(indices[index])),
         )
 
 

@@ -30,6 +30,7 @@ def open_webdataset(name: str, files: Sequence[str]) -> Source:
     """
     further: list[str] = []  # pictures with a second dot in their name
     places: list[tuple[str, int, int]] = []
+    keys: list[str] = []
     values: list[Any] = []
     for file in files:
         samples: dict[str, dict[str, tuple[int, int]]] = {}
@@ -61,6 +62,7 @@ def open_webdataset(name: str, files: Sequence[str]) -> Source:
                 )
             if images:
                 places.append((file, *members[images[0]]))
+                keys.append(key.lstrip("/"))
                 values.append(_label(file, members["cls"]) if "cls" in members else None)
     dots = (
         f"{len(further)} pictures with a second dot in their names ({', '.join(further[:3])}): a sample's name ends at "
@@ -88,6 +90,7 @@ def open_webdataset(name: str, files: Sequence[str]) -> Source:
         classes=classes,
         stamp=file_stamps(files),
         notes=[*unlabelled_note(labels, name), *([f"Ignored in {name}: {dots}."] if further else [])],
+        key=keys.__getitem__,
     )
 
 

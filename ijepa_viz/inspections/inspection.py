@@ -14,19 +14,23 @@ from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import Prediction, predict
 from ijepa_viz.registry import Registry
 
+WITHOUT_PREDICTOR = ("attention", "components", "retrieval")
+"""Inspections of an encoder's own tokens, for models without a predictor too."""
+
 
 @dataclass(frozen=True)
 class InspectionInput:
     """One image with a mask, and other images for controls and retrieval.
 
     Attributes:
-        model: with a predictor.
+        model: with a predictor, or for those of :data:`WITHOUT_PREDICTOR` an encoder only.
         image: (3, H, W) in [0, 1]. masks: of this image, B = 1.
         others: (n, 3, H, W) uint8 at the model's size. Copies of the image itself are removed, since a control or a
             retrieval that contains the answer means nothing.
         excluded: number of the removed copies.
         scenes: number of drawn scenes that the part classifier is fitted on; None is the default of
             :func:`ijepa_viz.inspections.position.fit_part_classifier`.
+        layers: of which attention is shown, numbers or "last" joined by commas; None is the first, middle and last.
     """
 
     model: IJEPA
@@ -34,6 +38,7 @@ class InspectionInput:
     masks: Masks
     others: Tensor
     scenes: int | None = None
+    layers: str | None = None
     excluded: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -50,8 +55,24 @@ class InspectionInput:
             object.__setattr__(self, "others", self.others[kept])
 
     def predict(self) -> Prediction:
-        """Predict the hidden blocks of the image."""
+        """Predict the hidden blocks of the image.
+
+        Raises:
+            RuntimeError: the model has no predictor; the message names the inspections that need none.
+        """
+        if self.model.predictor is None:
+            raise RuntimeError(
+                f"This model has an encoder only, so there is no prediction to inspect. {self.model.why_no_predictor} "
+                f"These inspections need none: {', '.join(WITHOUT_PREDICTOR)}."
+            )
         return predict(self.model, self.image, self.masks)
+
+
+def central_patch(masks: Masks) -> int:
+    """Index of the patch of the first target block that is nearest to the block's centre."""
+    patch_indices, cols = masks.targets[0, 0].cpu(), masks.grid[1]
+    at = torch.stack([patch_indices // cols, patch_indices % cols], 1).float()
+    return int(patch_indices[(at - at.mean(0)).norm(dim=1).argmin()])
 
 
 def copies_of(image: Tensor, others: Tensor, batch: int = 256) -> Tensor:

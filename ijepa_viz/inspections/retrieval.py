@@ -26,8 +26,10 @@ from ijepa_viz.runtime.progress import track
 
 @INSPECTIONS.register("retrieval")
 def inspect_retrieval(inputs: InspectionInput, k: int = 7) -> dict[str, Any]:
-    """Nearest real blocks to the predicted tokens, to the target tokens, and to the mean prediction (the control)."""
-    prediction = inputs.predict()
+    """Nearest real blocks to the predicted tokens, to the target tokens, and to the mean prediction (the control).
+
+    Of a model without a predictor: to the target tokens, and to the mean target tokens of the others at this place.
+    """
     hidden = inputs.masks.hidden[0].nonzero()
     (top, left), (bottom, right) = hidden.min(0).values.tolist(), hidden.max(0).values.tolist()
     shape = (bottom - top + 1, right - left + 1)
@@ -35,22 +37,34 @@ def inspect_retrieval(inputs: InspectionInput, k: int = 7) -> dict[str, Any]:
         raise ValueError("Retrieval needs one rectangular target block.")
     index = TokenIndex.from_images(inputs.model, inputs.others)
     some = inputs.others[evenly(len(inputs.others), 256)]  # the first ones may be of one class
-    queries = {
-        "predicted": prediction.predicted[0].cpu(),
-        "target": prediction.target[0].cpu(),
-        "mean prediction": maps.controls(inputs.model, some, inputs.masks)["mean prediction"][0],
-    }
+    picture = inputs.image.permute(1, 2, 0).cpu().numpy()
+    shown = {"target": picture}
+    if inputs.model.predictor is None:
+        # The index lies on the scale of cosines, so a mean of its tokens is one of directions.
+        queries = {
+            "target": _target_tokens(inputs)[0],
+            "mean target": index.tokens[:, inputs.masks.targets[0, 0]].mean(0).cpu(),
+        }
+        shown["mean target"] = picture
+    else:
+        prediction = inputs.predict()
+        queries = {
+            "predicted": prediction.predicted[0].cpu(),
+            "target": prediction.target[0].cpu(),
+            "mean prediction": maps.controls(inputs.model, some, inputs.masks)["mean prediction"][0],
+        }
+        shown |= dict.fromkeys(("predicted", "mean prediction"), context_image(prediction))
     found = {name: index.blocks(tokens, shape, k) for name, tokens in queries.items()}
-    kinds = dict(zip(queries, ("predicted", "target", "control"), strict=True))
+    kinds = {name: name if name in BOX else "control" for name in queries}
     figure = Figure(
-        "Nearest real blocks to the predicted tokens, to the target tokens, and to the mean prediction.",
+        f"Nearest real blocks to these tokens: {', '.join(queries)}.",
         figsize=(1.3 * (k + 1), 1.55 * len(found) + 0.3),
         layout="constrained",
     )
     axes = figure.subplots(len(found), k + 1, squeeze=False)
     for line, (name, places) in zip(axes, found.items(), strict=True):
-        show(line[0], context_image(prediction) if name != "target" else prediction.image.permute(1, 2, 0).numpy())
-        outline(line[0], inputs.masks, prediction.patch_size, BOX[kinds[name]], 1.5)
+        show(line[0], shown[name])
+        outline(line[0], inputs.masks, inputs.model.config.patch_size, BOX[kinds[name]], 1.5)
         line[0].set_title(f"nearest to\n{name}", fontsize=8)
         for i, axis in enumerate(line[1:]):
             if i >= len(places.images):
@@ -59,6 +73,13 @@ def inspect_retrieval(inputs: InspectionInput, k: int = 7) -> dict[str, Any]:
             _show_block(axis, inputs, places, i, shape, BOX[kinds[name]])
     best = {f"{name.replace(' ', '_')}_best": float(p.cosine[0]) for name, p in found.items()}
     return {"images": len(inputs.others), "copies_excluded": inputs.excluded, **best, "figure": figure}
+
+
+@torch.no_grad()
+def _target_tokens(inputs: InspectionInput) -> Tensor:
+    """Target tokens of the image's blocks, (M, T, D)."""
+    pixels = normalise(inputs.image[None].to(inputs.model.device).float())
+    return inputs.model.targets(pixels, inputs.masks.to(str(inputs.model.device)))[0].float().cpu()
 
 
 def _show_block(

@@ -115,6 +115,12 @@ class FeatureBank:
         train, test = numbers.split([len(found[0]), len(found[1])])
         return train, test
 
+    def class_names(self) -> list[str]:
+        """Names of the numbers that :meth:`labels` gives the classes; the data set's numbers, where it has none."""
+        found = [source.labels[self._index[name]] for name, source in self.sources.items() if source.labels is not None]
+        classes = self.sources["train"].classes
+        return [classes[label] if len(classes) else str(label) for label in np.unique(np.concatenate(found))]
+
     @cached_property
     def features(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Name -> (n, F) and (m, F): colour thumbnail; last layer and last four layers of random init and the model."""
