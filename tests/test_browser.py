@@ -229,6 +229,95 @@ def test_two_widgets_a_busy_kernel_and_a_reload(chromium, tmp_path):
         page.close()
 
 
+_FIVE = """
+import json
+from pathlib import Path
+import ijepa_viz
+from decoders import load_decoder
+from ijepa_viz import examples
+from ijepa_viz.widgets import ArchitectureDiagram, MaskPainter, MaskSampler, PredictionExplorer, RunMonitor
+model, decoder = ijepa_viz.load_model("menagerie-tiny"), load_decoder("menagerie-tiny")
+scenes = [scene.image for scene in examples.drawn_scenes(64)]
+run = Path("run")
+run.mkdir()
+(run / "config.yaml").write_text("optimization:\\n  steps: 40\\n")
+(run / "log.csv").write_text("step,images,minutes,loss,knn\\n10,100,0.1,1.5,\\n")
+shown = {name: (scenes[i], name) for i, name in enumerate(["one", "two"])}
+"""
+_KEYS = (
+    "Enter",
+    "ArrowDown",
+    "ArrowUp",
+    "ArrowLeft",
+    "ArrowRight",
+    "j",
+    "k",
+    "b",
+    "a",
+    "m",
+    "d",
+    "d",
+    "x",
+    "0",
+    "Escape",
+)
+# What JupyterLab's own shortcuts would change: cells, their kinds, which is chosen, whether it is edited or folded.
+_NOTEBOOK = """() => {
+  const { content } = window.jupyterapp.shell.currentWidget;
+  return JSON.stringify([content.widgets.map((cell) => [cell.model.type, cell.model.sharedModel.source]), content.activeCellIndex, content.mode]);
+}"""
+
+
+def test_jupyterlab_takes_no_key_from_any_widget(chromium, tmp_path):
+    """Enter, arrows and letters on a control of each widget do what they do there, and nothing to the notebook."""
+    import nbformat
+
+    work = tmp_path / "work"
+    work.mkdir()
+    widgets = {
+        "PredictionExplorer(model, decoder, scenes[0], samples=1)": ".ijv select",
+        "MaskPainter(scenes[0], model.grid)": ".ijv select",
+        "MaskSampler((8, 8))": ".ijv input[type=range]",
+        "ArchitectureDiagram(scenes[0], shown, {'ijepa': [0.5, 1.0]})": ".ijv button",
+        "RunMonitor(run)": ".ijv figure",
+    }
+    cells = [nbformat.v4.new_code_cell(text.strip()) for text in (_FIVE, *widgets, "1 + 1")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), work / "nb.ipynb")
+    with lab(work, tmp_path / "private") as port:
+        page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+        outside = watch(page, port)
+        open_notebook(page, port, "nb.ipynb")
+        run_all(page)
+        page.get_by_test_id("painter").first.wait_for(timeout=90_000)
+        for place, (code, selector) in enumerate(widgets.items(), start=1):
+            page.evaluate(
+                "(i) => { const { content } = window.jupyterapp.shell.currentWidget; content.activeCellIndex = i; return content.scrollToItem(i, 'start'); }",
+                place,
+            )
+            cell = f"window.jupyterapp.shell.currentWidget.content.widgets[{place}].node"
+            page.wait_for_function(f"() => {cell}.isConnected && {cell}.querySelector('{selector}')", timeout=30_000)
+            page.evaluate(
+                "() => { const { content } = window.jupyterapp.shell.currentWidget; content.mode = 'command'; }"
+            )
+            focused = f"() => {{ const node = {cell}.querySelector('{selector}'); if (node.tabIndex < 0) node.tabIndex = 0; node.focus(); return document.activeElement === node; }}"
+            assert page.evaluate(focused), code
+            before = page.evaluate(_NOTEBOOK)
+            for key in _KEYS:
+                page.evaluate(focused)
+                page.keyboard.press(key)
+                assert page.evaluate(_NOTEBOOK) == before, f"{key} on {code}"
+        # The control itself has the key.
+        page.evaluate("window.jupyterapp.shell.currentWidget.content.scrollToItem(3, 'start')")
+        slider = page.get_by_label("target blocks")
+        slider.focus()
+        value = slider.input_value()
+        page.keyboard.press("ArrowRight" if value != "8" else "ArrowLeft")
+        assert slider.input_value() != value
+        assert outside == []
+        page.close()
+
+
 @pytest.fixture
 def sampler_of_tokens(model, decoder, picture):
     """Explorer of a decoder of two stages, whose first samples are on the page."""

@@ -13,8 +13,10 @@ import pytest
 import torch
 from conftest import TINY, random_decoder
 from PIL import Image
+from traitlets import TraitError
 
 from ijepa_viz import masks as mask_samplers
+from ijepa_viz.data.transforms import to_pil, to_tensor
 from ijepa_viz.figures.token_samples import token_colours
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
@@ -147,6 +149,119 @@ def test_the_controls_change_what_is_drawn(model, decoder, picture):
         wait_for(lambda: explorer.result_seq == explorer.seq)
         drawn[show] = explorer.pictures
     assert len({pictures[0] for pictures in drawn.values()}) == 6
+    explorer.close()
+
+
+def test_without_a_prediction_there_is_no_cosine(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=1)
+    wait_for(lambda: explorer.result_seq == 0)
+    for show, words in (("target", "the target encoder's own tokens"), ("null", "decoded from nothing")):
+        ask(explorer, show=show, guidance=2.0)
+        assert words in explorer.caption
+        assert "cosine" not in explorer.caption
+        assert ("guidance" in explorer.caption) is (show == "target")  # of nothing, guidance changes nothing
+        assert set(explorer.cosines) == {-2}
+        wait_for(lambda: explorer.story[2]["name"] == "Predictor" and "cosine" not in explorer.story[2]["words"])
+    ask(explorer, show="predicted")
+    assert "cosine" in explorer.caption
+    assert max(explorer.cosines) > -2
+    explorer.close()
+
+
+def test_as_many_samples_as_asked_for_or_an_error(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=24)
+    wait_for(lambda: explorer.result_seq == 0)
+    assert len(explorer.pictures) == explorer.most_samples == 24
+    explorer.close()
+    for samples in (0, 25):
+        with pytest.raises(TraitError, match="samples"):
+            PredictionExplorer(model, decoder, picture, samples=samples)
+
+
+def test_the_truth_comes_at_the_samples_resolution(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=1)
+    wait_for(lambda: explorer.result_seq == 0)
+    size = explorer.last.images.shape[-1]
+    assert np.array_equal(pixels(explorer.truth), np.array(to_pil(to_tensor(picture, size))))
+    explorer.close()
+
+
+def pixels(uri):
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_a_row_of_pictures_leads_back_to_the_first(model, decoder, picture):
+    red, blue = (Image.new("RGB", (40, 40), name) for name in ("red", "blue"))
+    explorer = PredictionExplorer(model, decoder, picture, samples=1, other=[red, blue])
+    assert [entry["name"] for entry in explorer.gallery] == ["the first picture", "other picture 1", "other picture 2"]
+    wait_for(lambda: explorer.result_seq == 0)
+    first, truth, control = explorer.image, explorer.truth, explorer._control_images()
+    ask(explorer, chosen=1)
+    assert (pixels(explorer.image) == (255, 0, 0)).all()
+    assert (pixels(explorer.truth) == (254, 0, 0)).all() or (pixels(explorer.truth) == (255, 0, 0)).all()
+    # The control is another image's: what is shown is none of them.
+    assert torch.equal(explorer._control_images(), control[1:])
+    ask(explorer, upload=data_uri(Image.new("RGB", (64, 64), "lime")))
+    assert explorer.gallery[explorer.chosen]["name"] == "your own picture"
+    assert (pixels(explorer.truth) == (0, 255, 0)).all()
+    ask(explorer, chosen=0)
+    assert (explorer.image, explorer.truth, len(explorer.gallery)) == (first, truth, 4)
+    assert torch.equal(explorer._control_images(), control)
+    explorer.chosen = 9
+    assert "choose 0 to 3" in explorer.error
+    explorer.close()
+    named = PredictionExplorer(model, decoder, picture, samples=1, gallery={"a wall": red})
+    assert [entry["name"] for entry in named.gallery] == ["the first picture", "a wall"]
+    named.close()
+
+
+def test_a_control_of_the_same_image_is_refused(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=1, other=picture)
+    wait_for(lambda: explorer.result_seq == 0)
+    assert explorer.error == ""
+    explorer.show = "other"
+    explorer.seq += 1
+    wait_for(lambda: explorer.result_seq == explorer.seq)
+    assert "another image" in explorer.error
+    assert explorer.pictures == []
+    explorer.close()
+
+
+def test_a_round_of_predict_then_reveal(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=5)
+    wait_for(lambda: explorer.result_seq == 0)
+    wanted = [explorer.answer(explorer.hidden, show)[0]["pictures"][:3] for show in ("predicted", "other")]
+    seen = set()
+    for number in range(1, 20):
+        ask(explorer, game=number)
+        found = explorer.game_round
+        assert (found["number"], found["hole"], found["truth"]) == (number, explorer.mask, explorer.truth)
+        assert [found["sides"][found["model"]], found["sides"][1 - found["model"]]] == wanted
+        seen.add(found["model"])
+    assert seen == {0, 1}  # fails by chance once in 2**18
+    assert explorer.score == []
+    explorer.close()
+
+
+def test_the_story_has_this_holes_values(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=1, steps=6)
+    wait_for(lambda: explorer.story)
+    prediction = predict(model, picture, explorer.masks)
+    patches, context, predictor, predicted, decoded_ = explorer.story
+    assert "4 of 16 are hidden" in patches["words"]
+    assert f"12 visible patches into tokens of {TINY.width} numbers" in context["words"]
+    assert f"{prediction.cosine.mean():.2f} on average" in predictor["words"]
+    assert f"{prediction.cosine.min():.2f} to {prediction.cosine.max():.2f} by patch" in predictor["words"]
+    assert [len(station["pictures"]) for station in explorer.story] == [1, 1, 1, 2, 4]
+    assert "in 6 steps" in decoded_["words"]
+    assert "step 1, 2, 4" in decoded_["words"]
+    # Colours where there are tokens, nothing elsewhere.
+    for station, where in ((context, ~explorer.hidden), (predicted, explorer.hidden)):
+        alpha = decoded(station["pictures"][0])[..., 3]
+        assert np.array_equal(alpha.reshape(4, 32, 4, 32).mean((1, 3)), where.astype(float))
+    ask(explorer, mask="0" * 16)
+    assert explorer.story == []
     explorer.close()
 
 

@@ -51,10 +51,20 @@ export default {
     el.append(element("style", { textContent: STYLE + `
       .ijv .node:focus-visible { outline: none; } .ijv .node:focus-visible > :first-child, .ijv .node:hover > :first-child { stroke: var(--focus); stroke-width: 3; }
       .ijv .flow { stroke: var(--line); stroke-width: 1.5; } .ijv .flow.lit { stroke: var(--focus); stroke-width: 3; }
-      .ijv .choices img { width: 56px; height: 56px; image-rendering: pixelated; display: block; }
-      .ijv .choices button { padding: 4px; } .ijv .three { display: flex; flex-wrap: wrap; gap: 12px; }
-      .ijv .three > div { width: 264px; } .ijv .title { font-size: 15px; font-weight: 600; margin: 0; } .ijv meter { width: 150px; }` }));
+      .ijv .choices { display: grid; grid-template-columns: repeat(auto-fill, minmax(172px, 1fr)); gap: 8px; width: 100%; max-width: 760px; }
+      .ijv .choices button { padding: 4px; display: flex; flex-direction: column; align-items: center; gap: 2px; }
+      .ijv .choices img { width: 160px; height: 160px; image-rendering: pixelated; display: block; }
+      .ijv .three { display: flex; flex-wrap: wrap; gap: 12px; } .ijv .three > div { width: 264px; }
+      .ijv .title { font-size: 15px; font-weight: 600; margin: 0; }
+      .ijv .energies { position: sticky; top: 0; z-index: 1; background: var(--paper); display: grid; gap: 4px 12px; width: 100%; max-width: 760px;
+        grid-template-columns: fit-content(40%) minmax(60px, 1fr) max-content; align-items: center; padding: 4px 0; }
+      .ijv .energies p { margin: 0; } .ijv .energies .name { font-weight: 600; } .ijv .energies .number { font-variant-numeric: tabular-nums; }
+      .ijv .gauge { position: relative; height: 16px; border-left: 1px solid var(--line); border-right: 1px solid var(--line); background: var(--empty); }
+      .ijv .gauge > * { position: absolute; top: 0; bottom: 0; } .ijv .gauge .truth { width: 0; top: -3px; bottom: -3px; border-left: 2px solid var(--ink); }
+      .ijv .energies .scale { grid-column: 2 / 3; display: flex; justify-content: space-between; max-width: none; white-space: nowrap; }
+      .ijv .energies .note { grid-column: 1 / -1; max-width: none; }` }));
     const root = element("div", { className: "ijv" });
+    keepKeys(root);
     root.style.flexDirection = "column";
     const three = element("div", { className: "three" });
     const words = element("p", { className: "status", textContent: START });
@@ -63,7 +73,6 @@ export default {
     const choices = element("div", { className: "bar choices" });
     choices.setAttribute("role", "group");
     choices.setAttribute("aria-label", "Candidates for the hidden part");
-    choices.style.maxWidth = "none";
     const about = element("p", { className: "soft" });
     about.setAttribute("aria-live", "polite");
     about.style.maxWidth = "none";
@@ -72,7 +81,12 @@ export default {
       three.append(panel.box);
       return panel;
     });
-    root.append(choices, about, three, words);
+    // The energies stay in view, above the candidates that are pressed.
+    const energyBox = element("div", { className: "energies" });
+    const gauges = DIAGRAMS.map((diagram) => energyGauge(diagram, energyBox));
+    const scale = element("p", { className: "soft scale" });
+    energyBox.append(scale, element("p", { className: "soft note", textContent: "Energy over the true completion's (the line, 1), on one logarithmic scale." }));
+    root.append(about, energyBox, choices, three, words);
     el.append(root);
 
     function draw() {
@@ -86,7 +100,13 @@ export default {
       }));
       const now = candidates[chosen];
       about.textContent = now ? `y is ${now.name}: ${now.about}` : "";
-      panels.forEach((panel) => panel.show(energies[panel.key], chosen, model.get("picture"), now && now.picture));
+      panels.forEach((panel) => panel.show(model.get("picture"), now && now.picture));
+      // One logarithmic scale for all, so that no bar is cut off.
+      const ratios = Object.values(energies).flatMap((values) => (values[0] > 0 ? values.map((v) => v / values[0]) : [])).filter((v) => v > 0);
+      const ends = [Math.min(0.5, ...ratios), Math.max(2, ...ratios)];
+      energyBox.hidden = !ratios.length;
+      scale.replaceChildren(...ends.map((end) => element("span", { textContent: `${figures(end)} ×` })));
+      gauges.forEach((gauge) => gauge(energies[gauge.key], chosen, ends));
     }
     const names = ["candidates", "chosen", "energies", "picture"];
     // The pressed button is drawn anew: give the focus back to it.
@@ -149,19 +169,42 @@ function diagramPanel({ key, title, claim, nodes, flows }, say) {
     for (const event of ["pointerleave", "blur"]) node.addEventListener(event, () => { say(""); light(null); });
     picture.append(node);
   }
-  const meter = element("meter", { min: 0, max: 4, value: 0 });
-  const energy = element("p", { className: "status" });
-  energy.dataset.testid = `energy-${key}`;
-  meter.setAttribute("aria-label", `${title}: energy over the true completion's`);
-  box.append(element("p", { className: "title", textContent: title }), picture, meter, energy, element("p", { className: "soft", textContent: claim }));
-  const show = (values, chosen, seen, candidate) => {
+  box.append(element("p", { className: "title", textContent: title }), picture, element("p", { className: "soft", textContent: claim }));
+  const show = (seen, candidate) => {
     for (const [id, source] of [["x", seen], ["y", candidate]]) {
       if (source) images[id].setAttribute("href", source); else images[id].removeAttribute("href");
     }
-    const known = values && values.length > chosen && values[0] > 0;
-    meter.hidden = !known;
-    if (known) meter.value = Math.min(4, values[chosen] / values[0]);
-    energy.textContent = known ? `energy ${(values[chosen] / values[0]).toFixed(2)} times the true completion's` : "";
   };
-  return { key, box, show };
+  return { box, show };
+}
+
+const figures = (ratio) => (ratio >= 10 ? ratio.toFixed(1) : ratio.toFixed(2));
+
+// One architecture's row: its name, a bar from the truth's energy (1) to the candidate's, and the number.
+function energyGauge({ key, title }, box) {
+  const name = element("p", { className: "name", textContent: title });
+  const bar = element("div"), truth = element("div", { className: "truth" });
+  const gauge = element("div", { className: "gauge" }, bar, truth);
+  gauge.setAttribute("role", "meter");
+  gauge.setAttribute("aria-label", `${title}: energy over the true completion's`);
+  const energy = element("p", { className: "number" });
+  energy.dataset.testid = `energy-${key}`;
+  box.append(name, gauge, energy);
+  const show = (values, chosen, [low, high]) => {
+    const known = Boolean(values) && values.length > chosen && values[0] > 0;
+    for (const node of [name, gauge, energy]) node.hidden = !known;
+    energy.textContent = "";
+    if (!known) return;
+    const ratio = values[chosen] / values[0];
+    const at = (value) => (100 * Math.log(value / low)) / Math.log(high / low);
+    const [from, to] = [at(1), at(Math.max(low, ratio))].sort((a, b) => a - b);
+    bar.style.left = `${from}%`;
+    bar.style.width = `${to - from}%`;
+    bar.style.background = ratio > 1 ? "#D55E00" : "#0072B2";  // less compatible than the truth; more
+    truth.style.left = `calc(${at(1)}% - 1px)`;
+    for (const [attribute, value] of [["valuemin", low], ["valuemax", high], ["valuenow", ratio]]) gauge.setAttribute(`aria-${attribute}`, value.toFixed(3));
+    gauge.setAttribute("aria-valuetext", `${figures(ratio)} times`);
+    energy.textContent = `${figures(ratio)} ×`;
+  };
+  return Object.assign(show, { key });
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import traitlets
+from matplotlib.ticker import LogLocator
 
 from ijepa_viz.data.transforms import read_image
 from ijepa_viz.figures.figure import Figure
@@ -60,21 +61,37 @@ class ArchitectureDiagram(PictureWidget):
 
     def still(self) -> tuple[Figure, str]:
         """Bar charts of each architecture's energies, or the names only."""
-        figure = Figure("The energies of candidates under three architectures.", figsize=(9, 2.4), layout="constrained")
         names = [candidate["name"] for candidate in self.candidates]
+        figure = Figure(
+            "The energies of candidates under three architectures, over the true completion's, on a logarithmic axis.",
+            figsize=(9, 1.0 + 0.24 * max(4, len(names))),
+            layout="constrained",
+        )
         texts = []
-        axes: Any = figure.subplots(1, 3, sharey=True)
+        axes: Any = figure.subplots(1, 3, sharey=True, sharex=True)
         for axis, (key, title) in zip(axes, ARCHITECTURES.items(), strict=True):
-            axis.set_title(title, fontsize=10)
+            axis.set_title(title, fontsize=11)
             values = self.energies.get(key)
             if not values or not values[0]:
                 axis.set_axis_off()
                 texts.append(title)
                 continue
             relative = [value / values[0] for value in values]
-            axis.barh(names, relative, color=["#009E73"] + ["#D55E00"] * (len(names) - 1))
-            axis.invert_yaxis()
-            axis.set_xlabel("energy over the truth's", fontsize=8)
-            axis.tick_params(labelsize=8)
+            # From the truth's energy outwards, orange for less compatible than the truth.
+            colours = ["#D55E00" if value > 1 else "#0072B2" for value in relative]
+            axis.barh(names, [value - 1 for value in relative], left=1, color=colours)
+            for row, value in enumerate(relative):
+                axis.annotate(
+                    f"{value:.2f}", (max(value, 1), row), (3, 0), textcoords="offset points", va="center", fontsize=9
+                )
+            axis.set_xscale("log")
+            axis.axvline(1, color="0.2", linewidth=1)
+            axis.margins(x=0.18)
+            axis.xaxis.set_major_locator(LogLocator(2))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter("")
+            axis.set_xlabel("energy over the truth's", fontsize=9)
+            axis.tick_params(labelsize=10)
             texts.append(f"{title}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, relative, strict=True)))
+        axes[0].invert_yaxis()
         return figure, "Three architectures. " + ". ".join(texts)

@@ -7,6 +7,7 @@ export default {
     const [rows, cols] = model.get("grid");
     el.append(element("style", { textContent: STYLE }));
     const root = element("div", { className: "ijv" });
+    keepKeys(root);
     const left = element("div"), right = element("div");
     left.style.maxWidth = "340px";
     const alertBox = element("div");
@@ -30,23 +31,31 @@ export default {
       fields.push([name, () => { node.value = model.get(name); }]);
       return line(text, tip, node);
     };
-    const slider = (name, text, low, high, step, tip) => {
+    // A slider with a partner pushes it along: the smallest is never above the largest.
+    const slider = (name, text, low, high, step, tip, partner, apart) => {
       const node = element("input", { type: "range", min: low, max: high, step });
       const shown = element("output");
       const show = () => { node.value = model.get(name); shown.textContent = String(model.get(name)); };
-      node.oninput = () => { model.set(name, Number(node.value)); shown.textContent = node.value; ask(); };
+      node.oninput = () => {
+        const value = Number(node.value);
+        model.set(name, value);
+        if (partner && apart(value, model.get(partner))) model.set(partner, value);
+        shown.textContent = node.value;
+        ask();
+      };
       fields.push([name, show]);
       return line(text, tip, node, shown);
     };
+    const above = (value, other) => value > other, below = (value, other) => value < other;
     menu("strategy", model.get("strategies").map((s) => [s, s]), "strategy", "How targets and context are laid out (table 6 of the paper)");
     const multiblock = [
       menu("mode", [["unbiased", "unbiased (ours)"], ["faithful", "faithful (to the reference code)"]], "mode",
         "faithful repeats the reference sampler's habits, the starved bottom rows included"),
       slider("targets", "target blocks", 1, 8, 1, "Number of target blocks; 4 in the paper"),
-      slider("scale_low", "smallest target", 0.02, 0.6, 0.01, "Share of the picture"),
-      slider("scale_high", "largest target", 0.02, 0.6, 0.01, "Share of the picture"),
-      slider("aspect_low", "flattest target", 0.25, 4, 0.05, "Height over width"),
-      slider("aspect_high", "tallest target", 0.25, 4, 0.05, "Height over width"),
+      slider("scale_low", "smallest target", 0.02, 0.6, 0.01, "Share of the picture", "scale_high", above),
+      slider("scale_high", "largest target", 0.02, 0.6, 0.01, "Share of the picture", "scale_low", below),
+      slider("aspect_low", "flattest target", 0.25, 4, 0.05, "Height over width", "aspect_high", above),
+      slider("aspect_high", "tallest target", 0.25, 4, 0.05, "Height over width", "aspect_low", below),
       slider("context_low", "smallest context block", 0.1, 1, 0.05, "Share of the picture, before the targets are removed"),
     ];
     const share = slider("scale", "hidden share", 0.1, 0.95, 0.05, "For the strategies block and random");

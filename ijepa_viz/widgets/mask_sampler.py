@@ -28,7 +28,8 @@ class MaskSampler(PictureWidget):
         drawn: the last sampled masks, 256 images.
 
     Raises:
-        ValueError: invalid settings. On the page the error is shown, and the last masks stay.
+        ValueError: invalid settings. Sliders of a range push each other; an error that can still arise, such as of
+            traits set in Python, is shown on the page, and the last masks stay.
     """
 
     _esm = javascript("mask_sampler.js")

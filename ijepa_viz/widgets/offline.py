@@ -43,7 +43,7 @@ class Model {
     const asked = fresh.some(Boolean) ? fresh : [...wanted].map((c) => c === "1");
     if (!asked.some(Boolean)) {
       this.answered = wanted;
-      for (const name of ["pictures", "cosines"]) this.set(name, []);
+      for (const name of ["pictures", "cosines", "story"]) this.set(name, []);
       this.set("caption", "Paint a hole to see what is expected there.");
       return;
     }
@@ -70,15 +70,10 @@ class Model {
 const model = new Model(JSON.parse(document.getElementById("state").textContent));
 window.model = model;
 %(script)s
-// Controls without precomputed results are hidden.
-if (answers.length) {
-  const numbers = document.querySelectorAll("#widget input[type=number]");
-  numbers.forEach((node) => { node.closest("label").style.display = "none"; });
-}
 </script></body></html>
 """
 # Traits of the communication with a kernel; a page without them does not wait for one.
-_KERNEL = ("heard", "uploads", "layout")
+_KERNEL = ("heard", "uploads", "layout", "gallery", "game_round")
 
 
 def offline_page(
@@ -93,6 +88,8 @@ def offline_page(
     state = {
         name: value for name, value in widget.get_state().items() if not name.startswith("_") and name not in _KERNEL
     }
+    # Choices that this page can answer: the widget offers no others.
+    state["offline"] = {"shows": list(dict.fromkeys(str(answer["show"]) for answer in answers or ()))}
     # The script is a module of its own; here it becomes part of the page's.
     script = str(widget._esm).replace("export default {", "const widget = {")
     script += '\nwidget.render({ model, el: document.getElementById("widget") });'

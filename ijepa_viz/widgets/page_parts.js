@@ -50,6 +50,16 @@ function vector(tag, attributes = {}, ...children) {
   return node;
 }
 
+// A key pressed on a control of a widget is the control's: JupyterLab, which listens further out, would take Enter,
+// arrows and letters as its own commands. Saving the notebook stays.
+function keepKeys(root) {
+  const keep = (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s") return;
+    event.stopPropagation();
+  };
+  for (const type of ["keydown", "keypress", "keyup"]) root.addEventListener(type, keep);
+}
+
 // viridis, from 0 to 1, as CSS.
 function viridis(share) {
   const stops = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];

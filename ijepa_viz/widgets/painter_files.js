@@ -23,11 +23,6 @@ function fileMenu(model, painter) {
     button(label, tip, () => input.click());
     bar.append(input);
   };
-  const download = (name, type, content) => {
-    const url = URL.createObjectURL(new Blob([content], { type }));
-    element("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 1000);
-  };
 
   button("Save mask", "A JSON file that Masks.from_json reads", () => {
     const hidden = [], shown = [];
@@ -63,12 +58,22 @@ function fileMenu(model, painter) {
       `fill-opacity=".72"/><path d="M0 0V8" stroke="#fff" stroke-opacity=".75" stroke-width="1.5"/></pattern></defs>` +
       `<image href="${model.get("image")}" width="320" height="320"/><g fill="url(#h)">${blocks}</g></svg>`);
   });
-  if (model.get("uploads")) chooser("Own picture", "image/*", "A JPEG, PNG or WebP; its middle square is used", (file) => upload(model, file));
+  for (const save of painter.saves) button(...save);
+  if (model.get("uploads")) {
+    chooser("Own picture", "image/*", painter.take ? "A JPEG, PNG or WebP; choose the square of it that is used"
+      : "A JPEG, PNG or WebP; its middle square is used", painter.take || ((file) => upload(model, file)));
+  }
   return menu;
 }
 
-// The page resizes the picture before the upload, from megabytes to kilobytes.
-async function upload(model, file) {
+function download(name, type, content) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+// The picture of a file, or an error that says what to do instead.
+async function readPicture(file) {
   if (file.type === "image/gif") throw new Error("a GIF can be animated. Save one frame as PNG or JPEG and take that.");
   if (file.size > MOST_BYTES) throw new Error(`it has ${Math.round(file.size / 1e6)} MB. Save a smaller version, at most ${MOST_BYTES / 1e6} MB.`);
   const source = await new Promise((give, fail) => {
@@ -87,13 +92,25 @@ async function upload(model, file) {
   if (width * height > MOST_PIXELS) {
     throw new Error(`${Math.round((width * height) / 1e6)} megapixels are too many. Save it with at most ${MOST_PIXELS / 1e6}.`);
   }
+  return image;
+}
+
+// The page resizes the picture before the upload, from megabytes to kilobytes.
+async function upload(model, file) {
+  const image = await readPicture(file);
+  const { naturalWidth: width, naturalHeight: height } = image;
   const shrink = Math.min(1, SENT_SIDE / Math.min(width, height));
-  const canvas = element("canvas", { width: Math.max(1, Math.round(width * shrink)), height: Math.max(1, Math.round(height * shrink)) });
+  send(model, image, [0, 0, width, height], [Math.max(1, Math.round(width * shrink)), Math.max(1, Math.round(height * shrink))]);
+}
+
+// Upload a part (left, top, width, height) of a picture, at a size.
+function send(model, image, part, [width, height]) {
+  const canvas = element("canvas", { width, height });
   const pen = canvas.getContext("2d");
   pen.fillStyle = "#fff";  // transparent pixels become white
-  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.fillRect(0, 0, width, height);
   pen.imageSmoothingQuality = "high";
-  pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+  pen.drawImage(image, ...part, 0, 0, width, height);
   model.set("upload", canvas.toDataURL("image/png"));
   model.set("seq", model.get("seq") + 1);
   model.save_changes();

@@ -4,18 +4,21 @@
 // Most strokes that can be undone.
 const KEPT_STROKES = 200;
 
-function paintingSurface(model, host) {
+// Options: opaque, whether nothing of what is hidden shows; take(file), what is done with a chosen picture; saves,
+// further [label, tip, act] of the menu of files.
+function paintingSurface(model, host, { opaque = false, take, saves = [] } = {}) {
   const side = 320;
   const [rows, cols] = model.get("grid");
   let cells = Array.from(model.get("mask"), (c) => c === "1");
   let cursor = { row: Math.floor(rows / 2), col: Math.floor(cols / 2) };
-  let keyboard = false;
+  let keyboard = false, peeking = false;
   let stroke = null;
   let tool = "brush", size = 1, drawnSeed = null;
   const undone = [], done = [];
 
   host.append(element("style", { textContent: STYLE }));
   const root = element("div", { className: "ijv" });
+  keepKeys(root);
   const left = element("div", { className: "painting" });
   const canvas = element("canvas", { width: side, height: Math.round((side * rows) / cols), tabIndex: 0 });
   canvas.setAttribute("role", "application");
@@ -66,6 +69,7 @@ function paintingSurface(model, host) {
     buttons[name] = element("button", { type: "button", textContent: label, title: tip, onclick: act });
     bar.append(buttons[name]);
   }
+  if (opaque) bar.append(peekButton((now) => { peeking = now; draw(); }));
   left.append(tools, bar, canvas, status, alertBox);
   root.append(left);
   host.append(root);
@@ -80,12 +84,12 @@ function paintingSurface(model, host) {
     cells.forEach((hidden, i) => {
       if (!hidden) return;
       const x = (i % cols) * w, y = Math.floor(i / cols) * h;
-      pen.fillStyle = "rgba(213, 94, 0, 0.72)";
-      pen.fillRect(x, y, w, h);
+      pen.fillStyle = opaque ? "#55555b" : "rgba(213, 94, 0, 0.72)";
+      if (!peeking) pen.fillRect(x, y, w, h);
       // A hatch, so that the mask shows on a picture of its own colour as well.
       pen.save();
       pen.beginPath(); pen.rect(x, y, w, h); pen.clip();
-      pen.strokeStyle = "rgba(255, 255, 255, 0.75)"; pen.lineWidth = 1.5;
+      pen.strokeStyle = `rgba(255, 255, 255, ${opaque ? 0.35 : 0.75})`; pen.lineWidth = 1.5;
       pen.beginPath();
       for (let d = -h; d < w; d += 10) { pen.moveTo(x + d, y + h); pen.lineTo(x + d + h, y); }
       pen.stroke(); pen.restore();
@@ -110,7 +114,8 @@ function paintingSurface(model, host) {
     sizes.disabled = tool !== "brush";
   }
 
-  function publish() {
+  function publish(also = () => {}) {
+    also();
     model.set("mask", cells.map((c) => (c ? "1" : "0")).join(""));
     model.set("seq", model.get("seq") + 1);
     model.save_changes();
@@ -123,11 +128,12 @@ function paintingSurface(model, host) {
     undone.length = 0;
   }
 
-  function commit(next, seed = null) {
+  // ``also`` sets further traits of the same request.
+  function commit(next, seed = null, also = undefined) {
     remember(cells.slice());
     cells = next;
     drawnSeed = seed;
-    publish();
+    publish(also);
   }
 
   function travel(from, to) {
@@ -237,7 +243,7 @@ function paintingSurface(model, host) {
   const changes = { mask: onMask, image: onImage, error: onError };
   for (const [name, react] of Object.entries(changes)) model.on(`change:${name}`, react);
   left.append(fileMenu(model, {
-    picture, complain, commit, grid: [rows, cols], cells: () => cells, snapshot: () => canvas.toDataURL("image/png"),
+    picture, complain, commit, take, saves, grid: [rows, cols], cells: () => cells, snapshot: () => canvas.toDataURL("image/png"),
   }));
   onImage(); onError(); draw();
 
@@ -245,5 +251,18 @@ function paintingSurface(model, host) {
     stopWatching();
     for (const [name, react] of Object.entries(changes)) model.off(`change:${name}`, react);
   };
-  return { root, left, canvas, cleanUp };
+  return { root, left, canvas, complain, commit, cleanUp };
+}
+
+// Shows what is hidden for as long as it is held, by pointer or key.
+function peekButton(look) {
+  const button = element("button", { type: "button", textContent: "Peek", title: "Hold to see what is hidden" });
+  const turn = (now) => () => { button.setAttribute("aria-pressed", String(now)); look(now); };
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("pointerdown", turn(true));
+  for (const type of ["pointerup", "pointerleave", "pointercancel", "blur"]) button.addEventListener(type, turn(false));
+  for (const [type, now] of [["keydown", true], ["keyup", false]]) {
+    button.addEventListener(type, (event) => { if ([" ", "Enter"].includes(event.key)) turn(now)(); });
+  }
+  return button;
 }

@@ -14,23 +14,65 @@ const TOKENS = "The target tokens that were sampled for each picture, as colours
 
 export default {
   render({ model, el }) {
-    const surface = paintingSurface(model, el);
-    const right = element("div");
-    const strip = element("div", { className: "strip" });
+    // A page without a kernel names the choices that it can answer; others are not offered.
+    const offline = model.get("offline");
+    const crop = async (file) => {
+      const image = await readPicture(file);
+      cropPanel(surface.left, image, (part) => {
+        if (!part) return surface.canvas.focus({ preventScroll: true });
+        const side = Math.max(1, Math.min(SENT_SIDE, part[2]));
+        send(model, image, part, [side, side]);
+        surface.canvas.focus({ preventScroll: true });
+      });
+    };
+    const takeFile = async (file) => {
+      surface.complain("");
+      try { await crop(file); } catch (error) { surface.complain(`${file.name}: ${error.message}`); }
+    };
+    const surface = paintingSurface(model, el, { opaque: true, take: crop, saves: [
+      ["Save samples", "All pictures as one PNG", () => savePictures().catch((error) => surface.complain(error.message))],
+      ["Save numbers", "The cosine of each patch as CSV", () => {
+        if (!model.get("pictures").length) return surface.complain("There is nothing to save yet: hide something first.");
+        saveNumbers(model);
+      }],
+    ] });
+    el.append(element("style", { textContent: EXPLORER_STYLE }));
+    const { root } = surface;
+    root.classList.add("explorer");
+    const frame = element("div", { className: "ijv-frame" });
+    root.replaceWith(frame);
+    frame.append(root);
+    const right = element("div", { className: "results" });
+    const truth = truthCell(draw);
+    const strip = element("div", { className: "flow-in" });
     strip.dataset.testid = "samples";
-    const caption = element("p", { className: "status" });
+    const cells = element("div", { className: "cells" }, truth, strip);
+    const caption = element("p", { className: "status caption" });
     caption.setAttribute("aria-live", "polite");
 
     const ask = () => { model.set("seq", model.get("seq") + 1); model.save_changes(); };
     // A control for one trait: read(node) is what goes to the kernel, write(value) what the page shows.
     const fields = [];
     const field = (name, node, read, write = (value) => { node.value = value; }) => {
-      node.onchange = () => { const value = read(node); write(value); model.set(name, value); ask(); };
+      node.onchange = () => {
+        const value = read(node);
+        if (value === null) return write(model.get(name));
+        surface.complain("");
+        write(value); model.set(name, value); ask();
+      };
       fields.push([name, () => write(model.get(name))]);
       write(model.get(name));
       return node;
     };
-    const whole = (low, high) => (node) => Math.min(high, Math.max(low, Math.round(Number(node.value) || low)));
+    // What is asked for is done or refused, never silently something else.
+    const within = (name, low, high, whole = true) => (node) => {
+      const value = Number(node.value);
+      if (node.validity.badInput || value < low || value > high || (whole && !Number.isInteger(value))) {
+        surface.complain(`${name}: ${whole ? "a whole number" : "a number"} from ${low} to ${high}, not ${node.value || "this"}.`);
+        return null;
+      }
+      return value;
+    };
     const menu = (options, tip) => {
       const node = element("select", { title: tip });
       for (const [value, text] of options) node.append(element("option", { value, textContent: text }));
@@ -39,16 +81,15 @@ export default {
     const number = (min, max, step = 1) => element("input", { type: "number", min, max, step });
 
     const first = element("div", { className: "bar" });
-    const choices = model.get("choices");
-    if (choices.length > 1) {
+    const choices = model.get("choices"), most = model.get("most_samples") || 24;
+    if (choices.length > 1 && !offline) {
       const node = field("choice", menu(choices.map((c) => [c, c]), "Model"), (n) => n.value);
       first.append(element("label", {}, "model", node));
     }
-    first.append(
-      element("label", {}, "decode", field("show", menu(SHOWN, "Conditioning of the decoder"), (n) => n.value)),
-      element("label", {}, "samples", field("samples", number(1, 12), whole(1, 12))),
-      element("label", {}, "seed", field("seed", number(0, 1e9), whole(0, 1e9))),
-    );
+    const offered = SHOWN.filter(([show]) => !offline || offline.shows.includes(show));
+    if (offered.length > 1) {
+      first.append(element("label", {}, "decode", field("show", menu(offered, "Conditioning of the decoder"), (n) => n.value)));
+    }
     const second = element("div", { className: "bar" });
     const lines = element("input", { type: "checkbox", checked: true, title: "A line around what was decoded" });
     lines.onchange = draw;
@@ -56,15 +97,20 @@ export default {
     const tokens = element("input", { type: "checkbox" });
     tokens.onchange = draw;
     const tokensLabel = element("label", {}, tokens, "sampled tokens");
-    const steps = Object.assign(number(0, 100), { placeholder: "default" });
-    second.append(
-      element("label", { title: "Evaluations of the decoder; empty is its tested default, 1 the blur of a squared-error decoder" },
-        "steps", field("steps", steps, whole(0, 100), (value) => { steps.value = value || ""; })),
-      element("label", { title: "1 is none. More shrinks the very variance that the samples are read for" }, "guidance",
-        field("guidance", number(0, 10, 0.5), (n) => Math.min(10, Math.max(0, Number(n.value) || 0)))),
-      element("label", {}, lines, "outline"),
-      element("label", {}, map, "cosine map"), tokensLabel,
-    );
+    if (!offline) {
+      first.append(
+        element("label", { title: `1 to ${most}` }, "samples", field("samples", number(1, most), within("samples", 1, most))),
+        element("label", { title: "Sample i is drawn from noise of seed + i" }, "seed", field("seed", number(0, 1e9), within("seed", 0, 1e9))),
+      );
+      const steps = Object.assign(number(0, 100), { placeholder: "default" });
+      second.append(
+        element("label", { title: `${WORDS.steps} Empty is the decoder's tested default` },
+          "steps", field("steps", steps, within("steps", 0, 100), (value) => { steps.value = value || ""; })),
+        element("label", { title: WORDS.guidance }, "guidance",
+          field("guidance", number(0, 10, 0.5), within("guidance", 0, 10, false))),
+      );
+    }
+    second.append(element("label", {}, lines, "outline"), element("label", { title: WORDS.cosine }, map, "cosine map"), tokensLabel);
     const heat = cosineMap(model);
     map.onchange = () => { heat.hidden = !map.checked; };
     const references = element("div", { className: "bar" });
@@ -72,28 +118,83 @@ export default {
     const agreement = element("p", { className: "soft" });
     const compared = element("section", { hidden: true }, references, agreement);
     compared.setAttribute("aria-label", "Tokens as colours");
-    right.append(first, second, strip, caption, compared, heat);
-    surface.root.append(right);
+
+    const story = storyStrip(model);
+    const row = pictureRow(model, choose, takeFile);
+    const named = [cells, caption, first, second, compared, heat];  // what says whose pictures they are
+    let playing = "off";
+    const game = gamePanel(model, {
+      begin: () => { model.set("game", model.get("game") + 1); ask(); },
+      next: () => {
+        surface.commit(anyBlock(model.get("grid")), null, () => {
+          const count = model.get("gallery").length;
+          if (count) model.set("chosen", (model.get("chosen") + 1) % count);
+          model.set("game", model.get("game") + 1);
+        });
+      },
+      shown: (state) => {
+        playing = state;
+        surface.left.inert = state === "playing";
+        draw();
+      },
+    });
+    const projector = element("button", { type: "button", className: "last", textContent: "Projector", title: "Large type and pictures, for a class" });
+    projector.setAttribute("aria-pressed", "false");
+    projector.onclick = () => projector.setAttribute("aria-pressed", String(root.classList.toggle("projector")));
+    const top = element("div", { className: "row wide" });
+    if (!offline) {
+      top.append(row, element("button", {
+        type: "button", className: "last", textContent: "Predict, then reveal", onclick: game.start,
+        title: "A game: which pictures are the model's, and which a control's?",
+      }));
+      row.style.flex = "1 1 auto";
+      projector.classList.remove("last");
+    }
+    top.append(projector);
+    root.prepend(top);
+    right.append(game.panel, cells, caption, first, second, compared, heat);
+    root.append(right, story, wordsExplained());
+    root.lastChild.classList.add("wide");
+
+    function choose(i) {
+      model.set("chosen", i);
+      ask();
+    }
+    const overPicture = (event) => event.dataTransfer?.types.includes("Files") && model.get("uploads") && !surface.left.inert;
+    root.addEventListener("dragover", (event) => { if (overPicture(event)) { event.preventDefault(); event.stopPropagation(); } });
+    root.addEventListener("drop", (event) => {
+      if (!overPicture(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      takeFile(event.dataTransfer.files[0]);
+    });
+
+    const outline = () => ({ hole: model.get("hole"), grid: model.get("grid"), stroke: lines.checked ? model.get("line") : "" });
+    async function savePictures() {
+      const pictures = model.get("pictures");
+      if (!pictures.length) return surface.complain("There is nothing to save yet: hide something first.");
+      const all = [{ source: surface.canvas, words: "what the model sees" }];
+      if (truth.open) all.push({ source: model.get("truth"), words: "the truth", lined: true });
+      all.push(...pictures.map((source, i) => ({ source, words: `sample ${i + 1}`, lined: true })));
+      const what = (SHOWN.find(([show]) => show === model.get("show")) || ["", ""])[1];
+      await saveSheet(all, outline(), `${what}; ${model.get("caption")}`);
+    }
 
     function draw() {
       const pictures = model.get("pictures"), without = model.get("no_tokens"), tiles = model.get("token_tiles");
+      const secret = playing !== "off";
+      for (const node of named.slice(0, 4)) node.hidden = secret;
+      top.style.visibility = playing === "playing" ? "hidden" : "";
       const tiled = tokens.checked && !without;
       tokens.disabled = Boolean(without);
       tokens.title = tokensLabel.title = without || TOKENS;
       tokensLabel.style.opacity = without ? 0.55 : 1;
-      while (strip.children.length > pictures.length) strip.lastChild.remove();
-      const box = [lines.checked, model.get("hole"), model.get("line")].join();
-      pictures.forEach((source, i) => {
-        if (!strip.children[i]) strip.append(sampleColumn());
-        const column = strip.children[i], boxed = column.firstChild, image = boxed.firstChild;
-        image.src = source;
-        image.alt = `Sample ${i + 1}. ${model.get("caption")}`;
-        column.showTile(tiled, tiles[i]);
-        if (boxed.dataset.box === box) return;
-        boxed.dataset.box = box;
-        boxed.replaceChildren(image, ...(lines.checked ? [border(model.get("hole"), model.get("grid"), model.get("line"))] : []));
-      });
-      compared.hidden = !tiled || !pictures.length;
+      const count = Math.max(pictures.length, model.get("samples"));
+      while (strip.children.length > count) strip.lastChild.remove();
+      while (strip.children.length < count) strip.append(sampleCell(strip.children.length + 1));
+      [...strip.children].forEach((cell, i) => cell.show(pictures[i], `Sample ${i + 1}. ${model.get("caption")}`, outline(), tiled, tiles[i]));
+      truth.show(model.get("truth"), pictures.length > 0 && Boolean(model.get("truth")), outline());
+      compared.hidden = !tiled || !pictures.length || secret;
       // Unknown while samples are being drawn: the place stays, so that nothing below it jumps.
       const known = compared.hidden ? [] : model.get("reference_tiles");
       compared.style.visibility = known.length ? "" : "hidden";
@@ -101,102 +202,41 @@ export default {
         references.replaceChildren(...known.map(referenceTile));
         agreement.textContent = model.get("agreement");
       }
-      caption.textContent = model.get("busy") ? "drawing…" : model.get("caption");
+      const unanswered = offline && !offline.shows.length && model.get("mask") !== model.get("hole");
+      caption.textContent = unanswered ? "This page cannot answer another hole: open the notebook."
+        : model.get("busy") ? "drawing…" : model.get("caption");
       strip.setAttribute("aria-busy", String(model.get("busy")));
       strip.dataset.shown = model.get("result_seq");
+      heat.hidden = !map.checked || secret;
       heat.paint();
+      story.show(model.get("busy"));
+      story.style.visibility = secret ? "hidden" : "";  // its place stays
     }
+    const cover = () => { truth.open = false; draw(); };
     const reactions = [
       ...["pictures", "hole", "line", "busy", "caption", "result_seq", "cosines", "token_tiles", "reference_tiles", "agreement",
-        "no_tokens"].map((name) => [name, draw]),
+        "no_tokens", "truth", "story", "samples"].map((name) => [name, draw]),
+      ...["mask", "image"].map((name) => [name, cover]),
+      ...["gallery", "chosen"].map((name) => [name, row.show]),
       ...fields,
     ];
     reactions.forEach(([name, react]) => model.on(`change:${name}`, react));
+    row.show();
     draw();
     return () => {
       surface.cleanUp();
+      game.cleanUp();
       reactions.forEach(([name, react]) => model.off(`change:${name}`, react));
     };
   },
 };
 
-// A place for one sample: its picture, and below it the tokens that it was drawn from.
-function sampleColumn() {
-  const boxed = element("span", { className: "boxed" }, element("img", { draggable: false }));
-  const column = element("span", {}, boxed);
-  column.style.cssText = "display: inline-flex; flex-direction: column; align-items: center; gap: 2px";
-  // While the samples are being drawn their tokens are not known: the place stays, empty.
-  column.showTile = (shown, tile) => {
-    if (!shown) boxed.nextSibling?.remove();
-    else if (!boxed.nextSibling) column.append(tileImage(tile));
-    else fillTile(boxed.nextSibling, tile);
-  };
-  return column;
-}
-
-// Tokens as colours, one pixel a patch; nothing hidden is transparent.
-function tileImage(tile) {
-  const image = element("img", { draggable: false });
-  image.style.cssText = "width: 70px; height: 70px; background: var(--empty); image-rendering: pixelated; " +
-    "border: 1px solid var(--line); border-radius: 4px; box-sizing: border-box";
-  fillTile(image, tile);
-  return image;
-}
-
-const BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
-
-function fillTile(image, tile) {
-  const source = tile ? tile.picture : BLANK;
-  if (image.src !== source) image.src = source;
-  image.alt = tile ? tile.words : "";
-  image.title = image.alt;
-}
-
-function referenceTile(tile) {
-  const figure = element("figure", {}, tileImage(tile), element("figcaption", { className: "soft", textContent: tile.name }));
-  figure.style.cssText = "margin: 0 8px 0 0; max-width: 120px";
-  return figure;
-}
-
-// The border of a hidden region of any shape, as an overlay.
-function border(hole, [rows, cols], stroke) {
-  const hides = (r, c) => r >= 0 && c >= 0 && r < rows && c < cols && hole[r * cols + c] === "1";
-  let path = "";
-  for (let r = 0; r <= rows; r++) {
-    for (let c = 0; c <= cols; c++) {
-      if (hides(r, c) !== hides(r - 1, c)) path += `M${c} ${r}h1`;
-      if (hides(r, c) !== hides(r, c - 1)) path += `M${c} ${r}v1`;
-    }
-  }
-  const line = vector("path", { d: path, stroke, "stroke-width": 2, "vector-effect": "non-scaling-stroke", "stroke-linecap": "round" });
-  return vector("svg", { viewBox: `0 0 ${cols} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" }, line);
-}
-
-// The cosine of predicted and target token of every hidden patch, as colours and as text.
-function cosineMap(model) {
-  const [rows, cols] = model.get("grid");
-  const box = element("figure", { hidden: true });
-  box.style.margin = "6px 0 0";
-  const canvas = element("canvas", { width: 140, height: Math.round((140 * rows) / cols) });
-  canvas.setAttribute("role", "img");
-  const words = element("figcaption", { className: "soft" });
-  box.append(canvas, words);
-  box.paint = () => {
-    const values = model.get("cosines");
-    const pen = canvas.getContext("2d");
-    const w = canvas.width / cols, h = canvas.height / rows;
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    values.forEach((value, i) => {
-      if (value < -1) return;
-      pen.fillStyle = viridis(value);
-      pen.fillRect((i % cols) * w, Math.floor(i / cols) * h, w, h);
-    });
-    const shown = values.filter((v) => v >= -1);
-    const text = shown.length
-      ? `Cosine of predicted and target token, dark 0, bright 1: ${Math.min(...shown).toFixed(2)} to ${Math.max(...shown).toFixed(2)}`
-      : "No prediction yet";
-    words.textContent = text;
-    canvas.setAttribute("aria-label", text);
-  };
-  return box;
+// A block of half the sides somewhere in the picture, for the game's next round.
+function anyBlock([rows, cols]) {
+  const height = Math.max(1, Math.floor(rows / 2)), width = Math.max(1, Math.floor(cols / 2));
+  const top = Math.floor(Math.random() * (rows - height + 1)), left = Math.floor(Math.random() * (cols - width + 1));
+  return Array.from({ length: rows * cols }, (_, i) => {
+    const r = Math.floor(i / cols), c = i % cols;
+    return r >= top && r < top + height && c >= left && c < left + width;
+  });
 }

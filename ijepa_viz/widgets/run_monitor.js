@@ -6,6 +6,7 @@ export default {
   render({ model, el }) {
     el.append(element("style", { textContent: STYLE }));
     const root = element("div", { className: "ijv" });
+    keepKeys(root);
     root.style.flexDirection = "column";
     const verdict = element("p", { className: "status" });
     verdict.setAttribute("aria-live", "polite");
