@@ -34,7 +34,9 @@ def test_ablated_runs_collapse_and_are_plotted(tmp_path, capsys, drawn):
     assert table["all removed"]["verdict"] == "complete collapse"
     assert table["all removed"]["spread_images_left"] < 0.2
     assert table["frozen teacher"]["verdict"] == "teacher frozen"
-    assert table["baseline"]["verdict"] in ("healthy", "rising loss but learning")
+    # So short a run keeps its features; whether it learns is not beyond the noise, and the verdict must not say so.
+    assert table["baseline"]["verdict"] in ("healthy", "rising loss but learning", "hardly learning")
+    assert table["baseline"]["spread_images_left"] > 0.5
     assert min(size_of(out / "collapse.png")) > 200
     panels = drawn[0].axes[: len(names)]
     assert [axis.get_title() for axis in panels] == [f"{name}\n{table[name]['verdict']}" for name in names]

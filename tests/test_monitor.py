@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from conftest import size_of
 from PIL import Image
+from scipy import stats
 
 from ijepa_viz.data.batches import open_images
 from ijepa_viz.data.opening import open_source
@@ -147,6 +149,10 @@ def log(**columns):
         ("collapse to position", {"spread_images": [0.4 - 0.04 * i for i in range(10)]}),
         ("dimensional collapse", {"rankme": [20.0] * 5 + [1.2] * 5}),
         ("context ignored", {"cosine_other": 0.6}),
+        # A gap of 0.003 is no verdict: that of untrained networks, or within the noise of its batches.
+        ("hardly learning", {"cosine": [0.603 + 0.001 * (i % 2) for i in range(10)], "cosine_other": 0.6}),
+        ("context ignored", {"cosine": [0.6 + (0.03 if i % 2 else -0.02) for i in range(10)], "cosine_other": 0.6}),
+        ("healthy", {"cosine": [0.62 + 0.001 * (i % 2) for i in range(10)], "cosine_other": 0.6}),
         ("diverging", {"loss": [0.5] * 9 + ["nan"]}),
         ("learning nothing", {"knn": [""] * 9 + [0.05], "knn_random_init": [""] * 9 + [0.054]}),
         ("healthy", {"knn": [""] * 9 + [0.08], "knn_random_init": [""] * 9 + [0.054]}),
@@ -154,6 +160,42 @@ def log(**columns):
 )
 def test_verdicts_on_logs(expected, columns):
     assert verdict(log(**columns), 64).name == expected
+
+
+def test_the_interval_of_the_gap_is_students():
+    gaps = np.random.default_rng(0).normal(0.02, 0.004, 10).round(4)
+    judged = verdict(log(cosine=list(0.6 + gaps), cosine_other=0.6), 64)
+    low, high = stats.t.interval(0.95, 4, gaps[-5:].mean(), stats.sem(gaps[-5:]))
+    assert f"a gap of {gaps[-5:].mean():.3f}, 95 % interval {low:.3f} to {high:.3f}" in judged.why
+
+
+@pytest.mark.parametrize(
+    ("tested", "expected"),
+    [(None, "healthy"), (300, "learning nothing"), (1000, "learning nothing"), (5000, "healthy")],
+)
+def test_a_gain_of_knn_must_be_beyond_the_noise_of_its_test_images(tested, expected):
+    """Two points more than random init are a gain on 5000 images, and none on 1000."""
+    judged = verdict(log(knn=[""] * 9 + [0.42], knn_random_init=[""] * 9 + [0.40]), 64, tested)
+    assert judged.name == expected
+    if tested:
+        said = re.search(r"a gain of 0.020 give or take (0\.\d+)", judged.why)
+        assert float(said[1]) == pytest.approx(half_of_difference(0.42, 0.40, tested), abs=0.002)
+
+
+def half_of_difference(first, second, tested):
+    """Half the 95 % interval of the difference of two accuracies, by drawing them."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.binomial(tested, first, 400_000) - rng.binomial(tested, second, 400_000)) / tested
+    return float(np.diff(np.quantile(drawn, [0.025, 0.975]))[0]) / 2
+
+
+def test_a_short_run_without_the_regularizer_is_found_out_by_its_knn():
+    """The last numbers of ``python -m train.reports.collapse`` with 200 steps and 500 test images (notebook 03)."""
+    last = {"knn_random_init": [""] * 9 + [0.372]}
+    without = log(cosine=0.976, cosine_other=0.967, knn=[""] * 9 + [0.358], **last)
+    assert verdict(without, 64, 500).name == "learning nothing"
+    assert verdict(log(cosine=0.976, cosine_other=0.967), 64).name == "healthy"  # kNN has to be asked
+    assert "kNN not measured" in verdict(log(cosine=0.976, cosine_other=0.967), 64).why
 
 
 def test_a_short_log_gets_no_verdict_and_empty_cells_are_allowed():

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import ast
+import builtins
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from build_gallery import cover, execute, index, page, small
+from build_notebooks import folded, notebook_of
 from build_notebooks import main as build
 from jupyter_lab import watch
 from nbclient.exceptions import CellExecutionError
@@ -64,10 +69,106 @@ def test_no_widget_is_taken_off_the_page_that_a_reader_scrolls_back_to(path):
     assert ".close()" not in path.read_text()
 
 
+SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
+
+
+def test_solutions_become_folded_text():
+    cell, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+    solution = {"tags": ["solution"]}
+    cells = [cell("a = 1"), cell("b = 2", metadata=solution), text("It is *two*.", metadata=solution), cell("c = 3")]
+    kept = folded(cells)
+    assert [c.cell_type for c in kept] == ["code", "markdown", "code"]
+    assert kept[1].source.startswith("<details><summary>Solution")
+    assert "```python\nb = 2\n```\n\nIt is *two*.\n\n</details>" in kept[1].source
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_run_all_runs_no_solution_and_needs_none(path):
+    """Every name that a remaining cell uses is set in a remaining cell before it; for the body of a function, in any."""
+    cells = notebook_of(path).cells
+    whole = notebook_of(path, solutions=True).cells
+    solutions = [c for c in whole if "solution" in c.metadata.get("tags", []) and c.cell_type == "code"]
+    assert solutions, "an exercise has a solution"
+    code = [c.source for c in cells if c.cell_type == "code"]
+    assert not any(c.source in code for c in solutions)
+    known, later = set(dir(builtins)), set()
+    for source in code:
+        nodes = list(ast.walk(ast.parse(source)))
+        known |= {n.asname or n.name.partition(".")[0] for n in nodes if isinstance(n, ast.alias)}
+        known |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        known |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+        known |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        used = [n for n in nodes if isinstance(n, ast.Name)]
+        bodies = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.Lambda)]
+        deferred = {id(n) for body in bodies for n in ast.walk(body) if isinstance(n, ast.Name)}
+        later |= {n.id for n in used if id(n) in deferred}
+        missing = {n.id for n in used if id(n) not in deferred} - known
+        assert not missing, f"{missing} are set in a solution only, or later"
+    assert later <= known, f"{later - known} are set in a solution only"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_every_question_has_a_folded_answer_and_every_exercise_a_conclusion(path):
+    cells = notebook_of(path).cells
+    texts = [c.source for c in cells if c.cell_type == "markdown"]
+    questions = next(text for text in texts if "## Questions" in text)
+    asked, answers = questions.partition("## Questions")[2].split("<details><summary>Answers</summary>")
+    answers, exercise = answers.split("</details>")
+    numbers = [re.findall(r"^(\d+)\.", part, flags=re.MULTILINE) for part in (asked, answers)]
+    assert numbers[0] == numbers[1] != []
+    assert "## Exercise" in exercise
+    solution = next(text for text in texts if text.startswith("<details><summary>Solution"))
+    after = re.split(r"^```$", solution, flags=re.MULTILINE)  # what is said of the result, among and after the code
+    assert any(len(re.sub(r"```python[\s\S]*", "", part).replace("</details>", "").strip()) > 40 for part in after[1:])
+    assert any(text.startswith("## What to take home") for text in texts)
+
+
+def test_every_notebook_has_a_plan_for_a_lesson():
+    """Goals, 45 minutes, questions and misconceptions; a timetable that adds up."""
+    for path in NOTEBOOKS:
+        plan = (ROOT / "docs" / "teaching" / f"{path.stem}.md").read_text()
+        assert [h for h in ("## Goals", "## Timing", "## Ask", "## Misconceptions") if h not in plan] == [], path.stem
+        timing = plan.partition("## Timing")[2].partition("\n## ")[0]
+        assert sum(map(int, re.findall(r"^\| (\d+) \|", timing, flags=re.MULTILINE))) == 45, path.stem
+        assert f"../../notebooks/{path.name}" in plan
+        assert len(plan.splitlines()) <= 60, "one page"
+
+
+# Numbers in the prose that no cell of the notebook prints or sets: the paper's, and what a name or a page holds.
+ELSEWHERE = {
+    "01_masks": "54.2 15.5 20.2 17.6 9.0 22.0 48.5 256 0.05",  # table 6 of the paper; the widget's masks and a slider
+    "05_decoder": "7000 160",  # the model card; a command that stands beside its number
+    "07_evaluate": "72.9 77.5 79.3 81.1 69.4 73.3 77.3 86.7 72.4 448 0.85",  # tables 1, 2 and 4 of the paper; a question
+    "08_full_scale": "14 300 448 22 16 10 4.0",  # the names and files of published models, and a license
+    "09_your_own_data": "43 200",  # the model card of wild-tiny
+}
+_CONVENTIONS = "95 0.5"  # per cent of an interval; an AUROC of chance
+_CODE = re.compile(r"```[\s\S]*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>")
+_NUMBER = re.compile(r"(?<![\w.\-/])\d+(?:\.\d+)?(?![\w/])")
+
+
+def prose_numbers(text):
+    """Numbers of a cell's text: with a point, or of two digits and more; none in code, and no numbers of a list."""
+    text = re.sub(r"^ *\d+\. ", "", _CODE.sub(" ", text), flags=re.MULTILINE)
+    return [found for found in _NUMBER.findall(text) if "." in found or len(found) > 1]
+
+
+def test_numbers_of_prose_are_found():
+    text = "1. With 41 % of 64 patches, `0.3` aside, 8x8 and ViT-H/14 too, 3 rows and 0.85.\n2. No `[1, 22]`."
+    assert prose_numbers(text) == ["41", "64", "0.85"]
+
+
+def unprinted(cells, printed, elsewhere):
+    """Numbers of the prose that are neither printed, nor set in a cell, nor known from elsewhere."""
+    code = "\n".join(c.source.replace("_", "") for c in cells if c.cell_type == "code")
+    known = set(re.findall(r"\d+(?:\.\d+)?", f"{printed}\n{code}")) | set(f"{elsewhere} {_CONVENTIONS}".split())
+    return [n for c in cells if c.cell_type == "markdown" for n in prose_numbers(c.source) if n not in known]
+
+
 # How many pictures each shows, widgets' stills included.
 PICTURES = {
-    "00_start_here": 4, "01_masks": 7, "02_three_architectures": 4, "03_pretrain": 4, "04_what_the_predictor_knows": 6,
-    "05_decoder": 5, "06_jepa_vs_generative": 3, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 2,
+    "00_start_here": 4, "01_masks": 7, "02_three_architectures": 5, "03_pretrain": 5, "04_what_the_predictor_knows": 6,
+    "05_decoder": 5, "06_jepa_vs_generative": 3, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 4,
 }  # fmt: skip
 # A minute and more each on a slow machine, of training or of thousands of scenes to draw and read: run with -m slow.
 LONG = ("02_", "03_", "05_", "06_", "07_", "09_")
@@ -75,7 +176,7 @@ RUNS = [pytest.param(p, marks=pytest.mark.slow if p.name.startswith(LONG) else (
 
 
 @pytest.fixture(scope="module")
-def executed(request):
+def executed(request, tmp_path_factory):
     """The notebooks that this run asks for, each from top to bottom; one at a time where other tests run beside."""
     asked = [
         item.callspec.params["path"]
@@ -83,9 +184,14 @@ def executed(request):
         if item.path == request.path and "executed" in item.fixturenames
     ]
 
+    folder = tmp_path_factory.mktemp("with-solutions")
+
     def attempt(path):
+        """The notebook with its solutions as cells that run."""
+        whole = folder / path.name
+        nbformat.write(notebook_of(ROOT / "notebooks" / "src" / f"{path.stem}.py", solutions=True), whole)
         try:
-            return execute(path)
+            return execute(whole)
         except CellExecutionError as error:
             return error
 
@@ -104,6 +210,7 @@ def test_notebooks_run_and_check_themselves(path, executed):
     assert "All checks passed." in printed
     assert max(map(len, printed.splitlines())) <= 100, "JupyterLab breaks a longer line in the middle of a word"
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= PICTURES.get(path.stem, 1)
+    assert unprinted(notebook.cells, printed, ELSEWHERE.get(path.stem, "")) == [], "numbers that no cell prints"
 
 
 @pytest.mark.browser

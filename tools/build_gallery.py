@@ -63,7 +63,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=300, resources=resources, store_widget_state=False)
+    client = NotebookClient(notebook, timeout=600, resources=resources, store_widget_state=False)
     client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
     return notebook
 

@@ -1,7 +1,8 @@
 """Write notebooks/*.ipynb from notebooks/src/*.py, stripped; ``--check`` only tells whether they agree.
 
 ``--colab ADDRESS FOLDER`` writes copies for Google Colab instead, which install the project from the git repository
-at ADDRESS first. Cell ids are the cells' numbers, so that building twice gives the same bytes.
+at ADDRESS first. Cell ids are the cells' numbers, so that building twice gives the same bytes. Cells tagged
+``solution`` become folded text: *Run All* runs none of them, and a reader opens them after trying. The tests run them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,38 @@ from google.colab import output
 output.enable_custom_widget_manager()"""
 
 
-def notebook_of(source: Path) -> nbformat.NotebookNode:
-    """The notebook of a source file."""
+SOLUTION = "solution"
+
+
+def notebook_of(source: Path, solutions: bool = False) -> nbformat.NotebookNode:
+    """The notebook of a source file.
+
+    Args:
+        solutions: keep solutions as cells that run, instead of folding them.
+    """
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata.pop("jupytext", None)
+    if not solutions:
+        notebook.cells = folded(notebook.cells)
     return notebook
+
+
+def folded(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Each run of cells tagged ``solution`` as one cell of text, with its code to copy, below "Solution"."""
+    kept: list[nbformat.NotebookNode] = []
+    inside: list[str] = []
+    for cell in [*cells, None]:
+        if cell is not None and SOLUTION in cell.metadata.get("tags", []):
+            inside.append(f"```python\n{cell.source}\n```" if cell.cell_type == "code" else cell.source)
+            continue
+        if inside:
+            summary = "<details><summary>Solution: copy it into a cell to run it</summary>"
+            text = "\n\n".join([summary, *inside, "</details>"])
+            kept.append(nbformat.v4.new_markdown_cell(text, metadata={"tags": [SOLUTION]}))
+            inside = []
+        if cell is not None:
+            kept.append(cell)
+    return kept
 
 
 def written(notebook: nbformat.NotebookNode) -> str:

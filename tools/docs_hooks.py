@@ -108,7 +108,7 @@ def restyled(html: str) -> str:
     """The HTML that mkdocs-jupyter makes of a notebook, without its style sheets and scripts.
 
     They are 0.6 MB a page and load MathJax and mermaid from a network. Code gets the markup of the theme's own code
-    blocks, with their colours and copy button; cells tagged ``solution`` are folded.
+    blocks, with their colours and copy button.
     """
     soup = BeautifulSoup(html, "html.parser")
     notebook = soup.find("div", class_="jupyter-wrapper")
@@ -122,15 +122,8 @@ def restyled(html: str) -> str:
         code = soup.new_tag("code")
         code.extend(list(pre.contents))
         pre.append(code)
-    for cell in notebook.select(".jp-CodeCell"):
-        tags = {tag.get_text(strip=True) for tag in cell.select(".celltoolbar .cell-tag")}
-        for toolbar in cell.select(".celltoolbar"):
-            toolbar.decompose()
-        if "solution" in tags:
-            folded, summary = soup.new_tag("details"), soup.new_tag("summary")
-            summary.string = "Solution"
-            cell.wrap(folded)
-            folded.insert(0, summary)
+    for toolbar in notebook.select(".celltoolbar"):
+        toolbar.decompose()
     for anchor in notebook.select("a.anchor-link"):
         anchor["class"] = ["headerlink"]
         anchor["title"] = "Permanent link"

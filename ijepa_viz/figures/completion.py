@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, legible
 from ijepa_viz.masks import Masks
 from ijepa_viz.prediction import DrawnSamples, Prediction
 
@@ -77,9 +77,11 @@ def completion_grid(
     count = len(rows[0][1].images)
     extra = min(2, count) if len(rows[0]) == 3 else 0
     columns = 2 + count + extra
+    width = 1.25 * columns + 0.2
+    size = legible(9, width)
     figure = Figure(
         f"{len(rows)} rows: a picture, its context with a hole, and {count} samples decoded in a green box.",
-        figsize=(1.25 * columns + 0.2, 1.3 * len(rows) + 0.75),
+        figsize=(width, 1.3 * len(rows) + 0.75 * size / 9),
         layout="constrained",
     )
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -97,21 +99,21 @@ def completion_grid(
             show(axis, picture.permute(1, 2, 0).clamp(0, 1).numpy())
             outline(axis, prediction.masks, height // prediction.masks.grid[0], BOX[kind])
     for axis, name in zip(axes[:, 0], names, strict=False):
-        axis.set_ylabel(name, fontsize=9)
-    axes[0, 0].set_title("original", fontsize=9)
-    axes[0, 1].set_title("context", fontsize=9)
+        axis.set_ylabel(name, fontsize=size)
+    axes[0, 0].set_title("original", fontsize=size)
+    axes[0, 1].set_title("context", fontsize=size)
     for i in range(count):
-        axes[0, 2 + i].set_title(f"sample {i + 1}", fontsize=9)
+        axes[0, 2 + i].set_title(f"sample {i + 1}", fontsize=size)
     label = "decoded from the prediction" + detail_words(*(getattr(samples, "detail", 0.0) for _, samples, *_ in rows))
     handles = [Patch(edgecolor=BOX["predicted"], fill=False, linewidth=2, label=label)]
     if extra:
         for i in range(extra):
-            axes[0, 2 + count + i].set_title(f"control {i + 1}", fontsize=9)
+            axes[0, 2 + count + i].set_title(f"control {i + 1}", fontsize=size)
         label = f"control: decoded from {control}"
         handles.append(Patch(edgecolor=BOX["control"], fill=False, linewidth=2, label=label))
     # Two legend entries side by side are as wide as six images.
     beside = 2 if columns >= 6 else 1
-    figure.legend(handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=size)
     return figure
 
 

@@ -30,7 +30,7 @@ def factor_figure(table: Mapping[str, Mapping[str, Any]], title: str = "") -> Fi
     """
     figure = Figure(
         "Accuracy of linear probes for each factor of a hidden block, from several representations, with intervals.",
-        figsize=(12, 4.3),
+        figsize=(10, 4.6),
         layout="constrained",
     )
     axis = figure.subplots()

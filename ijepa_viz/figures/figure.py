@@ -15,6 +15,7 @@ from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, ending
 
 _MANY = 12  # most panels listed in the alternative text
+_READ_AT = 9.0  # inches: the width at which notebooks and pages show a wider figure
 
 
 class Figure(matplotlib.figure.Figure):
@@ -46,6 +47,15 @@ class Figure(matplotlib.figure.Figure):
             f'<img style="max-width: 100%" alt="{escape(self.alt, quote=True)}" src="data:image/png;base64,{content}">'
         )
         return {"text/html": html, "image/png": content, "text/plain": self.alt}
+
+
+def legible(points: float, width: float) -> float:
+    """Font size in a figure ``width`` inches wide that reads as ``points`` where a notebook scales it to its column.
+
+    >>> legible(9, 6), legible(9, 18)
+    (9, 18.0)
+    """
+    return points if width <= _READ_AT else points * width / _READ_AT
 
 
 def _panel(axis: Any) -> str:

@@ -29,11 +29,17 @@ class Answer:
     kind: str = "predicted"
 
 
-_NAMES = {"predicted": "from the visible patches alone", "control": "control", "target": "original"}
+_COLUMNS = 5
+
+_NAMES = {
+    "predicted": "from the visible patches alone",
+    "control": "control",
+    "target": "the original, or from tokens that saw it",
+}
 
 
 def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Sequence[str] = ()) -> Figure:
-    """Show original | context | every completion, each with its lines below.
+    """Show original, context and every completion as a grid of at most five columns, each with its lines below.
 
     Args:
         prediction: of the image and masks to show.
@@ -58,29 +64,33 @@ def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Se
                 f"{answer.title!r} is {tuple(shape)}, the image {tuple(prediction.image.shape)}: a completion has the "
                 "image's proportions and whole patches."
             )
-    columns = 2 + len(answers)
+    total = 2 + len(answers)
+    lines = -(-total // _COLUMNS)
+    columns = -(-total // lines)
     tall = max(len(truth), *(len(answer.lines) for answer in answers))
     figure = Figure(
         f"One picture with a hole, and {len(answers)} completions of it, each with annotations.",
-        figsize=(1.6 * columns, 2.4 + 0.16 * tall),
+        figsize=(1.85 * columns, (2.35 + 0.17 * tall) * lines + 0.4),
         layout="constrained",
     )
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis in axes[total:]:
+        axis.remove()
     height = max(answer.picture.shape[1] for answer in answers)
     show(axes[0], prediction.picture(height).permute(1, 2, 0).numpy())
     outline(axes[0], prediction.masks, height // prediction.masks.grid[0], BOX["target"])
     show(axes[1], context_image(prediction, height))
-    axes[0].set_title("original", fontsize=9)
-    axes[1].set_title("context", fontsize=9)
-    axes[0].set_xlabel("\n".join(truth), fontsize=8)
-    for axis, answer in zip(axes[2:], answers, strict=True):
+    axes[0].set_title("original", fontsize=11)
+    axes[1].set_title("context", fontsize=11)
+    axes[0].set_xlabel("\n".join(truth), fontsize=10)
+    for axis, answer in zip(axes[2:total], answers, strict=True):
         show(axis, answer.picture.permute(1, 2, 0).clamp(0, 1).numpy())
         outline(axis, prediction.masks, answer.picture.shape[1] // prediction.masks.grid[0], BOX[answer.kind])
-        axis.set_title(answer.title, fontsize=9)
-        axis.set_xlabel("\n".join(answer.lines), fontsize=8)
+        axis.set_title(answer.title, fontsize=11)
+        axis.set_xlabel("\n".join(answer.lines), fontsize=10)
     kinds = list(dict.fromkeys(["target", *(answer.kind for answer in answers)]))
     figure.legend(
         handles=[Patch(edgecolor=BOX[kind], fill=False, linewidth=2, label=_NAMES[kind]) for kind in kinds],
-        loc="outside lower center", ncols=len(kinds), frameon=False, fontsize=9,
+        loc="outside lower center", ncols=len(kinds), frameon=False, fontsize=10,
     )  # fmt: skip
     return figure

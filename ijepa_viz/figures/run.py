@@ -73,7 +73,7 @@ PANELS = (
 
 def run_figure(rows: Rows, title: str) -> Figure:
     """Plot the curves of a log in six panels; panels without measurements are labelled as such."""
-    figure = Figure("The log of a training run as curves.", figsize=(13, 7.5), layout="constrained")
+    figure = Figure("The log of a training run as curves.", figsize=(10, 6.6), layout="constrained")
     figure.suptitle(title, fontsize=14, fontweight="bold")
     seen = max((int(row["images"]) for row in rows), default=0)
     for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
@@ -98,7 +98,7 @@ def run_figure(rows: Rows, title: str) -> Figure:
         if drawn:
             # The whole run, as in the live monitor, also for panels with a single measurement.
             axes.set_xlim(-0.04 * seen, 1.04 * seen)
-            axes.legend(fontsize=8, frameon=False)
+            axes.legend(fontsize=9, frameon=False)
             axes.grid(alpha=0.25)
         else:
             axes.set_xticks([])

@@ -21,6 +21,12 @@
 # draws pixels for these numbers. It draws several samples, each with different noise:
 #
 # > What the samples **share** is in the prediction. What **varies** between them is not.
+#
+# **Which model this is.** `menagerie-tiny` is a small I-JEPA for drawn scenes. It differs from the paper's in one
+# thing that matters: its loss has a *variance-covariance term*, which keeps the features of the context encoder apart. The
+# paper has no such term. It relies on the stopped gradient, a slowly moving teacher, and hundreds of epochs of
+# ImageNet; in training as short as ours that alone learns hardly anything, and `02_three_architectures` and
+# `03_pretrain` show it.
 
 # %%
 import torch
@@ -99,10 +105,26 @@ mask_figure(ijepa_viz.masks.sample(batch=6, grid=model.grid, generator=generator
 # 2. Is the colour of a hidden head in the prediction? How could you test it?
 # 3. The control in orange sometimes looks reasonable. When may it?
 #
+# <details><summary>Answers</summary>
+#
+# 1. They agree on what follows from the rest of the scene: where the body ends, which way it faces, its main colours, where
+#    the ground begins. They differ in eyes, muzzles, outlines and grain: what the visible part does not settle, the
+#    prediction leaves open.
+# 2. If all samples have the colour, it is. A sharper test changes the colour of the visible part and nothing else, and
+#    sees whether the samples follow; or a linear probe reads the colour from the predicted tokens, with no picture at all
+#    (`04_what_the_predictor_knows`).
+# 3. Where the two scenes have the same thing there: plain sky, grass, or by chance a creature at that place. A hole like
+#    that cannot tell a model that knows from one that does not.
+#
+# </details>
+#
 # ## Exercise
 #
-# Decode the same prediction with **one** sampling step instead of the default. Before you run it: will
-# the samples be sharper or more blurred, and will they differ from each other?
+# Decode the same prediction with **one** sampling step instead of the default: `decoder.sample(predictions[0], 6, steps=1,
+# seed=SEED)`. Before you run it: will the samples be sharper or more blurred, and will they differ from each other?
+
+# %%
+# Your code.
 
 # %% tags=["solution"]
 one_step = decoder.sample(predictions[0], 6, steps=1, seed=SEED)
@@ -115,18 +137,24 @@ def spread(samples):
 
 
 print(f"spread with 1 step {spread(one_step):.3f}, with {decoder.config.steps} steps {spread(many_steps):.3f}")
+assert spread(many_steps) > spread(one_step), "one step must vary less than many"
 rows_of_both = [(predictions[0], one_step), (predictions[0], many_steps)]
 completion_grid(rows_of_both, names=["1 step", f"{decoder.config.steps} steps"])
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # One step gives the conditional mean of all plausible completions: a blur, nearly the same every time.
 # That is why a decoder that shows what a representation *leaves open* has to be stochastic.
+
+# %% [markdown]
+# ## What to take home
+#
+# A JEPA predicts a representation; pictures of it come from a second network. Believe what samples share, and only where the
+# control does not share it.
 
 # %%
 # This notebook checks itself.
 again = decoder.sample(predictions[0], 6, seed=SEED)
-assert torch.equal(again.images, many_steps.images), "the same seed must give the same samples"
-assert spread(many_steps) > spread(one_step), "one step must vary less than many"
+assert torch.equal(again.images, rows[0][1].images), "the same seed must give the same samples"
 gap = torch.stack([(r[1].images[:2] - r[2].images[:2]).abs()[:, :, r[1].inside].mean() for r in rows])
 assert (gap > 0.02).all(), "shuffling predictions must visibly change what is drawn"
 print("All checks passed.")

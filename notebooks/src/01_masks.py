@@ -10,7 +10,7 @@
 # # Masks: what is hidden decides what is learned
 #
 # **Goal.** See how I-JEPA's multi-block masks are drawn, what the alternatives look like, and what the reference
-# code's sampler does to the bottom of every image.
+# code's sampler does to the edges and the bottom of every image.
 # **Time.** Fifteen minutes; every cell runs in seconds on a laptop's CPU. **You need** `00_start_here`.
 #
 # In pretraining every image gets a few **target** blocks, whose representations are to be predicted, and a
@@ -87,9 +87,10 @@ for name, found in strategies.items():
 # %% [markdown]
 # ## What the reference sampler does
 #
-# Contexts of one batch have different lengths. The reference code truncates them all to the shortest **in raster
-# order**, from the top left on, so the removed patches are always at the bottom of the image. `mode="faithful"` does the same;
-# `mode="unbiased"`, our default, pads instead.
+# Two habits of the reference code decide where a context patch can be. Its blocks never reach the **last row and the last
+# column** of the grid. And contexts of one batch have different lengths: it truncates them all to the shortest **in raster
+# order**, from the top left on, so the removed patches are always at the bottom of the image. `mode="faithful"` does the
+# same; `mode="unbiased"`, our default, lets blocks lie anywhere and pads instead.
 
 # %% tags=["cover"]
 modes = {mode: drawn("multiblock", mode=mode) for mode in ("unbiased", "faithful")}
@@ -120,8 +121,15 @@ for mode, found in modes.items():
     kept = 100 * found.valid.sum(1).float().mean() / found.num_patches
     top, bottom = (100 * part.sum() / share.sum() for part in (share[:3], share[-3:]))
     print(
-        f"{mode:9} {kept:3.0f} % of the patches are context; {top:3.0f} % of it in the top 3 rows, {bottom:3.0f} % in the bottom 3"
+        f"{mode:9} {kept:3.0f} % of the patches are context; {top:.0f} % of it in the top 3 rows, {bottom:.0f} % in the bottom 3"
     )
+    print(f"{'':9} a patch of the last row is context in {share[-1].mean():.2f} of the images,")
+    print(f"{'':9} one of the last column in {share[:, -1].mean():.2f}, any patch in {share.mean():.2f}")
+eight = drawn("multiblock", (8, 8), mode="faithful")
+share = context_share(eight)
+print(
+    f"on an 8x8 grid faithful keeps {int(eight.valid.sum(1).float().mean())} of 64 patches, {100 * share[:3].sum() / share.sum():.0f} % in the top 3 rows"
+)
 
 # %% [markdown]
 # ## Draw one yourself
@@ -138,13 +146,28 @@ painter
 # ## Questions
 #
 # 1. Why may target blocks overlap each other, but never the context?
-# 2. On an 8x8 grid the faithful sampler keeps about 11 context patches. Which part of a photograph are they from?
+# 2. On an 8x8 grid the faithful sampler keeps few context patches (the last printed line). Which part of a photograph are
+#    they from?
 # 3. What would a model learn about the sky, and what about legs, from the faithful sampler?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Two targets that overlap are two questions about the same patch, which costs nothing. A target that is context is a
+#    question whose answer is in view: the loss falls, and nothing is learned.
+# 2. From the top: usually sky, ceiling or background, seldom the subject.
+# 3. It sees sky as context in almost every image and legs almost never, so it learns to predict *from* sky, and seldom from
+#    what stands on the ground. Legs are still targets, except in the last row.
+#
+# </details>
 #
 # ## Exercise
 #
 # On small grids the faithful sampler does something worse than starving the bottom. Find out, on a 4x4 grid, in what
-# share of the images a target patch is also context: the answer is given away.
+# share of the images a target patch is also context: the answer is given away. (`drawn("multiblock", (4, 4), mode="faithful")`
+# has `context`, `valid` and `targets`.)
+
+# %%
+# Your code.
 
 # %% tags=["solution"]
 small = drawn("multiblock", (4, 4), mode="faithful")
@@ -158,9 +181,18 @@ def leaks(found):
 
 print(f"faithful: {100 * leaks(small).float().mean():.0f} % of the images leak")
 print(f"unbiased: {100 * leaks(drawn('multiblock', (4, 4))).float().mean():.0f} %")
+assert leaks(small).float().mean() > 0.4
+assert not leaks(drawn("multiblock", (4, 4))).any(), "unbiased never leaks"
+
+# %% [markdown] tags=["solution"]
+# When too little context is left, the reference sampler puts target regions back into it. It logs a warning when it does,
+# and training goes on: on a small grid the log is full of it, and the task is partly given away.
 
 # %% [markdown]
-# When too little context is left, the reference sampler silently puts target regions back into it.
+# ## What to take home
+#
+# The mask *is* the task. Large targets far from the context ask for meaning; scattered ones can be answered next door.
+# Where a sampler cannot put a patch, a model learns nothing from it: look at the map of a sampler before a long run.
 
 # %%
 # This notebook checks itself.
@@ -169,6 +201,6 @@ share = context_share(modes["faithful"])
 assert share[:3].sum() > 10 * share[-3:].sum(), "faithful starves the bottom rows"
 even = context_share(modes["unbiased"])
 assert abs(float(even[:3].sum() / even[-3:].sum()) - 1) < 0.2, "unbiased favours no place"
-assert leaks(small).float().mean() > 0.4
-assert not leaks(drawn("multiblock", (4, 4))).any(), "unbiased never leaks"
+assert context_share(modes["faithful"])[-1].max() == context_share(modes["faithful"])[:, -1].max() == 0
+assert context_share(modes["unbiased"])[-1].min() > 0.1, "unbiased reaches the last row"
 print("All checks passed.")

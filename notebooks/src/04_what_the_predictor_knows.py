@@ -58,8 +58,8 @@ for i, scene in enumerate(scenes):
 # %% [markdown]
 # ## Error and cosine maps
 #
-# The cosine of every predicted token with the target's, over the hole, and the same for two controls. A cosine of 0.7
-# means nothing on its own: the mean prediction of many other scenes may reach it too.
+# The cosine of every predicted token with the target's, over the hole, and the same for two controls. A high cosine means
+# nothing on its own: the mean prediction of many other scenes may reach it too.
 #
 # **Try this.** The wolf's legs (`scenes[2]`), then a roof. Which is easier?
 
@@ -111,7 +111,7 @@ look("ablation", scenes[0])
 # and from representations with less, or more, information. Species, part and facing are marginals of one joint probe;
 # `facing_alone` is a probe of facing by itself. This is a small edition (1000 scenes to
 # learn from); the full one is `ijepa-viz evaluate menagerie-tiny --probe factors --data menagerie:count=64000`, which takes
-# 24 minutes on a slow machine.
+# minutes instead of seconds.
 
 # %%
 table = factor_table(model, train=1000, test=400)
@@ -127,7 +127,7 @@ factor_figure(table, f"{SOURCE}, small edition")
 # %% [markdown]
 # `menagerie-tiny` **keeps** species, part, facing and colour; it **drops** texture phase, speckle and the exact
 # background, which is what a joint-embedding predictive architecture promises: it need not represent what cannot be
-# predicted.
+# predicted. (This is one small I-JEPA, trained with a variance-covariance term that the paper's does not have.)
 #
 # ## Questions
 #
@@ -137,10 +137,25 @@ factor_figure(table, f"{SOURCE}, small edition")
 # 4. In the full edition facing is read better together with species and part than alone. A head that looks left and a tail
 #    of a creature that looks left: what do their blocks have in common?
 #
+# <details><summary>Answers</summary>
+#
+# 1. Most of a creature shows outside its hole, in the same colour. Averaging the context keeps colour; it loses where things
+#    are, which species and part need more.
+# 2. For colour, species and part, which the visible rest determines. It stays behind for pose, and no representation has the
+#    texture's phase or the speckle, the target encoder's included.
+# 3. Heads are above legs: where the hole is says something about what is in it.
+# 4. Nearly nothing: a head that looks left and a tail of the same animal are different pictures. A probe of facing alone
+#    needs one direction that fits all parts of all species; a joint probe may use another for each.
+#
+# </details>
+#
 # ## Exercise
 #
-# Is the mean prediction useless? Compare its cosine with the target, patch by patch, with the prediction's, for a hole
-# over plain sky.
+# Is the mean prediction useless? Compare its cosine with the target with the prediction's, for a hole over plain sky:
+# `INSPECTIONS["maps"](InspectionInput(model, image, ijepa_viz.Masks.from_block(model.grid, 0, 2, 2, 3), others))`.
+
+# %%
+# Your code.
 
 # %% tags=["solution"]
 sky = InspectionInput(
@@ -148,8 +163,22 @@ sky = InspectionInput(
 )
 found = INSPECTIONS["maps"](sky)
 print(f"sky: prediction {found['prediction_cosine']:.3f}, mean prediction {found['mean_prediction_cosine']:.3f}")
+
+# %% [markdown] tags=["solution"]
+# Not useless, but well behind in both places (the next cell prints the head's). Even over plain sky the prediction knows more
+# than "sky": which colour this one has, where the light comes from. A prediction says something where it beats the mean.
+
+# %%
 head = INSPECTIONS["maps"](inputs_of(scenes[0]))
-print(f"head: prediction {head['prediction_cosine']:.3f}, mean prediction {head['mean_prediction_cosine']:.3f}")
+print(
+    f"over the head: prediction {head['prediction_cosine']:.3f}, mean prediction {head['mean_prediction_cosine']:.3f}, "
+    f"another image's {head['another_image_cosine']:.3f}"
+)
+
+# %% [markdown]
+# ## What to take home
+#
+# A number about a prediction says something only beside the same number for a prediction that knows nothing of this image.
 
 # %%
 # This notebook checks itself.

@@ -15,7 +15,8 @@
 #
 # An I-JEPA predicts representations. To *look* at one, a diffusion model learns to draw the pixels of a block from the
 # tokens that were predicted for it. Its picture is evidence about the predictor only if the decoder adds nothing of its
-# own, so it sees the tokens and their places, **never a pixel of the image**.
+# own, so it sees the tokens and their places, **never a pixel of the image**. (The I-JEPA here, `menagerie-tiny`, is trained with
+# a variance-covariance term that the paper's is not.)
 
 # %%
 import os
@@ -45,7 +46,8 @@ predictions = [ijepa_viz.predict(model, scene.image, scene.masks(model.grid)) fo
 # ## Train one, in the background
 #
 # The short form: half the width, batches of half the size, 200 steps, the I-JEPA's features of 40 batches kept and used again.
-# The bundled decoder took 14 000 steps of the config as it stands (`decoders/configs/menagerie-tiny.yaml`), about an hour.
+# The bundled decoder took 7000 steps of the config as it stands (`decoders/configs/menagerie-tiny.yaml`), twice, together about
+# an hour.
 
 # %%
 work = Path(tempfile.mkdtemp())
@@ -95,13 +97,16 @@ for name, samples in drawn.items():
 
 # %% tags=["cover"]
 answers = [
-    Answer(name.replace(" (", "\n(").replace("another image's ", "another\nimage's "), samples.on(dog.image)[0],
+    Answer(name.replace(" (", "\n(").replace("another image's ", "another image's\n"), samples.on(dog.image)[0],
            kind="predicted" if name.startswith(("prediction", "its")) else "target" if "target" in name else "control")
     for name, samples in drawn.items()
 ]  # fmt: skip
 one_hole_figure(dog, answers)
 
 # %% [markdown]
+# Below each other in print, beside each other in the figure: the prediction and its average are nearer to the truth than
+# every control, and the target tokens, which have seen the hole, are nearest.
+#
 # ## Not one pixel leaks
 #
 # Hold the prediction and replace every pixel of the image by noise. The samples do not change by a bit.
@@ -173,24 +178,46 @@ completion_grid(rows, names=["1 step"] * 2 + [f"{own.config.steps} steps"] * 2)
 # 2. Target tokens give nearly perfect pictures. Why does that prove nothing about the predictor?
 # 3. The paper decodes the average of a block's tokens. What survives the averaging, and what does not?
 #
+# <details><summary>Answers</summary>
+#
+# 1. Average scenes at that place, and different ones with each noise seed: what the decoder learned of blocks in general.
+#    It is what you would see if the predictor knew nothing.
+# 2. The target encoder saw the hole. Good pictures from its tokens show that the decoder can draw what tokens hold, which is
+#    needed, but not that a predictor who saw only the rest put it there.
+# 3. What the block's tokens share: species, colours, roughly what is in it. Where in the block things are, mostly not.
+#
+# </details>
+#
 # ## Exercise
 #
-# Guidance pushes samples towards the condition. Draw with `guidance=3` and compare the spread. Why is it off by
-# default?
+# Guidance pushes samples towards the condition. Draw with `decoder.sample(dog, 32, guidance=3.0, seed=SEED)` and compare the
+# spread with that of `many["the prediction"]`. Why is it off by default?
 
-# %% tags=["solution"]
-guided = decoder.sample(dog, 32, guidance=3.0, seed=SEED)
+# %%
+# Your code.
 
 
+# %%
 def spread_of(samples):
     """Standard deviation over the samples, averaged over the hole's pixels."""
     return float(samples.images.std(0)[:, samples.inside].mean())
 
 
+for name, samples in many.items():
+    print(f"spread given {name:16} {spread_of(samples):.3f}")
+
+# %% tags=["solution"]
+guided = decoder.sample(dog, 32, guidance=3.0, seed=SEED)
 print(f"spread without guidance {spread_of(many['the prediction']):.3f}, with guidance 3 {spread_of(guided):.3f}")
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # Whatever guidance does to the spread, it is the decoder's doing and not the prediction's: the reading rule is broken.
+
+# %% [markdown]
+# ## What to take home
+#
+# A decoded picture is evidence about a predictor only together with its controls, with several noise seeds, and from a decoder
+# that sees nothing else.
 
 # %%
 # This notebook checks itself.

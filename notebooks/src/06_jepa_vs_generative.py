@@ -18,7 +18,9 @@
 # * The **I-JEPA** answers with a representation. To see it we decode it: once by its mean (deterministic), and several
 #   times with noise (stochastic), which shows what the representation leaves open.
 #
-# Both have the same encoder and saw the same drawn scenes.
+# Both have the same encoder and saw the same drawn scenes. They are not equal in all: the I-JEPA's loss has a
+# variance-covariance term, which the paper's has not, and it had more than twice the arithmetic (printed below); the model
+# cards compare both at equal arithmetic.
 
 # %%
 import torch
@@ -29,6 +31,7 @@ from decoders import load_decoder
 from decoders.evaluation.classifier import as_images, predict_logits
 from decoders.evaluation.metric import encode_blocks, sample_blocks
 from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, draw_scenes, train_block_classifier
+from ijepa_viz.checkpoints.training_cost import training_of
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.transforms import denormalise, normalise
 from ijepa_viz.figures import Answer, one_hole_figure
@@ -41,6 +44,8 @@ model = ijepa_viz.load_model("menagerie-tiny")
 decoder = load_decoder("menagerie-tiny")
 predictive, generative = load_objective("menagerie-tiny"), load_objective("menagerie-tiny-mae")
 size, grid, patch = model.config.image_size, model.grid, model.config.patch_size
+for name in ("menagerie-tiny", "menagerie-tiny-mae"):
+    print(f"{name:20} {training_of(name).images / 1e6:.2f} M pictures, {training_of(name).flops:.1e} operations")
 
 # %% [markdown]
 # ## Your hole
@@ -110,11 +115,11 @@ painter.on_hole(lambda masks: shown.update(side_by_side(masks)))
 # ## Classified by an independent evaluator
 #
 # A small CNN, trained on real hidden blocks without any I-JEPA, classifies the completions. It is trained here in a few
-# seconds, so it is less accurate than the one behind the tables in the README.
+# seconds, so it is less accurate than the one behind the tables in the documentation.
 
 # %%
 train_scenes = draw_scenes(model, 2500, seed=2001)
-classifier = train_block_classifier(model, train_scenes, patch, epochs=6)
+classifier = train_block_classifier(model, train_scenes, epochs=6)
 
 
 def block_pixels(picture, masks):
@@ -158,7 +163,7 @@ side_by_side(masks, read if readable else None)
 # %%
 scenes = draw_scenes(model, 300, seed=2005)
 batch = normalise(scenes.images / 255)
-hidden = encode_blocks(model, batch, scenes.masks, patch_size=patch)
+hidden = encode_blocks(model, batch, scenes.masks)
 tokens, patch_indices = hidden.predicted, hidden.patch_indices
 pixels = denormalise(unpatchify(generative.reconstruct(batch, scenes.masks)[:, 0], BLOCK_SHAPE, patch)).clamp(0, 1)
 blocks = {
@@ -181,9 +186,24 @@ for name, row in shares.items():
 # 2. The deterministic decoder of the I-JEPA is a blur as well. What do the samples show that it hides?
 # 3. Whose answer would you rather train a classifier on, and whose would you rather print?
 #
+# <details><summary>Answers</summary>
+#
+# 1. Sharp where the visible part settles the pixels: edges that go on, flat ground and sky. A blur over heads, legs and
+#    textures, where several things are possible and their average is drawn.
+# 2. That several different things fit: poses, eyes, outlines differ from sample to sample. The mean hides whether the
+#    prediction is a blur of one thing or of many.
+# 3. The representation for a classifier: it names what is there and leaves the grain out. Pixels for print, if one answer
+#    must do and a blur is allowed.
+#
+# </details>
+#
 # ## Exercise
 #
-# Hide plain sky instead. Which of the two is closer to the true pixels there, and does it matter?
+# Hide plain sky instead (`ijepa_viz.Masks.from_block(grid, 0, 3, 2, 3)`, then `answers_of`). Which of the two is closer to the
+# true pixels there, and does it matter?
+
+# %%
+# Your code.
 
 # %% tags=["solution"]
 sky = ijepa_viz.Masks.from_block(grid, 0, 3, 2, 3)
@@ -193,6 +213,16 @@ for name, picture in over.items():
     print(
         f"{' '.join(name.split()):38} distance from the true pixels {float((picture - image)[:, hole].abs().mean()):.3f}"
     )
+
+# %% [markdown] tags=["solution"]
+# The masked autoencoder: pixels are all that it was trained for, and over sky their average is nearly the truth. Nobody asks
+# for the exact noise of a piece of sky; what an answer is *for* decides which distance counts.
+
+# %% [markdown]
+# ## What to take home
+#
+# Both guess. A generative model puts all its doubt into one picture, a blur; a predictive one keeps it in a representation, from
+# which doubt can be drawn, as samples that differ.
 
 # %%
 # This notebook checks itself.

@@ -133,9 +133,23 @@ print(f"pretraining it took {cost.flops:.1e} operations, at most {cost.hours:.0f
 # 2. Why does `load_model` of a Hugging Face id give a model that refuses to predict?
 # 3. The checkpoint holds the encoder twice. Which of the two does the paper evaluate?
 #
+# <details><summary>Answers</summary>
+#
+# 1. The cosine with the own image's target would rise above the control's, and neighbours would look alike. Sizes, memory and
+#    plans stay as they are.
+# 2. Those files hold the encoder only. Without a predictor there is nothing to predict with, and random weights in its place
+#    would give pictures that look like an answer.
+# 3. The target encoder, the moving average.
+#
+# </details>
+#
 # ## Exercise
 #
-# Write your own model in the reference format and read it back: do the weights survive?
+# Write your own model in the reference format (`save_reference`) and read it back: do the weights survive? (`fingerprint` is one
+# number for all of them.)
+
+# %%
+# Your code.
 
 # %% tags=["solution"]
 own = ijepa_viz.load_model("menagerie-tiny")
@@ -143,11 +157,19 @@ file = Path(tempfile.mkdtemp()) / "menagerie-tiny.pth.tar"
 save_reference(own, file)
 again = ijepa_viz.load_model(file)
 print("the same weights:", fingerprint(again) == fingerprint(own))
+assert fingerprint(again) == fingerprint(own)
+assert again.config.predictor_heads == own.config.predictor_heads
+
+# %% [markdown] tags=["solution"]
+# They do, and so does the number of heads, which no tensor shows and which would change every output if it were guessed wrong.
+
+# %% [markdown]
+# ## What to take home
+#
+# Load strictly, look at a control before you believe a picture, and compute what a training will cost before you start it.
 
 # %%
 # This notebook checks itself.
-assert fingerprint(again) == fingerprint(own)
-assert again.config.predictor_heads == own.config.predictor_heads
 assert model.predictor is not None
 if random:
     gap = numbers["prediction_cosine"] - numbers["another_image_cosine"]

@@ -56,7 +56,7 @@ def run_ablation(name: str, folder: Path, overrides: Sequence[str] = ()) -> tupl
     config = config_files.load(TrainConfig, CONFIG, [*ABLATIONS[name], *overrides, f"run.folder={folder}"])
     Trainer(config).run()
     rows = read_log(folder)
-    return rows, verdict(rows, config.model.width)
+    return rows, verdict(rows, config.model.width, config.data.eval_test)
 
 
 def summary(rows: Sequence[Mapping[str, str]], judged: Verdict) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def summary(rows: Sequence[Mapping[str, str]], judged: Verdict) -> dict[str, Any
 
 def draw(logs: Mapping[str, Sequence[Mapping[str, str]]], judged: Mapping[str, Verdict]) -> Figure:
     """One panel for each run: spread over images and over tokens, as a share of its first value."""
-    columns = 4
+    columns = min(3, len(logs))
     panel_rows = -(-len(logs) // columns)
     figure = Figure(
         "Spread of the target encoder's features in the baseline and in its ablations.",
@@ -90,7 +90,7 @@ def draw(logs: Mapping[str, Sequence[Mapping[str, str]]], judged: Mapping[str, V
         axis.set_title(f"{name}\n{judged[name].name}", fontsize=8.5, color="#007A5A" if healthy else "#B3410A")
         axis.grid(alpha=0.25)
     figure.supxlabel("step", fontsize=9)
-    figure.supylabel("spread of the target encoder's features, share of its first value", fontsize=9)
+    figure.supylabel("spread of features, share of the first", fontsize=9)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure

@@ -21,7 +21,7 @@ from ijepa_viz.data.menagerie.creatures import COLOURS
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures import write_figure
 from ijepa_viz.figures.completion import outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, legible
 from ijepa_viz.masks import Masks
 from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes
 from ijepa_viz.probes.intervals import wilson
@@ -192,12 +192,14 @@ def draw(
     rows: int = 3,
 ) -> Figure:
     """Candidates of the first scenes with every model's energy below, and bars of the AUROC."""
+    width = 12.5
+    small, usual = legible(7.5, width), legible(9, width)
     figure = Figure(
         "Candidates for a target block with their energies, and how often a distractor has more energy than the truth.",
-        figsize=(12.5, 1.8 * rows + 4.2),
+        figsize=(width, 1.9 * rows + 4.6),
         layout="constrained",
     )
-    halves: Any = figure.subfigures(2, 1, height_ratios=[1.8 * rows, 4.0])
+    halves: Any = figure.subfigures(2, 1, height_ratios=[1.9 * rows, 4.4])
     axes = halves[0].subplots(rows, len(candidates), squeeze=False)
     patch = questions.images.shape[-1] // questions.masks.grid[0]
     for i in range(rows):
@@ -205,11 +207,11 @@ def draw(
             axis = axes[i, k]
             show(axis, (pictures[i].permute(1, 2, 0) / 255).numpy())
             outline(axis, questions.masks[i : i + 1], patch, "#009E73" if kind == "true" else "#D55E00", 1.5)
-            axis.set_title(kind if i == 0 else "", fontsize=9)
+            axis.set_title(kind if i == 0 else "", fontsize=small)
             # Relative to the truth, because models have energies of different scales.
             relative = [f"{float(v[k, i] / v[0, i]):.2f}" for v in shown.values()]
-            axis.set_xlabel("1" if kind == "true" else " | ".join(relative), fontsize=8)
-    halves[0].supxlabel(f"energy over the truth's, by {' | '.join(shown)}", fontsize=9)
+            axis.set_xlabel("1" if kind == "true" else " | ".join(relative), fontsize=small)
+    halves[0].supxlabel(f"energy over the truth's, by {' | '.join(shown)}", fontsize=usual)
     axis = halves[1].subplots()
     positions, wide = np.arange(len(DISTRACTORS)), 0.8 / len(table)
     colours = {name: f"C{i}" for i, name in enumerate(shown)}
@@ -223,10 +225,11 @@ def draw(
             color=colours[name.removesuffix(", untrained")], alpha=1.0 if trained else 0.3,
         )  # fmt: skip
     axis.axhline(0.5, color="0.3", linewidth=0.8)
-    axis.set_xticks(positions, list(DISTRACTORS))
+    axis.set_xticks(positions, [kind.replace(" ", "\n") for kind in DISTRACTORS], fontsize=usual)
+    axis.tick_params(axis="y", labelsize=usual)
     axis.set_ylim(0, 1.02)
-    axis.set_ylabel("distractor against truth (AUROC)")
-    axis.legend(fontsize=8, ncols=len(shown), frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    axis.set_ylabel("distractor against truth (AUROC)", fontsize=usual)
+    axis.legend(fontsize=usual, ncols=len(shown), frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return figure
 
 

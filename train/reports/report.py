@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_output(options.out)
         rows = read_log(options.run)
         config = config_files.load(TrainConfig, options.run / "config.yaml")
-        judged = verdict(rows, config.model.width)
+        judged = verdict(rows, config.model.width, config.data.eval_test)
         out = options.out or options.run / "report.png"
         write_figure(out, run_figure(rows, f"{options.run.name}: {judged.name}"))
         print(judged)

@@ -24,7 +24,7 @@ from ijepa_viz.checkpoints import load_model
 from ijepa_viz.checkpoints.training_cost import TrainingCost, training_of
 from ijepa_viz.data.splits import Splits
 from ijepa_viz.figures import write_figure
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, legible
 from ijepa_viz.probes.features import FeatureBank
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.linear import linear_accuracy
@@ -171,26 +171,31 @@ def load_answers(file: Path | None, data: str, limit: int | None) -> dict[str, d
 def draw(table: Mapping[str, Mapping[str, Any]]) -> Figure:
     """One panel for each question: a dot for each run, a bar for the interval over seeds, lines for the baselines."""
     objectives = [name for name, value in next(iter(table.values())).items() if isinstance(value, dict)]
+    columns = min(len(table), 4)
+    rows, size = -(-len(table) // columns), legible(9, 2.4 * columns)
     figure = Figure(
         "Accuracy of several architectures on several questions, a dot for each run.",
-        figsize=(2.4 * len(table), 3.4),
+        figsize=(2.4 * columns, 3.2 * rows + 0.4),
         layout="constrained",
     )
-    axes = figure.subplots(1, len(table), squeeze=False)[0]
-    for axis, (question, row) in zip(axes, table.items(), strict=True):
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(table) :]:
+        axis.remove()
+    for axis, (question, row) in zip(axes, table.items(), strict=False):
         for x, name in enumerate(objectives):
             cell = row[name]
             axis.plot([x] * 2, [cell["low"], cell["high"]], color=f"C{x}", linewidth=6, alpha=0.35)
             axis.plot([x] * len(cell["runs"]), cell["runs"], "o", color=f"C{x}", markersize=4)
         axis.axhline(row["colour_thumbnail_8x8"], linestyle="-.", color="0.5", linewidth=1, label="colour thumbnail")
         axis.axhline(row["most_frequent"], linestyle=":", color="0.5", linewidth=1, label="most frequent answer")
-        axis.set_xticks(range(len(objectives)), objectives, fontsize=8)
+        axis.set_xticks(range(len(objectives)), objectives, fontsize=size)
         axis.set_xlim(-0.6, len(objectives) - 0.4)
-        axis.set_title(f"{question}\n{row['winner'] or 'no significant difference'}", fontsize=9)
+        axis.set_title(f"{question}\n{row['winner'] or 'no significant difference'}", fontsize=size)
         axis.grid(alpha=0.25, axis="y")
-    axes[0].set_ylabel("accuracy")
+    for axis in axes[::columns]:
+        axis.set_ylabel("accuracy")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=size)
     return figure
 
 
