@@ -97,6 +97,21 @@ class OptimizationConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """How the saved decoder samples by default, as tested with it; None is the general default.
+
+    Attributes:
+        steps: evaluations of the network that draws pixels. Given sampled tokens few are best: ``drawing-steps``.
+        token_steps: of two stages, of the token network.
+        detail: noise level, 0 to 1, at which sampling ends with the expected picture.
+    """
+
+    steps: int | None = None
+    token_steps: int | None = None
+    detail: float | None = None
+
+
+@dataclass(frozen=True)
 class DecoderTrainConfig:
     """Training of one decoder.
 
@@ -120,6 +135,7 @@ class DecoderTrainConfig:
     hole: HoleConfig = field(default_factory=HoleConfig)
     conditioning: ConditioningShares = field(default_factory=ConditioningShares)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     RENAMED: ClassVar[dict[str, str]] = {"condition": "conditioning"}  # as 0.1.0 wrote it

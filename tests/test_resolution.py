@@ -13,8 +13,10 @@ from PIL import Image
 from decoders.blocks import blocks_of
 from decoders.config import DataConfig, DecoderTrainConfig, HoleConfig, OptimizationConfig
 from decoders.decoder import Decoder, DecoderConfig
+from decoders.evaluation.drawing_steps import drawing_steps
 from decoders.evaluation.metric import centre_hole, sample_blocks, source_blocks
 from decoders.evaluation.noise_levels import expected_pictures, noise_levels
+from decoders.evaluation.scenes import scene_blocks, train_and_test_scenes
 from decoders.networks.block_vit import SeamRefiner
 from decoders.networks.network import build_network
 from decoders.training.batches import BlockSource
@@ -281,6 +283,32 @@ def test_readings_by_noise_level(model):
     deterministic = Decoder(build_network("squared-error", model.grid, 8, 32, SMALL), DecoderConfig(steps=1))
     with pytest.raises(ValueError, match="one noise level only"):
         noise_levels(model, deterministic, Splits("menagerie"))
+
+
+def test_readings_by_steps_of_the_drawing(model):
+    decoder = decoder_of(model, 16)
+    options = {"train": 256, "test": 40, "epochs": 1, "samples": 2, "steps": (1, 3)}
+    table = drawing_steps(model, decoder, Splits("menagerie"), **options)
+    rows = [f"{source} tokens, steps {n}" for source in ("predicted", "target") for n in (1, 3)]
+    assert [row for row in table if "steps" in row] == rows
+    # By hand, of the last row: two samples of every scene, block i from noise 40 + i.
+    scenes = train_and_test_scenes(model, Splits("menagerie"), 256, 40)[1]
+    blocks = scene_blocks(model, scenes, decoder.image_size)
+    twice = blocks[torch.arange(40).repeat_interleave(2)]
+    noise = [torch.Generator().manual_seed(40 + i) for i in range(80)]
+    drawn = decoder.pipeline(
+        twice.target, twice.patch_indices, source="target", generator=noise, num_inference_steps=3
+    ).pixels
+    first, second = drawn.clamp(-1, 1).unflatten(0, (40, 2)).unbind(1)
+    error = ((first + second) / 2 - blocks.clean).square().mean()
+    spread = (first - second).square().mean() / 2
+    ratio = float((spread * 1.5 / error) ** 0.5)
+    assert table["target tokens, steps 3"]["spread_over_error"] == pytest.approx(ratio, rel=0.02)
+    assert table["real_pixels"]["distance_x_1000"] < min(table[row]["distance_x_1000"] for row in rows)
+    assert len(table["figure"].axes) == 2
+    deterministic = Decoder(build_network("squared-error", model.grid, 8, 32, SMALL), DecoderConfig(steps=1))
+    with pytest.raises(ValueError, match="draws in one step"):
+        drawing_steps(model, deterministic, Splits("menagerie"))
 
 
 def test_masks_of_any_shape_are_drawn_at_128_px(model, picture):

@@ -11,7 +11,7 @@ import torch
 from conftest import random_decoder
 
 from decoders import BlockPipeline, Decoder, load_decoder, save_decoder
-from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig
+from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig, SamplingConfig
 from decoders.evaluation.leakage import leakage
 from decoders.evaluation.metric import draw_tokens
 from decoders.evaluation.sampled_tokens import sampled_tokens
@@ -339,6 +339,26 @@ def test_a_pixel_network_is_trained_on_tokens_sampled_anew_and_saved_with_the_ne
     wrong = replace(config(tmp_path / "third", *saved, steps=2), token_decoder=str(tmp_path / "both"))
     with pytest.raises(ValueError, match="token_decoder is for networks that draw pixels"):
         DecoderTrainer(wrong)
+
+
+def test_a_config_says_how_the_saved_decoder_samples(saved, two_stages, tmp_path):
+    save_decoder(two_stages, tmp_path / "both")
+    plain = drawer(tmp_path / "run", saved[0], tmp_path / "both", 0.0, steps=1)
+    chosen = SamplingConfig(steps=3, token_steps=7, detail=0.25)
+    found = load_decoder(DecoderTrainer(replace(plain, sampling=chosen)).run()).config
+    assert (found.steps, found.token_steps, found.detail) == (3, 7, 0.25)
+    later = replace(plain, sampling=SamplingConfig(steps=2), optimization=replace(plain.optimization, steps=2))
+    assert load_decoder(DecoderTrainer(later, resume=True).run()).config.steps == 2
+    # The first stage takes over what its drawer was tested with, unless told otherwise.
+    first = config(tmp_path / "first", saved[0], tmp_path / "run" / "step-00000002", steps=1)
+    assert load_decoder(DecoderTrainer(first).run()).config.steps == 2
+    with pytest.raises(ValueError, match=r"sampling\.steps must be at least 1, got 0"):
+        DecoderTrainer(replace(plain, sampling=SamplingConfig(steps=0), run=replace(plain.run, folder=tmp_path / "c")))
+    with pytest.raises(ValueError, match=r"sampling\.detail is a noise level"):
+        DecoderTrainer(replace(plain, sampling=SamplingConfig(detail=2), run=replace(plain.run, folder=tmp_path / "d")))
+    alone = replace(plain, token_decoder=None, sampling=SamplingConfig(token_steps=3))
+    with pytest.raises(ValueError, match=r"sampling\.token_steps is for decoders of two stages"):
+        DecoderTrainer(replace(alone, run=replace(plain.run, folder=tmp_path / "e")))
 
 
 def test_one_step_is_the_mean_of_both_stages(two_stages, prediction):

@@ -127,7 +127,7 @@ def main() -> None:
     for name, row in table.items():
         print(f"{name:12}", "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     if options.json:
-        options.json.write_text(json.dumps(table, indent=2) + "\n")
+        options.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

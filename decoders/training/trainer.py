@@ -51,7 +51,7 @@ class DecoderTrainer(TrainingLoop):
     """
 
     UNSAID = (*TrainingLoop.UNSAID, "data.workers", "data.cache_folder")
-    SAID = (*TrainingLoop.SAID, "start_from")
+    SAID = (*TrainingLoop.SAID, "start_from", "sampling.*")
 
     def __init__(self, config: DecoderTrainConfig, resume: bool = False, resume_anyway: bool = False) -> None:
         super().__init__(
@@ -76,10 +76,6 @@ class DecoderTrainer(TrainingLoop):
             self.refuse_changes(self.compare_settings(self._saved_settings(state), found, ignored))
         self.ijepa = load_model(config.ijepa, self.accelerator.device).eval().requires_grad_(False)
         choose_kernels(self.ijepa, self.accelerator.device, number_format(self.precision))
-        place = self.accelerator.process_index, self.accelerator.num_processes
-        # One process a machine reads, checks and caches; the others then find it done.
-        with self.accelerator.local_main_process_first():
-            self.source = BlockSource(config, self.ijepa, self.folder.path, *place)
         torch.manual_seed(config.run.seed)
         sizes = self.ijepa.config
         self.bare = build_network(
@@ -94,6 +90,15 @@ class DecoderTrainer(TrainingLoop):
         )
         self.pixel_decoder = self._open_pixel_decoder()
         self.token_network = self._open_token_network()
+        if self.pixel_decoder is not None:
+            its = self.pixel_decoder.config
+            self.metadata = replace(self.metadata, steps=its.steps, detail=its.detail)
+        self.metadata = replace(self.metadata, **self._tested_defaults())
+        # After what a config can get wrong: looking through the pictures takes minutes.
+        place = self.accelerator.process_index, self.accelerator.num_processes
+        # One process a machine reads, checks and caches; the others then find it done.
+        with self.accelerator.local_main_process_first():
+            self.source = BlockSource(config, self.ijepa, self.folder.path, *place)
         if isinstance(self.bare, ClosedForm):
             if found:
                 raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
@@ -118,6 +123,25 @@ class DecoderTrainer(TrainingLoop):
             self.source.measure(self.bare, self.accelerator)
         self.ema.to(self.accelerator.device)
         self.network, self.optimizer = self.accelerator.prepare(self.bare, optimizer)
+
+    def _tested_defaults(self) -> dict[str, Any]:
+        """What ``sampling`` names, checked.
+
+        Raises:
+            ValueError: a number of steps below 1, token_steps without a token network, or a detail beyond 0 to 1.
+        """
+        chosen = {name: value for name, value in vars(self.config.sampling).items() if value is not None}
+        for name in ("steps", "token_steps"):
+            if chosen.get(name, 1) < 1:
+                raise ValueError(f"sampling.{name} must be at least 1, got {chosen[name]}.")
+        if "token_steps" in chosen and self.pixel_decoder is None and self.token_network is None:
+            raise ValueError(
+                "sampling.token_steps is for decoders of two stages: name a pixel_decoder or a token_decoder, or leave "
+                "it out."
+            )
+        if not 0 <= chosen.get("detail", 0) <= 1:
+            raise ValueError(f"sampling.detail is a noise level from 0 to 1, got {chosen['detail']}.")
+        return chosen
 
     def _saved_settings(self, state: dict[str, Any]) -> dict[str, Any]:
         """The settings of a checkpoint; before it held them itself, those in the run's folder."""
@@ -363,8 +387,7 @@ class DecoderTrainer(TrainingLoop):
         if self.pixel_decoder is None:
             return Decoder(self.bare, self.metadata, token_network=self.token_network)
         pixels = self.pixel_decoder
-        metadata = replace(self.metadata, steps=pixels.config.steps, detail=pixels.config.detail)
-        return Decoder(pixels.network, metadata, pixels.pipeline.scheduler, self.bare)
+        return Decoder(pixels.network, self.metadata, pixels.pipeline.scheduler, self.bare)
 
     def _sheet(self, decoder: Decoder) -> Figure:
         """Four pictures of the training set, their holes, and samples of what is predicted there."""

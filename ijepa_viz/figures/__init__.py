@@ -4,6 +4,7 @@ from ijepa_viz.figures.accuracy_against_cost import cost_figure
 from ijepa_viz.figures.by_part import by_part_figure
 from ijepa_viz.figures.calibration import calibration_figure
 from ijepa_viz.figures.completion import completion_grid
+from ijepa_viz.figures.drawing_steps import drawing_steps_figure
 from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.figure import Figure, png, write_figure
@@ -23,6 +24,7 @@ __all__ = [
     "calibration_figure",
     "completion_grid",
     "cost_figure",
+    "drawing_steps_figure",
     "factor_figure",
     "few_steps_figure",
     "hole_size_figure",
