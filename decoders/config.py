@@ -101,7 +101,7 @@ class SamplingConfig:
     """How the saved decoder samples by default, as tested with it; None is the general default.
 
     Attributes:
-        steps: evaluations of the network that draws pixels. Given sampled tokens few are best: ``drawing-steps``.
+        steps: evaluations of the network that draws pixels. The metric ``drawing-steps`` compares them.
         token_steps: of two stages, of the token network.
         detail: noise level, 0 to 1, at which sampling ends with the expected picture.
     """
