@@ -479,9 +479,33 @@ def test_samples_and_numbers_are_saved(chromium, answered):
     for row, cosine, hides in zip(rows, answered.cosines, answered.hidden.ravel(), strict=True):
         assert (row["hidden"], row["show"], row["seed"], row["steps"]) == (str(int(hides)), "predicted", "0", "default")
         assert (float(row["cosine"]) == pytest.approx(cosine)) if hides else row["cosine"] == ""
+    # Half drawn, the pictures belong to another hole or choice than the numbers.
+    page.evaluate("model.set('busy', true)")
+    for name in ("Save samples", "Save numbers"):
+        page.evaluate("model.set('error', '')")
+        page.get_by_role("button", name=name).click()
+        page.get_by_role("alert").get_by_text("Still drawing").wait_for()
+    page.evaluate("model.set('busy', false)")
     page.evaluate("model.set('pictures', [])")
     page.get_by_role("button", name="Save samples").click()
     page.get_by_role("alert").get_by_text("nothing to save yet").wait_for()
+    assert page.errors == []
+    page.close()
+
+
+def test_an_empty_field_is_refused_and_no_game_begins_without_a_question(chromium, answered):
+    page = bare_page(chromium, answered, game=0)
+    for name, value in (("guidance", 1), ("seed", 0)):
+        field = page.get_by_label(name, exact=True).and_(page.locator("input"))
+        for wrong in ("", "-1"):
+            field.fill(wrong)
+            field.press("Enter")
+            page.get_by_role("alert").get_by_text(f"{name}: a").wait_for()
+            assert page.evaluate(f"model.get('{name}')") == value
+    page.evaluate("model.set('mask', '0'.repeat(16))")
+    page.get_by_role("button", name="Predict, then reveal").click()
+    assert page.evaluate("model.get('mask')").count("1") == 4
+    assert page.evaluate("model.get('game')") == 1
     assert page.errors == []
     page.close()
 

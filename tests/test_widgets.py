@@ -27,6 +27,7 @@ from ijepa_viz.widgets import (
     MaskSampler,
     PredictionExplorer,
     RunMonitor,
+    prediction_explorer,
 )
 from ijepa_viz.widgets.picture_widget import data_uri
 
@@ -228,10 +229,54 @@ def test_a_control_of_the_same_image_is_refused(model, decoder, picture):
     explorer.close()
 
 
-def test_a_round_of_predict_then_reveal(model, decoder, picture):
+def test_a_mean_of_one_other_image_is_made_of_the_row_too(model, decoder, picture):
+    size, others = model.config.image_size, [picture.rotate(angle) for angle in (90, 180)]
+    explorer = PredictionExplorer(model, decoder, picture, samples=1, other=others[0], gallery={"turned": others[1]})
+    wait_for(lambda: explorer.result_seq == 0)
+    ask(explorer, show="mean")
+    masks = explorer.masks
+    images = torch.stack([to_tensor(one, size) for one in others])
+    mean = torch.stack([predict(model, one, masks).predicted for one in images]).mean(0)
+    prediction = predict(model, picture, masks)
+    wanted = prediction.replaced(mean)
+    assert f"cosine of the mean predicted and the target tokens {wanted.cosine.mean():.2f}" in explorer.caption
+    of_mean = np.array(explorer.cosines)[explorer.hidden.ravel()]
+    assert np.allclose(np.sort(of_mean), np.sort(wanted.cosine.ravel()), atol=1e-5)
+    ask(explorer, show="other")
+    assert not np.allclose(np.array(explorer.cosines)[explorer.hidden.ravel()], of_mean, atol=1e-5)
+    explorer.close()
+    alone = PredictionExplorer(model, decoder, picture, samples=1, other=others[0], gallery={})
+    wait_for(lambda: alone.result_seq == 0)
+    alone.show = "mean"
+    alone.seq += 1
+    wait_for(lambda: alone.result_seq == alone.seq)
+    assert "several other images" in alone.error
+    alone.close()
+
+
+def test_a_preview_has_no_numbers_of_another_hole(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=1, steps=12)
+    wait_for(lambda: explorer.result_seq == 0)
+    seen = []
+    explorer.observe(lambda _: seen.append((explorer.busy, max(explorer.cosines), explorer.caption)), "pictures")
+    ask(explorer, seed=3)
+    assert (True, -2.0, "") in seen
+    assert max(explorer.cosines) > -2
+    assert explorer.caption.startswith("seed 3")
+    explorer.close()
+
+
+def test_a_round_of_predict_then_reveal(model, decoder, picture, monkeypatch):
+    # The noise is another than the page's, whose samples may have been seen.
+    choices = prediction_explorer.secrets.randbelow
+    monkeypatch.setattr(prediction_explorer.secrets, "randbelow", lambda n: 77 if n > 2 else choices(n))
     explorer = PredictionExplorer(model, decoder, picture, samples=5)
     wait_for(lambda: explorer.result_seq == 0)
+    shown = explorer.pictures[:3]
+    explorer.seed = 77
     wanted = [explorer.answer(explorer.hidden, show)[0]["pictures"][:3] for show in ("predicted", "other")]
+    explorer.seed = 0
+    assert not set(shown) & set(wanted[0])
     seen = set()
     for number in range(1, 20):
         ask(explorer, game=number)

@@ -51,7 +51,7 @@ function gamePanel(model, { begin, next, shown }) {
     const said = expected.value.trim();
     answer.replaceChildren(truth, element("p", {
       textContent: `${right ? "Right" : "No"}: ${"AB"[own]} is the model, ${"AB"[1 - own]} a control, ${control}'s prediction.` +
-        `${said ? ` You expected: ${said}.` : ""} The truth is beside.`,
+        `${said ? ` You expected: ${said}.` : ""} The truth has the blue frame.`,
     }));
     again.focus({ preventScroll: true });
   }

@@ -33,7 +33,7 @@ export default {
       ["Save samples", "All pictures as one PNG", () => savePictures().catch((error) => surface.complain(error.message))],
       ["Save numbers", "The cosine of each patch as CSV", () => {
         if (!model.get("pictures").length) return surface.complain("There is nothing to save yet: hide something first.");
-        saveNumbers(model);
+        if (!unfinished()) saveNumbers(model);
       }],
     ] });
     el.append(element("style", { textContent: EXPLORER_STYLE }));
@@ -67,7 +67,7 @@ export default {
     // What is asked for is done or refused, never silently something else.
     const within = (name, low, high, whole = true) => (node) => {
       const value = Number(node.value);
-      if (node.validity.badInput || value < low || value > high || (whole && !Number.isInteger(value))) {
+      if (node.validity.badInput || (node.value === "" && node.placeholder !== "default") || value < low || value > high || (whole && !Number.isInteger(value))) {
         surface.complain(`${name}: ${whole ? "a whole number" : "a number"} from ${low} to ${high}, not ${node.value || "this"}.`);
         return null;
       }
@@ -107,7 +107,7 @@ export default {
         element("label", { title: `${WORDS.steps} Empty is the decoder's tested default` },
           "steps", field("steps", steps, within("steps", 0, 100), (value) => { steps.value = value || ""; })),
         element("label", { title: WORDS.guidance }, "guidance",
-          field("guidance", number(0, 10, 0.5), within("guidance", 0, 10, false))),
+          field("guidance", number(1, 10, 0.5), within("guidance", 1, 10, false))),
       );
     }
     second.append(element("label", {}, lines, "outline"), element("label", { title: WORDS.cosine }, map, "cosine map"), tokensLabel);
@@ -124,20 +124,26 @@ export default {
     const named = [cells, caption, first, second, compared, heat];  // what says whose pictures they are
     let playing = "off";
     const game = gamePanel(model, {
-      begin: () => { model.set("game", model.get("game") + 1); ask(); },
-      next: () => {
-        surface.commit(anyBlock(model.get("grid")), null, () => {
-          const count = model.get("gallery").length;
-          if (count) model.set("chosen", (model.get("chosen") + 1) % count);
-          model.set("game", model.get("game") + 1);
-        });
+      begin: () => {
+        // What hides nothing or everything is no question, and a truth that was seen no round.
+        if (truth.open || !/1/.test(model.get("mask")) || !/0/.test(model.get("mask"))) return another();
+        model.set("game", model.get("game") + 1);
+        ask();
       },
+      next: another,
       shown: (state) => {
         playing = state;
-        surface.left.inert = state === "playing";
+        surface.left.inert = state !== "off";
         draw();
       },
     });
+    function another() {
+      surface.commit(anyBlock(model.get("grid")), null, () => {
+        const count = model.get("gallery").length;
+        if (count) model.set("chosen", (model.get("chosen") + 1) % count);
+        model.set("game", model.get("game") + 1);
+      });
+    }
     const projector = element("button", { type: "button", className: "last", textContent: "Projector", title: "Large type and pictures, for a class" });
     projector.setAttribute("aria-pressed", "false");
     projector.onclick = () => projector.setAttribute("aria-pressed", String(root.classList.toggle("projector")));
@@ -170,21 +176,28 @@ export default {
     });
 
     const outline = () => ({ hole: model.get("hole"), grid: model.get("grid"), stroke: lines.checked ? model.get("line") : "" });
+    // What is half drawn does not belong to the caption and the numbers that stand there.
+    function unfinished() {
+      if (offline || (!model.get("busy") && model.get("result_seq") === model.get("seq"))) return false;
+      surface.complain("Still drawing: save when the samples are there.");
+      return true;
+    }
     async function savePictures() {
       const pictures = model.get("pictures");
       if (!pictures.length) return surface.complain("There is nothing to save yet: hide something first.");
+      if (unfinished()) return;
       const all = [{ source: surface.canvas, words: "what the model sees" }];
       if (truth.open) all.push({ source: model.get("truth"), words: "the truth", lined: true });
       all.push(...pictures.map((source, i) => ({ source, words: `sample ${i + 1}`, lined: true })));
       const what = (SHOWN.find(([show]) => show === model.get("show")) || ["", ""])[1];
-      await saveSheet(all, outline(), `${what}; ${model.get("caption")}`);
+      await saveSheet(all, outline(), `${what}; steps ${model.get("steps") || "default"}; ${model.get("caption")}`);
     }
 
     function draw() {
       const pictures = model.get("pictures"), without = model.get("no_tokens"), tiles = model.get("token_tiles");
       const secret = playing !== "off";
       for (const node of named.slice(0, 4)) node.hidden = secret;
-      top.style.visibility = playing === "playing" ? "hidden" : "";
+      top.style.visibility = secret ? "hidden" : "";
       const tiled = tokens.checked && !without;
       tokens.disabled = Boolean(without);
       tokens.title = tokensLabel.title = without || TOKENS;

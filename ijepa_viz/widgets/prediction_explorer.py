@@ -244,6 +244,21 @@ class PredictionExplorer(MaskPainter):
             self._control = control
         return control
 
+    def _several(self, others: Tensor) -> Tensor:
+        """Images for a mean, (n, 3, size, size) uint8: those of the row too where only one was given.
+
+        Raises:
+            ValueError: there is only one, of which the mean is itself.
+        """
+        if len(others) == 1:
+            size = others.shape[-1]
+            row = torch.stack([_to_uint8(one, size) for _, one in self._row])
+            known = torch.cat([others, _to_uint8(self._source, size)[None]])
+            others = torch.cat([others, row[[bool((known != one).flatten(1).any(1).all()) for one in row]]])
+        if len(others) == 1:
+            raise ValueError("A mean prediction needs several other images: give a list as `other`, or a gallery.")
+        return others
+
     def _pixels(self, size: int) -> Tensor:
         """The image at a size, (3, size, size), resized once and cached."""
         resized = self._resized
@@ -292,7 +307,8 @@ class PredictionExplorer(MaskPainter):
     def _round(self, masks: Masks, number: int) -> dict[str, Any]:
         """Samples of the model and of a control in random order, for who looks to say which is which."""
         count = min(self.samples, _ROUND_SAMPLES)
-        found = [self._ask(masks, show, count=count) for show in ("predicted", "other")]
+        seed = secrets.randbelow(10**6)  # other noise than the page's, whose samples may have been seen
+        found = [self._ask(masks, show, count=count, seed=seed) for show in ("predicted", "other")]
         sides = [traits["pictures"] for traits, _, _ in found]
         first = secrets.randbelow(2)  # a side that could be learned would be no test
         return {
@@ -322,7 +338,7 @@ class PredictionExplorer(MaskPainter):
         return {**traits, "story": story()}, to_text(hidden, (self.grid[0], self.grid[1]))
 
     def _ask(
-        self, masks: Masks, show: str, preview: bool = False, count: int | None = None
+        self, masks: Masks, show: str, preview: bool = False, count: int | None = None, seed: int | None = None
     ) -> tuple[dict[str, Any], Any, Callable[[], list[dict[str, Any]]]]:
         """Traits of the page, the samples, and what tells their story."""
         model, decoder = self._pairs[self.choice]
@@ -330,7 +346,7 @@ class PredictionExplorer(MaskPainter):
         given = prediction
         if show in _CONTROLS:
             others = self._control_images()
-            others = others[:1] if show == "other" else others
+            others = others[:1] if show == "other" else self._several(others)
             given = prediction.replaced(controls(model, others, masks)[_CONTROLS[show]])
         frames = Frames()
         look = self._preview(prediction, show) if preview else None
@@ -340,7 +356,8 @@ class PredictionExplorer(MaskPainter):
             return look(state) if look else False
 
         drawn = decoder.sample(
-            given, count or self.samples, steps=self.steps or None, guidance=self.guidance, seed=self.seed,
+            given, count or self.samples, steps=self.steps or None, guidance=self.guidance,
+            seed=self.seed if seed is None else seed,
             callback=after_step, **_SHOW[show],
         )  # fmt: skip
         whose = {"other": "another image's", "mean": "the mean"}.get(show, "the")
@@ -380,7 +397,9 @@ class PredictionExplorer(MaskPainter):
                 behind = self._pixels(state["images"].shape[-1])
                 shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
                 # The tokens of these samples come with the last step: until then, none are better than the last ones.
-                self._put(pictures=shown, **_NO_TILES, error="", **self._around(prediction.masks, show))
+                unknown = [-2.0] * prediction.masks.num_patches
+                around = self._around(prediction.masks, show)
+                self._put(pictures=shown, cosines=unknown, caption="", **_NO_TILES, error="", **around)
             return False
 
         return look

@@ -182,10 +182,11 @@ draw(logs, judged)
 run_figure(logs["no stop-gradient"], "no stop-gradient: a falling loss, and nothing left")
 
 # %% [markdown]
-# **The lower the loss, the less was learned.** The run with the highest loss is the only one whose features beat random
+# **A low loss says nothing.** The run with the highest loss is the only one whose features beat random
 # initialisation. Without the stopped gradient everything collapses at once. Without the term nothing collapses in the strict sense,
 # and predictions even fit their own image; but the features vary along a few directions only, and kNN finds nothing in
-# them. A falling loss and a gap between the cosines do not tell these two apart: the rank and kNN do. That is why the
+# them. A falling loss and a gap between the cosines do not tell these apart; kNN does. The rank tells only where features have some
+# spread: of the collapsed run it counts the directions of what is left, which is almost nothing. That is why the
 # monitor looks at features, and why every sentence of ours on "what an I-JEPA learns" is one on an I-JEPA *with this term*.
 #
 # ## Questions
