@@ -17,6 +17,7 @@ from decoders.loading import save_decoder
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.cli import main
 from ijepa_viz.cli.parser import build_parser
+from ijepa_viz.data.batches import evenly
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.picture_stream import PictureStream
 from ijepa_viz.data.scan import scan
@@ -435,11 +436,20 @@ def test_predict_of_a_folder_is_a_table(folder, pictures, tmp_path, capsys):
     mask[1:3, 1:3] = True
     names = [source.name_of(i) for i in range(len(source))]
     alone = [predict(model, source[names.index(rows[k]["name"])], mask) for k in range(8)]
+    # Controls are evenly spaced in both parts, so that they are of all classes; a copy of the picture is passed over.
+    parts = [source, open_source(pictures, "test")]
+    spaced = [(part, int(i)) for part in parts for i in evenly(len(part), 8)]
+    assert len({part.labels[i] for part, i in spaced}) > 1
+    shown = [part.name_of(i) for part, i in spaced if part is source]
+    everyone = [predict(model, part[i], mask) for part, i in spaced]
+    assert {row["split"] for row in rows} == {"train", "test"}
     for k, (row, found) in enumerate(zip(rows, alone, strict=False)):
         assert row["class"] == "blue"
+        own = shown.index(row["name"]) if row["name"] in shown else None
+        controls = [one for n, one in enumerate(everyone) if n != own]
         assert float(row["cosine"]) == pytest.approx(float(found.cosine.mean()), abs=1e-5)
         assert float(row["energy"]) == pytest.approx(float(found.energy.mean()), abs=1e-5)
-        other = alone[k - 1 if k else 1].predicted
+        other = controls[k % len(controls)].predicted
         control = torch.cosine_similarity(other, found.target, dim=-1).mean()
         assert float(row["cosine_of_another"]) == pytest.approx(float(control), abs=1e-5)
     for image, name, words in (

@@ -90,10 +90,13 @@ def push_to_hub(
         return str(api.create_commit(name, operations, commit_message=message).commit_url)
     except Exception as error:  # the hub and its transport raise many kinds
         told = str(error).strip().partition("\n")[0]
-        raise OSError(
-            f"The Hugging Face hub did not take {name} ({type(error).__name__}: {told}). It needs a token that may "
-            "write: hf auth login, or the variable HF_TOKEN."
-        ) from error
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        mend = (
+            "It needs a token that may write: hf auth login, or the variable HF_TOKEN."
+            if status in (401, 403) or "token" in told.lower()
+            else "Nothing says that the model is at fault: look at the name and the network, and try again."
+        )
+        raise OSError(f"The Hugging Face hub did not take {name} ({type(error).__name__}: {told}). {mend}") from error
 
 
 def model_card(folder: Path, model: IJEPA, name: str, license: str | None = None) -> str:

@@ -15,7 +15,10 @@ from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
 from ijepa_viz.cli.tables import rows_file
 from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, check_output, ending
 
-_COLUMNS = ("name", "class", "cosine", "energy", "cosine_of_another", "energy_of_another")
+_COLUMNS = ("name", "split", "class", "cosine", "energy", "cosine_of_another", "energy_of_another")
+
+# Pictures whose predictions are the controls.
+_CONTROLS = 16
 _MANY = (".parquet", ".tar")
 
 
@@ -25,6 +28,9 @@ def _predict(options: argparse.Namespace) -> int:
         check_picture(options.image)
     _check_ending(options.image, options.out, many)
     check_output(options.out)
+    given = [f"--{name}" for name in ("samples", "seed") if getattr(options, name) is not None]
+    if many and given:
+        raise ValueError(f"Of many pictures nothing is sampled: leave out {' and '.join(given)}.")
     import_libraries()
     return _predict_many(options) if many else _predict_one(options)
 
@@ -57,8 +63,9 @@ def _predict_one(options: argparse.Namespace) -> int:
     image = open_picture(options.image, decoder.image_size)
     with Progress("predicting"):
         prediction = predict(model, image, masks)
-    with Progress(f"decoding {options.samples} samples"):
-        samples = decoder.sample(prediction, options.samples, seed=options.seed)
+    count = 6 if options.samples is None else options.samples
+    with Progress(f"decoding {count} samples"):
+        samples = decoder.sample(prediction, count, seed=options.seed or 0)
     with Progress(f"drawing {options.out.name}"):
         write_figure(options.out, completion_grid([(prediction, samples)]))
     print(f"{options.out.resolve()}  (mean cosine of predicted and target tokens {prediction.cosine.mean():.3f})")
@@ -82,10 +89,10 @@ def _predict_many(options: argparse.Namespace) -> int:
     if sources[0].split is not None:
         sources.append(open_source(options.image, "test"))
     streams = [PictureStream(source, model.config.image_size, options.batch) for source in sources]
-    sums: dict[str, list[float]] = {name: [] for name in _COLUMNS[2:]}
+    sums: dict[str, list[float]] = {name: [] for name in _COLUMNS[3:]}
     total = sum(map(len, sources))
     with rows_file(options.out, _COLUMNS) as write, Progress(f"predicting {options.image}", total, "img") as bar:
-        for row in _rows(model, streams, masks):
+        for row in _rows(model, streams, masks, _controls(model, sources, masks)):
             write({name: f"{value:.6f}" if isinstance(value, float) else value for name, value in row.items()})
             for name, values in sums.items():
                 if name in row:
@@ -95,6 +102,8 @@ def _predict_many(options: argparse.Namespace) -> int:
         say_notes(stream.source)
         if note := stream.note():
             print(note, file=sys.stderr)
+    if len(streams) > 1:
+        print(f"Means over both parts of {options.image}: the column split tells them apart.", file=sys.stderr)
     for name, values in sums.items():
         if values:
             print(f"{name:20} {sum(values) / len(values):.4f}  mean of {len(values)} pictures")
@@ -102,34 +111,47 @@ def _predict_many(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(model: Any, streams: list[Any], masks: Any) -> Iterator[dict[str, Any]]:
-    """One row a picture; the control is the prediction from the picture before it, of the first one from the second."""
+def _controls(model: Any, sources: list[Any], masks: Any) -> tuple[Any, Any]:
+    """Pictures (n, 3, size, size) uint8 evenly spaced in the data, over all classes, and their predictions."""
+    import torch
+
+    from ijepa_viz.data.batches import evenly
+    from ijepa_viz.data.picture_stream import PictureStream
+    from ijepa_viz.prediction import predict
+
+    found = []
+    for source in sources:
+        some = source.subset(evenly(len(source), _CONTROLS // len(sources)), "limit")
+        found += [pictures.pixels for pictures in PictureStream(some, model.config.image_size, _CONTROLS)]
+    pixels = torch.cat(found)
+    return pixels, predict(model, pixels.float() / 255, masks).predicted
+
+
+def _rows(model: Any, streams: list[Any], masks: Any, controls: tuple[Any, Any]) -> Iterator[dict[str, Any]]:
+    """One row a picture; the control is the prediction from the next one of the control pictures that is another."""
     import torch.nn.functional as F
 
     from ijepa_viz.prediction import predict
 
-    before = None  # the prediction from the last picture of the batch before
+    shown, predicted = controls
+    number = 0
     for stream in streams:
         source = stream.source
         for pictures in stream:
             found = predict(model, pictures.pixels.float() / 255, masks, batch=len(pictures))
             cosine, energy = found.cosine.mean((1, 2)), found.energy.mean((1, 2))
-            others = found.predicted.roll(1, 0)
-            if before is not None:
-                others[0] = before
-            elif len(pictures) > 1:
-                others[0] = found.predicted[1]
-            known = before is not None or len(pictures) > 1
-            before = found.predicted[-1]
-            other_cosine = F.cosine_similarity(others, found.target, dim=-1).mean((1, 2))
-            other_energy = F.smooth_l1_loss(others, found.target, reduction="none").mean((1, 2, 3))
             for i, index in enumerate(pictures.indices):
                 label = -1 if source.labels is None else int(source.labels[index])
                 name = source.classes[label] if label >= 0 and len(source.classes) else ""
-                row = {"name": source.name_of(int(index)), "class": name or (str(label) if label >= 0 else "")}
+                row = {"name": source.name_of(int(index)), "split": source.split or ""}
+                row |= {"class": name or (str(label) if label >= 0 else "")}
                 row |= {"cosine": float(cosine[i]), "energy": float(energy[i])}
-                if known:
-                    row |= {"cosine_of_another": float(other_cosine[i]), "energy_of_another": float(other_energy[i])}
+                differs = (shown != pictures.pixels[i]).flatten(1).any(1).nonzero()[:, 0].tolist()
+                if differs:  # a copy of the picture is no control of it
+                    other, target = predicted[differs[number % len(differs)]], found.target[i]
+                    row["cosine_of_another"] = float(F.cosine_similarity(other, target, dim=-1).mean())
+                    row["energy_of_another"] = float(F.smooth_l1_loss(other, target))
+                number += 1
                 yield row
 
 
@@ -154,8 +176,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     block = ("ROW", "COL", "HEIGHT", "WIDTH")
     parser.add_argument("--block", nargs=4, type=int, required=True, metavar=block, help="target block, in patches")
-    parser.add_argument("--samples", type=positive, default=6, help="number of samples of one image (default: 6)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
+    parser.add_argument("--samples", type=positive, help="number of samples of one image (default: 6)")
+    parser.add_argument("--seed", type=int, help="seed of the samples (default: 0)")
     parser.add_argument(
         "--out",
         type=predict_file,
