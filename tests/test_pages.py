@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ijepa_viz.cli.demo import Demo
+from ijepa_viz.cli.demo import page as demo_page
+from ijepa_viz.figures import Figure
 from ijepa_viz.figures.completion import BOX
 from ijepa_viz.masks import Masks
 from ijepa_viz.widgets import (
@@ -749,3 +752,18 @@ def test_one_offline_file_answers_from_what_was_computed(chromium, explorer, tmp
     assert outside == []
     assert errors == []
     page.close()
+
+
+def test_the_demo_page_fits_a_phone(chromium):
+    line = {
+        "caption": "a yellow building's roof, drawn",
+        "cosine": 0.7,
+        "cosine_other_image": 0.1,
+        "seconds_sample": 0.1,
+    }
+    report = {"model": "m", "images": [line], "samples": 6, "seed": 0, "decoder_steps": 12, "threads": 2}
+    shown = chromium.new_page(viewport={"width": 390, "height": 844})
+    shown.set_content(demo_page([Demo(Figure("words", figsize=(2, 1)), report)]))
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    assert shown.get_by_text("0.700").is_visible()
+    shown.close()

@@ -3,6 +3,8 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from decoders.evaluation import bootstrap, judges
 from decoders.evaluation.bird_parts import GROUPS, group_points, holes_over_parts, in_holes
 from decoders.evaluation.completions import ROWS, complete, half_way, holed, nearest_by_tokens, paste
 from decoders.evaluation.faces import EYES_AND_NOSE, LEFT_EYE, face_hole
+from decoders.evaluation.metric import sample_blocks
 from decoders.evaluation.one_eye import elsewhere, eye_threshold, hidden_images, train_eye_recogniser, window_side
 from decoders.evaluation.part_recogniser import CELL, cell_targets, read_parts, read_windows, train_recogniser
 from decoders.evaluation.photographs import photographs
@@ -27,6 +30,7 @@ from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import square, to_tensor
 from ijepa_viz.masks import Masks
+from ijepa_viz.prediction import predict
 
 ROOT = Path(__file__).parent.parent
 
@@ -170,6 +174,11 @@ def test_bootstrap_statistics_are_those_of_numpy_and_scikit_learn():
     truth, answers = rng.random(200) < 0.2, rng.random(200) < 0.5
     found = bootstrap.balanced_accuracy(torch.from_numpy(answers), torch.from_numpy(truth))
     assert found["accuracy"] == pytest.approx(balanced_accuracy_score(truth, answers))
+    # Answers of one picture are resampled together: repeating each makes no interval narrower.
+    thrice = [torch.from_numpy(x).repeat_interleave(3) for x in (answers, truth, np.arange(200))]
+    assert bootstrap.balanced_accuracy(*thrice) == pytest.approx(found)
+    few = torch.arange(100) < 3
+    assert bootstrap.balanced_accuracy(few, few) == {"accuracy": 1, "low": 1, "high": 1}
     values = torch.from_numpy(rng.normal(size=400))
     found = bootstrap.mean(values)
     half = 1.96 * float(values.std()) / 20
@@ -214,8 +223,30 @@ def test_completions_have_every_control_and_each_is_what_it_says(larger):
     assert shapes == {(6, 24, 192)}
     real = torch.stack([to_tensor(faces[i], 64) for i in range(6)])
     assert torch.allclose(found.pictures("real_pixels"), real, atol=1e-6)
-    different = [row for row in ROWS if row != "real_pixels"]
-    assert all(not torch.equal(found.rows[row], found.rows["real_pixels"]) for row in different)
+    # Every row again, from tokens that are made here.
+    own = torch.stack([to_tensor(faces[i], 64) for i in range(6)])
+    predictions = [predict(model, picture, masks) for picture in own]
+    predicted, target = (torch.stack([getattr(p, name)[0] for p in predictions]) for name in ("predicted", "target"))
+
+    def sampled(tokens, **options):
+        return sample_blocks(decoder, tokens, masks.targets[:, 0].expand(6, -1), **options)
+
+    wanted = {
+        "target_tokens": sampled(target, source="target"),
+        "predicted_tokens": sampled(predicted),
+        "expected_picture": sampled(predicted, detail=half_way(decoder)),
+        "predicted_pooled": sampled(predicted, conditioning="pooled"),
+        "blur_of_predicted": sampled(predicted, num_inference_steps=1),
+        "another_image": sampled(predicted[[5, 0, 1, 2, 3, 4]]),
+        "mean_prediction": sampled(predicted.mean(0).expand(6, -1, -1)),
+        "null": sampled(predicted, conditioning="null"),
+        "grey_hole": torch.zeros(6, 24, 192),
+    }
+    for row, pixels in wanted.items():
+        assert torch.allclose(found.rows[row], pixels, atol=1e-6), row
+    rows = list(found.rows)
+    same = [(a, b) for a, b in combinations(rows, 2) if torch.allclose(found.rows[a], found.rows[b], atol=1e-6)]
+    assert same == []
     assert found.nearest_training("nearest_training_block").max() < 1e-3
     theirs = torch.stack([to_tensor(others[i], 64) for i in range(12)])
     inside = masks.hidden_pixels(8)[0]
@@ -223,6 +254,18 @@ def test_completions_have_every_control_and_each_is_what_it_says(larger):
     assert found.nearest_training("real_pixels").tolist() == pytest.approx(naive, abs=1e-3)
     assert torch.allclose(found.pictures("mean_picture")[0][:, inside], theirs.mean(0)[:, inside], atol=1e-5)
     assert 0 < half_way(decoder) < 1
+    # Holes over different things: controls come from holes over the same, of other pictures.
+    kinds = ["leg", "beak", "leg", "beak", "leg", "beak"]
+    mixed = replace(holed(model, decoder, faces, [0, 0, 1, 1, 2, 2], masks), hidden=tuple(kinds))
+    learned = replace(train, hidden=("leg",) * 6 + ("beak",) * 6)
+    found = complete(model, decoder, mixed, learned)
+    of = predicted[[0, 0, 1, 1, 2, 2]]
+    assert torch.allclose(found.rows["another_image"], sampled(of[[4, 5, 0, 1, 2, 3]]), atol=1e-6)
+    halves = theirs[:6].mean(0), theirs[6:].mean(0)
+    for i in range(6):
+        assert torch.allclose(found.pictures("mean_picture")[i][:, inside], halves[i % 2][:, inside], atol=1e-5)
+    with pytest.raises(ValueError, match="holes over beak need another"):
+        complete(model, decoder, mixed, replace(train, hidden=("leg",) * 12))
     tokens = torch.randn(7, 3, 5)
     assert nearest_by_tokens(tokens[[4, 2]], tokens).tolist() == [4, 2]
 

@@ -11,16 +11,16 @@ from torch import Tensor
 from decoders.decoder import Decoder
 from decoders.evaluation import bootstrap
 from decoders.evaluation.classifier import as_images
-from decoders.evaluation.completions import ROWS, complete, drawn_indices, holed
+from decoders.evaluation.completions import ROWS, complete, holed
 from decoders.evaluation.judges import class_probability, require_judges
-from decoders.evaluation.metric import DECODER_METRICS
+from decoders.evaluation.metric import DECODER_METRICS, drawn_indices
 from decoders.evaluation.part_recogniser import Reading, read_parts, train_recogniser
+from decoders.evaluation.scenes import accuracy
 from ijepa_viz.data.annotations import PARTS, part_points
 from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.figures import readings_figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.intervals import accuracy_with_interval
 from ijepa_viz.probes.probe import Split
 
 SHOWN = 6  # pictures of the figure: the first ones
@@ -45,9 +45,11 @@ def bird_parts(
     reads the hole's pixels; it was trained on blocks of real training pictures. ``leg_found`` is the share of holes
     over legs in which it gives more than one half to a leg, ``leg_placed`` of those with a leg within one patch of a
     real one. ``leg``, ``beak``, ``eye`` and ``tail`` are balanced accuracies over all holes, which tell what is hidden
-    from what is not: 0.5 for an answer that does not depend on the picture. ``bird_probability`` is
-    EfficientNet-lite0's of the whole picture, of all birds together, with the legs hidden. The data need the column
-    ``parts``, fifteen of [x, y, visible] a picture, and the metric the extra ``judge``. One sample a hole.
+    from what is not: 0.5 for a constant answer, and more for one by the hole's place alone, which ``null`` measures.
+    The nearest training block may be one that the recogniser was fitted on, which favours this control.
+    ``bird_probability`` is EfficientNet-lite0's of the whole picture, of all birds together, with the legs hidden. The
+    data need the column ``parts``, fifteen of [x, y, visible] a picture, and the metric the extra ``judge``. One sample
+    a hole.
 
     Args:
         model, decoder: a pair. split: of birds with their parts.
@@ -63,9 +65,9 @@ def bird_parts(
     chosen, learned = drawn_indices(pair.test, test), drawn_indices(pair.train, train)
     own, theirs = (group_points(part_points(s, size)[i]) for s, i in ((pair.test, chosen), (pair.train, learned)))
     rows, over, masks = holes_over_parts(own, model.grid, patch, side)
-    train_rows, _, train_masks = holes_over_parts(theirs, model.grid, patch, side)
-    held = holed(model, decoder, pair.test, chosen[rows], masks)
-    others = holed(model, decoder, pair.train, learned[train_rows], train_masks)
+    train_rows, train_over, train_masks = holes_over_parts(theirs, model.grid, patch, side)
+    held = holed(model, decoder, pair.test, chosen[rows], masks, over)
+    others = holed(model, decoder, pair.train, learned[train_rows], train_masks, train_over)
     whole = holed(model, decoder, pair.train, learned, train_masks[:1])
     scale = size / 64
     recogniser = train_recogniser(whole.images, theirs, side * patch, epochs, (1.0 * scale, 3.0 * scale))
@@ -79,10 +81,10 @@ def bird_parts(
         found = reading.present > 0.5
         placed = found[:, 0] & (distance_to(reading, places)[:, 0] <= patch)
         table[row] = {
-            "leg_found": _share(found[legs, 0]),
-            "leg_placed": _share(placed[legs]),
+            "leg_found": accuracy(found[legs, 0]),
+            "leg_placed": accuracy(placed[legs]),
             **{
-                name: bootstrap.balanced_accuracy(found[:, i], truth[name])
+                name: bootstrap.balanced_accuracy(found[:, i], truth[name], torch.from_numpy(rows))
                 for i, name in enumerate(GROUPS)
                 if truth[name].any() and not truth[name].all()
             },
@@ -160,7 +162,3 @@ def distance_to(reading: Reading, places: Tensor) -> Tensor:
     """Pixels from where each part was read to the nearest real one in the hole, (n, P); infinite where none is."""
     away = (places - reading.places[:, :, None]).norm(dim=-1)
     return away.nan_to_num(nan=torch.inf).amin(-1)
-
-
-def _share(right: Tensor) -> dict[str, float]:
-    return accuracy_with_interval(int(right.sum()), len(right))

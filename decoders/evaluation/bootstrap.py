@@ -15,12 +15,13 @@ def interval(statistic: Callable[[Tensor], Tensor], count: int, seed: int = 0) -
     """Ends of the 95 % percentile interval of a statistic over resampled pictures.
 
     Args:
-        statistic: from indices (draws, count) int64 of the pictures to the statistic of each draw, (draws,).
+        statistic: from indices (draws, count) int64 of the pictures to the statistic of each draw, (draws,); NaN where
+            a draw has none.
         count: number of pictures. seed: of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
     found = statistic(torch.randint(count, (DRAWS, count), generator=generator)).float()
-    low, high = found.quantile(_ENDS).tolist()
+    low, high = found.nanquantile(_ENDS).tolist()
     return low, high
 
 
@@ -53,23 +54,29 @@ def correlation(x: Tensor, y: Tensor) -> dict[str, float]:
     return {"r": float(pearson(x, y).mean()), "low": low, "high": high}
 
 
-def balanced_accuracy(answers: Tensor, truth: Tensor) -> dict[str, float]:
+def balanced_accuracy(answers: Tensor, truth: Tensor, pictures: Tensor | None = None) -> dict[str, float]:
     """Mean of the shares of right answers where the truth is yes and where it is no; a constant answer has 0.5.
 
     Args:
         answers, truth: (n,) bool, both truths present.
+        pictures: (n,) int64, the picture of each answer; answers of one picture are resampled together. None is one
+            answer a picture.
 
     Raises:
         ValueError: one truth only.
     """
     if truth.all() or not truth.any():
         raise ValueError("A balanced accuracy needs both answers among the truths.")
-    right = (answers == truth).double()
+    own = torch.arange(len(truth)) if pictures is None else pictures.unique(return_inverse=True)[1]
+    count = int(own.max()) + 1
+    right = answers == truth
+    # Of each picture: right answers where the truth is yes, all of these, and the same where it is no.
+    sums = torch.stack([right & truth, truth, right & ~truth, ~truth]).double()  # (4, n)
+    sums = torch.zeros(4, count, dtype=torch.float64).index_add(1, own, sums)
 
     def of(draw: Tensor) -> Tensor:
-        yes, correct = truth[draw].double(), right[draw]
-        shares = [(correct * kind).sum(1) / kind.sum(1).clamp_min(1) for kind in (yes, 1 - yes)]
-        return (shares[0] + shares[1]) / 2
+        yes_right, yes, no_right, no = sums[:, draw].sum(-1)
+        return (yes_right / yes + no_right / no) / 2  # 0 / 0 is NaN: a draw of one truth has no balanced accuracy
 
-    low, high = interval(of, len(truth))
-    return {"accuracy": float(of(torch.arange(len(truth))[None])), "low": low, "high": high}
+    low, high = interval(of, count)
+    return {"accuracy": float(of(torch.arange(count)[None])), "low": low, "high": high}

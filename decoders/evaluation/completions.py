@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decoders.blocks import Blocks
 from decoders.decoder import Decoder
-from decoders.evaluation.metric import CANDIDATES, encode_blocks, fit_ridge, sample_blocks
+from decoders.evaluation.metric import encode_blocks, fit_ridge, sample_blocks
 from decoders.sampling import with_steps
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.source import Source
@@ -45,11 +45,18 @@ class Holed:
     Attributes:
         images: (n, 3, s, s) uint8, of the I-JEPA's size. pictures: (n, 3, S, S) uint8, of the decoder's.
         masks: one for all, or one for each.
+        hidden: what each hole hides, (n,) names; controls come from holes over the same. None where all do.
     """
 
     images: Tensor
     pictures: Tensor
     masks: Masks
+    hidden: tuple[str, ...] | None = None
+
+    def alike(self) -> list[tuple[str, Tensor]]:
+        """What holes hide, and the indices of those that hide it, each at least once."""
+        hidden = self.hidden or ("all",) * len(self.images)
+        return [(name, torch.tensor([own == name for own in hidden]).nonzero()[:, 0]) for name in dict.fromkeys(hidden)]
 
     def blocks(self, model: IJEPA) -> Blocks:
         """The hidden blocks, at the decoder's resolution, with the tokens of ``model``."""
@@ -85,25 +92,20 @@ class Completions:
         return nearest / math.sqrt(own.shape[1]) / 2
 
 
-def drawn_indices(source: Source, limit: int, seed: int = 0) -> np.ndarray:
-    """Indices (n,) of up to ``limit`` pictures, drawn and then in order.
-
-    Raises:
-        ValueError: fewer than a decoder metric needs.
-    """
-    if len(source) < CANDIDATES:
-        raise ValueError(f"A decoder metric needs at least {CANDIDATES} images, {source.name} has {len(source)}.")
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
-    return order[:limit].sort().values.numpy()
-
-
-def holed(model: IJEPA, decoder: Decoder, source: Source, indices: Sequence[int] | np.ndarray, masks: Masks) -> Holed:
+def holed(
+    model: IJEPA,
+    decoder: Decoder,
+    source: Source,
+    indices: Sequence[int] | np.ndarray,
+    masks: Masks,
+    hidden: Sequence[str] | None = None,
+) -> Holed:
     """Read the pictures of ``source`` at ``indices``, at both sizes, with the masks of their holes."""
     images, pictures = (
         torch.from_numpy(np.ascontiguousarray(arrays(source, size)[np.asarray(indices)])).permute(0, 3, 1, 2)
         for size in (model.config.image_size, decoder.image_size)
     )
-    return Holed(images, pictures, masks)
+    return Holed(images, pictures, masks, None if hidden is None else tuple(hidden))
 
 
 def paste(pictures: Tensor, pixels: Tensor, patch_indices: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -138,6 +140,9 @@ def complete(model: IJEPA, decoder: Decoder, held: Holed, train: Holed) -> Compl
     Args:
         model, decoder: a pair. held: pictures that the readings are of.
         train: others, for the mean picture, the nearest training block and the ridge decoder of random init.
+
+    Raises:
+        ValueError: only one hole, here or in training, hides what it hides, so that there is no other to compare with.
     """
     blocks, learned = held.blocks(model), train.blocks(model)
     with torch.random.fork_rng(devices=[]):
@@ -145,6 +150,15 @@ def complete(model: IJEPA, decoder: Decoder, held: Holed, train: Holed) -> Compl
         untrained = IJEPA(model.config).to(model.device).eval()
     ridge = fit_ridge(untrained, train.blocks(untrained))
     tokens, patch_indices = blocks.predicted, blocks.patch_indices
+    # Of another picture whose hole hides the same: a beak would be no control of legs.
+    other, mean, picture = torch.empty_like(tokens), torch.empty_like(tokens), torch.empty_like(blocks.clean)
+    theirs = dict(train.alike())
+    for name, own in held.alike():
+        if len(own) < 2 or name not in theirs:
+            raise ValueError(f"Controls of holes over {name} need another such picture, and one to train on.")
+        other[own] = tokens[own.roll(1)]
+        mean[own] = tokens[own].mean(0)
+        picture[own] = learned.clean[theirs[name]].mean(0)
     found = {
         "real_pixels": blocks.clean,
         "target_tokens": sample_blocks(decoder, blocks.target, patch_indices, source="target"),
@@ -152,11 +166,11 @@ def complete(model: IJEPA, decoder: Decoder, held: Holed, train: Holed) -> Compl
         "expected_picture": sample_blocks(decoder, tokens, patch_indices, detail=half_way(decoder)),
         "predicted_pooled": sample_blocks(decoder, tokens, patch_indices, conditioning="pooled"),
         "blur_of_predicted": sample_blocks(decoder, tokens, patch_indices, num_inference_steps=1),
-        "another_image": sample_blocks(decoder, tokens.roll(1, 0), patch_indices),
-        "mean_prediction": sample_blocks(decoder, tokens.mean(0, keepdim=True).expand_as(tokens), patch_indices),
+        "another_image": sample_blocks(decoder, other, patch_indices),
+        "mean_prediction": sample_blocks(decoder, mean, patch_indices),
         "null": sample_blocks(decoder, tokens, patch_indices, conditioning="null"),
         "grey_hole": torch.zeros_like(blocks.clean),
-        "mean_picture": learned.clean.mean(0, keepdim=True).expand_as(blocks.clean).contiguous(),
+        "mean_picture": picture,
         "nearest_training_block": learned.clean[nearest_by_tokens(tokens, learned.predicted)],
         "ridge_random_init": sample_blocks(ridge, held.blocks(untrained).predicted, patch_indices),
     }

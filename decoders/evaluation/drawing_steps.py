@@ -8,22 +8,12 @@ from torch import Tensor
 
 from decoders.decoder import Decoder
 from decoders.evaluation.calibration import dispersion
-from decoders.evaluation.classifier import as_images, classifier_features, predict_logits
+from decoders.evaluation.classifier import as_images, classifier_features
 from decoders.evaluation.metric import DECODER_METRICS, sample_blocks
 from decoders.evaluation.realism import two_sample_test
-from decoders.evaluation.scenes import (
-    BLOCK_SHAPE,
-    SCENE_FACTORS,
-    accuracy,
-    block_images,
-    drawn_test_data,
-    scene_blocks,
-    train_and_test_scenes,
-    train_on_pixels,
-)
+from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, SceneReader, block_images
 from ijepa_viz.figures import drawing_steps_figure
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
 
 STEPS = (1, 2, 3, 4, 6, 8, 12)
@@ -45,8 +35,8 @@ def drawing_steps(
     A row each for predicted and target tokens. Of two stages the tokens are sampled by the decoder's default number of
     steps in every row, so that only the drawing differs: given sampled tokens little is left open, and steps add the
     grain that the network has not learned. ``spread_over_error`` is the calibration metric's. ``distance_x_1000`` is
-    the kernel distance to real blocks of other scenes, in the features of the same classifier, and not comparable with
-    ``realism``'s, whose classifier and holes are others; ``real_pixels`` is its lower bound.
+    the kernel distance to real blocks that the same classifier was trained on, in its features, and not comparable with
+    ``realism``'s, whose classifier and holes are others; ``real_pixels``, of held-out scenes, says how far real is.
 
     Args:
         model, decoder: a pair. split: of ``menagerie``.
@@ -58,22 +48,18 @@ def drawing_steps(
     """
     if not decoder.network.stochastic:
         raise ValueError("This decoder is deterministic: it draws in one step.")
-    train_scenes, scenes = train_and_test_scenes(model, split, train, test)
-    blocks, train_blocks = (scene_blocks(model, s, decoder.image_size) for s in (scenes, train_scenes))
-    classifier = train_on_pixels(model, train_blocks.clean, train_scenes, epochs)
-    truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
-    # The last scenes of the training part: what is tested is held out, so that real pixels are of other scenes.
-    reference = classifier_features(classifier, block_images(model, train_blocks.clean[-test:]))
+    reader = SceneReader(model, decoder.image_size, split, train, test, epochs)
+    blocks = reader.blocks
+    # Of other scenes than those tested.
+    reference = classifier_features(reader.classifier, block_images(model, reader.train_blocks.clean[-test:]))
     few = slice(0, min(test, 160))
     real = as_images(blocks.clean[few], BLOCK_SHAPE)
     repeated = blocks.patch_indices[few].repeat_interleave(samples, 0)
 
     def row(pixels: Tensor) -> dict[str, Any]:
-        images = block_images(model, pixels)
-        logits = predict_logits(classifier, images)
-        distance, _ = two_sample_test(reference, classifier_features(classifier, images), permutations=1)
-        read = {name: accuracy(logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS}
-        return {**read, "distance_x_1000": 1000 * distance}
+        features = classifier_features(reader.classifier, block_images(model, pixels))
+        distance, _ = two_sample_test(reference, features, permutations=1)
+        return {**reader.read(pixels), "distance_x_1000": 1000 * distance}
 
     table: dict[str, Any] = {}
     for source in ("predicted", "target"):
@@ -88,4 +74,4 @@ def drawing_steps(
             table[f"{source} tokens, steps {count}"] = {**found, "spread_over_error": spread}
     table["real_pixels"] = row(blocks.clean)
     figure = drawing_steps_figure(steps, table, SCENE_FACTORS)
-    return {"test_data": drawn_test_data(train_scenes, scenes), **table, "figure": figure}
+    return {"test_data": reader.test_data, **table, "figure": figure}

