@@ -45,7 +45,7 @@ def held_out_blocks(
         images: number of blocks. seed: of the scenes of the blocks.
         train_scenes: number of scenes for training a classifier.
     """
-    if split("test").name.startswith("menagerie"):
+    if split("test").name.startswith("menagerie "):
         training, scenes = draw_scenes(model, train_scenes, seed=2001), draw_scenes(model, images, seed=seed)
         return HeldOutBlocks(scene_blocks(model, scenes, decoder.image_size), BLOCK_SHAPE, training, scenes)
     hole = centre_hole(model)

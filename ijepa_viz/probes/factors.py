@@ -19,6 +19,8 @@ from torch import Tensor
 
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.menagerie.creatures import PART
+from ijepa_viz.data.menagerie.framing import framed_scene
+from ijepa_viz.data.picture_size import ImageSize, height_and_width, in_words
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import IJEPA, Encoder, Predictor
@@ -79,17 +81,22 @@ class FactorScenes:
         labels = {name: label[rows] for name, label in self.labels.items()}
         return replace(self, images=self.images[rows], masks=self.masks[rows], labels=labels, scenes=self.scenes[rows])
 
-    def at(self, size: int) -> Tensor:
-        """The same scenes drawn at another size, (n, 3, size, size) uint8."""
-        if size == self.images.shape[-1]:
+    def at(self, size: ImageSize) -> Tensor:
+        """The same scenes drawn at another size, (n, 3, H, W) uint8."""
+        height, width = height_and_width(size)
+        if (height, width) == tuple(self.images.shape[-2:]):
             return self.images
-        drawn = np.empty((len(self.scenes), size, size, 3), np.uint8)
-        for row, index in zip(drawn, track(self.scenes.tolist(), f"drawing scenes at {size} px", "scene"), strict=True):
-            row[:] = menagerie.scenes(index, index + 1, size, self.seed)[0]
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        drawn = np.empty((len(self.scenes), height, width, 3), np.uint8)
+        title = f"drawing scenes at {in_words(size)} px"
+        for row, index in zip(drawn, track(self.scenes.tolist(), title, "scene"), strict=True):
+            whole = menagerie.scenes(index, index + 1, side, self.seed)[0]
+            row[:] = whole[top : top + height, left : left + width]
         return torch.from_numpy(drawn).permute(0, 3, 1, 2)
 
 
-def draw_factor_scenes(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> FactorScenes:
+def draw_factor_scenes(count: int, size: ImageSize, grid: Grid, block: int = 3, seed: int = 0) -> FactorScenes:
     """Draw ``count`` scenes in which ``block`` x ``block`` patches hide one part of the nearest thing.
 
     Scenes without such a part are skipped.
@@ -107,7 +114,7 @@ def draw_factor_scenes(count: int, size: int, grid: Grid, block: int = 3, seed: 
     index = 0
     with Progress("drawing scenes", count, "scene") as bar:
         while len(pictures) < count:
-            scene = menagerie.scene(index, size, seed)
+            scene = framed_scene(index, size, seed)
             index += 1
             found = _hide(scene, grid, block, rng)
             if found is None:
@@ -159,7 +166,7 @@ def _hide(
     return None
 
 
-def draw_two_thing_scenes(count: int, size: int, grid: Grid, block: int = 3, seed: int = 0) -> FactorScenes:
+def draw_two_thing_scenes(count: int, size: ImageSize, grid: Grid, block: int = 3, seed: int = 0) -> FactorScenes:
     """Draw ``count`` scenes in which ``block`` x ``block`` patches hide parts of two things, and nothing of a third.
 
     The two are of different species. Each covers at least a tenth of the block's pixels, and at least 35 % of the
@@ -182,7 +189,7 @@ def draw_two_thing_scenes(count: int, size: int, grid: Grid, block: int = 3, see
         while len(found) < count:
             # The plan alone says how many there are.
             several = len(menagerie.things(index, seed)) > 1
-            scene = menagerie.scene(index, size, seed) if several else None
+            scene = framed_scene(index, size, seed) if several else None
             if scene is not None and (hidden := _hide_two(scene, grid, block)) is not None:
                 place, first, second, part = hidden
                 thing = scene.things[first]
@@ -234,10 +241,10 @@ def _hide_two(scene: menagerie.Scene, grid: Grid, block: int) -> tuple[tuple[int
 def hidden_species(scenes: FactorScenes) -> Tensor:
     """Share of each hidden block's pixels that each species covers, (n, S) in the order of ``menagerie.NAMES``."""
     shares = torch.zeros(len(scenes.scenes), len(menagerie.NAMES))
-    size = scenes.images.shape[-1]
-    hidden = scenes.masks.hidden_pixels(size // scenes.masks.grid[0]).numpy()
+    height, width = scenes.images.shape[-2:]
+    hidden = scenes.masks.hidden_pixels(height // scenes.masks.grid[0]).numpy()
     for row, index in enumerate(track(scenes.scenes.tolist(), "reading what blocks hide", "scene")):
-        scene = menagerie.scene(index, size, scenes.seed)
+        scene = framed_scene(index, (height, width), scenes.seed)
         covered = np.bincount(scene.owners[hidden[row]], minlength=scene.count + 1) / hidden[row].sum()
         for thing, share in zip(scene.things, covered[1:], strict=True):
             shares[row, menagerie.NAMES.index(thing.species)] += float(share)
@@ -246,10 +253,12 @@ def hidden_species(scenes: FactorScenes) -> Tensor:
 
 def _detail(scene: menagerie.Scene, grid: Grid, block: int, place: tuple[int, int]) -> str:
     """Whether a tuft or stone on the ground, at a random place, is visible in the block: exact background detail."""
-    size = scene.owners.shape[0]
+    height, width = scene.owners.shape
     for x, y in scene.details:
-        row, col = (min(int(v * size), size - 1) for v in (y, x))
-        patch = row * grid[0] // size - place[0], col * grid[1] // size - place[1]
+        if not (0 <= x <= 1 and 0 <= y <= 1):  # beyond the picture, where it is a rectangle
+            continue
+        row, col = min(int(y * height), height - 1), min(int(x * width), width - 1)
+        patch = row * grid[0] // height - place[0], col * grid[1] // width - place[1]
         if all(0 <= p < block for p in patch) and scene.owners[row, col] == 0:
             return "one or more"
     return "none"
@@ -412,6 +421,6 @@ def evaluate_factors(model: IJEPA, split: Split) -> dict[str, Any]:
     sources = []
     for name in ("train", "test"):
         sources.append(split(name))
-        if not sources[-1].name.startswith("menagerie"):
+        if not sources[-1].name.startswith("menagerie "):
             raise ValueError("The factor probe needs the ground truth of drawn scenes: use --data menagerie.")
     return factor_table(model, min(_SCENES, len(sources[0])), min(_TESTS, len(sources[1])))

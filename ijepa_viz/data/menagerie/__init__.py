@@ -1,4 +1,4 @@
-"""The menagerie: drawn scenes with ground truth, deterministic in (seed, index)."""
+"""The menagerie: drawn scenes and films with ground truth, deterministic in (seed, index)."""
 
 from ijepa_viz.data.menagerie.composition import (
     DISTANCES,
@@ -14,6 +14,7 @@ from ijepa_viz.data.menagerie.composition import (
     things,
     variant,
 )
+from ijepa_viz.data.menagerie.film_clip import FilmClip, film, films
 
 __all__ = [
     "DISTANCES",
@@ -21,8 +22,11 @@ __all__ = [
     "NAMES",
     "SKIES",
     "VERSION",
+    "FilmClip",
     "Scene",
     "Thing",
+    "film",
+    "films",
     "scene",
     "scenes",
     "subject_label",

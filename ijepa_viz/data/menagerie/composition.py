@@ -7,39 +7,18 @@ predictable from visible ones.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 
 from ijepa_viz.data.menagerie.creatures import COLOURS, POSES, SPECIES, height_of, width_of
-from ijepa_viz.data.menagerie.drawing import Canvas, Colour, Frame, mix, shade
+from ijepa_viz.data.menagerie.drawing import Canvas, Frame, mix, shade
+from ijepa_viz.data.menagerie.landscape import GROUNDS, SHORE_DEPTH, SKIES, add_texture, draw_landscape
+from ijepa_viz.data.menagerie.workers import in_parallel
 from ijepa_viz.data.source import Source, register
-from ijepa_viz.runtime.progress import Progress, track
-
-GROUNDS: dict[str, tuple[Colour, Colour]] = {  # far, near
-    "grass": ((142, 178, 108), (94, 148, 66)),
-    "sand": ((234, 214, 166), (212, 182, 122)),
-    "snow": ((244, 248, 252), (218, 228, 240)),
-    "shore": ((226, 208, 160), (204, 178, 120)),
-}
-
-_WATER: tuple[Colour, Colour] = (132, 184, 214), (64, 124, 176)
-
-# Depth of the shore, behind which the water lies.
-_SHORE_DEPTH = 0.25
-
-SKIES: dict[str, tuple[Colour, Colour]] = {  # horizon, top
-    "day": ((206, 230, 246), (104, 168, 226)),
-    "dusk": ((252, 198, 142), (148, 112, 178)),
-    "overcast": ((226, 228, 230), (166, 174, 184)),
-    "morning": ((254, 234, 206), (150, 196, 222)),
-}
+from ijepa_viz.runtime.progress import track
 
 NAMES = tuple(SPECIES)
 
@@ -118,7 +97,7 @@ def scene(index: int, size: int = 64, seed: int = 0) -> Scene:
     Raises:
         ValueError: a size below 32 pixels, where a beak is below one pixel.
     """
-    _check_size(size)
+    check_size(size)
     plan = _plan(index, seed)
     canvas = Canvas(size, maps=True)
     details: list[tuple[float, float]] = []
@@ -148,7 +127,7 @@ def variant(
     Raises:
         ValueError: an unknown species, or a colour that the species does not have.
     """
-    _check_size(size)
+    check_size(size)
     placed, ground, sky, phase, speckle = _plan(index, seed)
     thing = placed[-1]
     if species is not None:
@@ -165,35 +144,15 @@ def variant(
 
 def scenes(start: int, stop: int, size: int = 64, seed: int = 0) -> np.ndarray:
     """Draw the images of scenes ``start`` to ``stop`` without maps, (n, size, size, 3) uint8."""
-    _check_size(size)
+    check_size(size)
     workers = min(os.cpu_count() or 1, (stop - start) // SCENES_PER_PROCESS)
     if workers > 1:
-        return _in_parallel(start, stop, size, seed, workers)
+        drawn = in_parallel(__package__, start, stop, [size, seed], size * size * 3, workers, "drawing scenes", "scene")
+        return drawn.reshape(-1, size, size, 3)
     # A child process draws one at a time, and its parent shows the progress.
     indices = range(start, stop) if stop - start == 1 else track(range(start, stop), "drawing scenes", "scene")
     pictures = [_draw(Canvas(size, maps=False), _plan(i, seed), i, seed) for i in indices]
     return np.stack(pictures) if pictures else np.empty((0, size, size, 3), np.uint8)
-
-
-def _in_parallel(start: int, stop: int, size: int, seed: int, workers: int) -> np.ndarray:
-    """Distribute the scenes over processes of ``__main__.py``; unlike a pool, this needs no guard in the caller."""
-    edges = np.linspace(start, stop, workers + 1).astype(int).tolist()
-
-    def share(ends: tuple[int, int]) -> bytes:
-        command = [sys.executable, "-m", __package__, *map(str, (*ends, size, seed))]
-        drawn = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            while scene := process.stdout.read(size * size * 3):
-                drawn.append(scene)
-                bar.update()
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command)
-        return b"".join(drawn)
-
-    with ThreadPoolExecutor(workers) as threads, Progress("drawing scenes", stop - start, "scene") as bar:
-        parts = list(threads.map(share, pairwise(edges)))
-    return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, size, size, 3)
 
 
 def things(index: int, seed: int = 0) -> tuple[Thing, ...]:
@@ -209,7 +168,8 @@ def subject_label(index: int, seed: int = 0) -> int:
 _Plan = tuple[tuple[Thing, ...], str, str, float, float]
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """Raise ValueError for a size below 32 pixels, where a beak is below one pixel."""
     if size < _SMALLEST:
         raise ValueError(f"The menagerie is drawn from {_SMALLEST} px up, got {size}.")
 
@@ -245,7 +205,7 @@ def _thing(rng: np.random.Generator, depth: float, ground: str) -> Thing:
         size *= 1.15
     half = min(0.46, width_of(species, pose) * size)
     x = float(rng.uniform(half + 0.02, 0.98 - half)) if half < 0.46 else 0.5
-    y = 0.93 - (_SHORE_DEPTH if ground == "shore" else 0.37) * depth
+    y = 0.93 - (SHORE_DEPTH if ground == "shore" else 0.37) * depth
     if pose == "fly":
         y = float(rng.uniform(0.42, 0.62))
     size = min(size, (y - 0.02) / height_of(species, pose))
@@ -273,7 +233,7 @@ def _draw(
 ) -> np.ndarray:
     placed, ground, sky, phase, speckle = plan
     rng = np.random.default_rng([seed, index, 1])
-    _landscape(canvas, ground, sky, rng, [] if details is None else details)
+    draw_landscape(canvas, ground, sky, rng, [] if details is None else details)
     far, near = GROUNDS[ground]
     for owner, thing in enumerate(placed, start=1):
         canvas.owner = owner
@@ -284,68 +244,7 @@ def _draw(
             canvas.ellipse(0, 0, width_of(thing.species, thing.pose) * 0.8, 0.07, shadow)
         canvas.enter(Frame((thing.x, thing.y), thing.size, 1 if thing.facing == "right" else -1))
         SPECIES[thing.species](canvas, COLOURS[thing.species][thing.colour], thing.pose, rng)
-    return _texture(canvas.finish(), phase, speckle, rng)
-
-
-def _landscape(
-    canvas: Canvas, ground: str, sky: str, rng: np.random.Generator, details: list[tuple[float, float]]
-) -> None:
-    """Sky, sun, clouds, hills and ground; x and y of the frame run from 0 to 1, y down. Fills ``details``."""
-    canvas.owner, canvas.haze = 0, ((0, 0, 0), 0.0)
-    low, high = SKIES[sky]
-    far, near = GROUNDS[ground]
-    horizon = float(rng.uniform(0.5, 0.56))
-    bands = np.linspace(0, 1, 16)[:, None]
-    above = np.array(high) + (np.array(low) - np.array(high)) * bands
-    below = np.array(far) + (np.array(near) - np.array(far)) * bands
-    edge = round(horizon * canvas.pixels)
-    strips = [(above, 0, edge), (below, edge, canvas.pixels)]
-    if ground == "shore":
-        water = np.array(_WATER[0]) + (np.array(_WATER[1]) - np.array(_WATER[0])) * bands
-        bank = round(0.65 * canvas.pixels)
-        strips = [(above, 0, edge), (water, edge, bank), (below, bank, canvas.pixels)]
-    for colours, top, bottom in strips:
-        strip = Image.fromarray(colours.astype(np.uint8)[:, None])
-        strip = strip.resize((1, bottom - top), Image.Resampling.BILINEAR)
-        canvas.image.paste(strip.resize((canvas.pixels, bottom - top), Image.Resampling.NEAREST), (0, top))
-    canvas.enter(Frame((0.0, 0.0), -1.0, -1))
-    if sky != "overcast" and rng.random() < 0.6:
-        x, y = rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.25)
-        canvas.ellipse(x, y, 0.06, 0.06, (255, 240, 190) if sky != "dusk" else (252, 150, 96))
-    for _ in range(int(rng.integers(0, 4))):
-        x, y, s = rng.uniform(0, 1), rng.uniform(0.06, 0.34), rng.uniform(0.05, 0.09)
-        cloud = mix((255, 255, 255), low, 0.25)
-        for dx, dy, r in ((-1, 0.1, 0.7), (0, -0.15, 1.0), (1, 0.1, 0.75)):
-            canvas.ellipse(x + dx * s, y + dy * s, r * s, r * s * 0.6, cloud)
-    hill = mix(mix(far, high, 0.45), (70, 96, 110), 0.2)
-    for _ in range(int(rng.integers(0, 3))):
-        x, w, h = rng.uniform(0, 1), rng.uniform(0.2, 0.4), rng.uniform(0.06, 0.18)
-        canvas.polygon([(x - w, horizon), (x, horizon - h), (x + w, horizon)], shade(hill, rng.uniform(0.9, 1.1)))
-    if ground != "shore":
-        for _ in range(int(rng.integers(0, 4))):
-            x, s = rng.uniform(0, 1), rng.uniform(0.05, 0.11)
-            canvas.limb([(x, horizon + 0.02), (x, horizon - s)], [0.018, 0.012], (112, 82, 60))
-            canvas.ellipse(x, horizon - s, s * 0.5, s * 0.65, shade((74, 118, 74), rng.uniform(0.85, 1.15)))
-    for _ in range(int(rng.integers(5, 14))):
-        y = rng.uniform(0.69 if ground == "shore" else horizon + 0.03, 1.0)
-        x, s = rng.uniform(0, 1), 0.06 * (y - horizon + 0.1)
-        details.append((float(x), float(y)))
-        tone = shade(mix(far, near, (y - horizon) / (1 - horizon)), 0.85 if rng.random() < 0.5 else 1.18)
-        if ground == "grass":
-            canvas.polygon(
-                [(x - s, y), (x - s * 0.6, y - 1.6 * s), (x, y), (x + s * 0.6, y - 1.6 * s), (x + s, y)], tone
-            )
-        else:
-            canvas.ellipse(x, y, 2.5 * s, 0.35 * s, tone)
-
-
-def _texture(pixels: np.ndarray, phase: float, speckle: float, rng: np.random.Generator) -> np.ndarray:
-    """Add the nuisance factors: a faint wave and fine speckle over the whole image."""
-    size = pixels.shape[0]
-    steps = np.arange(size, dtype=np.float32) / size
-    wave = 3.0 * np.sin(2 * np.pi * (7 * steps + 5 * steps[:, None]) + phase)
-    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * (255 * speckle)
-    return np.clip(pixels + wave[..., None] + noise, 0, 255).astype(np.uint8)
+    return add_texture(canvas.finish(), phase, speckle, rng)
 
 
 @register("menagerie")

@@ -5,6 +5,7 @@ Coordinates are the creature's own frame: x forward, y up, feet at 0, about one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -39,6 +40,10 @@ Draw = Callable[[Canvas, Colour, str, np.random.Generator], None]
 
 SPECIES: dict[str, Draw] = {}
 
+# How far a foot swings to either side of its hip, by species, in units of height. During a cycle of the gait the body
+# moves by four times as much, so that a foot on the ground does not slide.
+SWING = {"dog": 0.16, "wolf": 0.185, "cat": 0.15, "bird": 0.14}
+
 _DARK: Colour = (34, 28, 30)
 
 _WHITE: Colour = (250, 248, 244)
@@ -54,24 +59,36 @@ def register(name: str) -> Callable[[Draw], Draw]:
     return add
 
 
+def _step(phase: float) -> tuple[float, float]:
+    """Where a foot is at this phase of its cycle: (-1 back to 1 in front, 0 on the ground to 1 lifted)."""
+    phase %= 1.0
+    if phase < 0.5:  # on the ground, carried backwards by the body's motion
+        return 1 - 4 * phase, 0.0
+    return -math.cos(2 * math.pi * (phase - 0.5)), math.sin(2 * math.pi * (phase - 0.5))
+
+
 def _legs(
     canvas: Canvas, colour: Colour, hips: tuple[float, float], height: float, width: float, pose: str,
     foot: Colour, length: float = 0.06,
 ) -> None:  # fmt: skip
-    """Four legs, the far pair darker; walking swings them apart."""
+    """Four legs, the far pair darker; walking swings them apart, a gait moves diagonal pairs in turn."""
     swing = 0.13 if pose == "walk" else 0.02
+    lift = 0.0
     for far in (True, False):
         tone = shade(colour, 0.68 if far else 1.0)
         for hip, phase in zip(hips, (1, -1) if far else (-1, 1), strict=True):
             hip_x = hip + (0.07 if far else 0.0)
             foot_x = hip_x + swing * phase
-            knee = ((hip_x + foot_x) / 2 - 0.02, height * 0.5)
+            if canvas.gait is not None:
+                ahead, raised = _step(canvas.gait + 0.25 * phase)
+                foot_x, lift = hip_x + height * 0.44 * ahead, height * 0.3 * raised
+            knee = ((hip_x + foot_x) / 2 - 0.02 + lift / 2, height * 0.5 + lift / 2)
             canvas.limb(
-                [(hip_x, height), knee, (foot_x, width / 2)],
+                [(hip_x, height), knee, (foot_x, width / 2 + lift)],
                 [width * 1.5, width, width * 0.9], tone, PART["leg"],
             )  # fmt: skip
             canvas.ellipse(
-                foot_x + length / 2, width * 0.4, length, width * 0.45,
+                foot_x + length / 2, width * 0.4 + lift, length, width * 0.45,
                 shade(foot, 0.75 if far else 1.0), PART["leg"],
             )  # fmt: skip
 
@@ -197,6 +214,12 @@ def cat(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) -> 
     canvas.polygon([(x - 0.035, y - 0.02), (x + 0.035, y - 0.02), (x, y - 0.06)], (222, 110, 116), PART["muzzle"])
 
 
+def _beat(wing: list[tuple[float, float]], shoulder: float, gait: float) -> list[tuple[float, float]]:
+    """The outline of a raised wing, beaten up and down about its shoulder's height."""
+    raised = 0.2 + 0.95 * math.cos(2 * math.pi * gait)
+    return [(x, shoulder + (y - shoulder) * raised) for x, y in wing]
+
+
 @register("bird")
 def bird(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) -> None:
     """Round body, folded or spread wings, orange beak; thin orange legs with three toes."""
@@ -204,11 +227,12 @@ def bird(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) ->
     orange: Colour = (238, 134, 36)
     if pose == "fly":
         lift = rng.uniform(-0.1, 0.25)
-        canvas.polygon(
-            [(0.0, 0.5), (-0.1, 0.9 + lift), (-0.38, 1.02 + lift), (-0.2, 0.5)],
-            shade(dark, 0.8),
-            PART["wing"],
-        )
+        far_wing = [(0.0, 0.5), (-0.1, 0.9 + lift), (-0.38, 1.02 + lift), (-0.2, 0.5)]
+        near_wing = [(0.16, 0.54), (0.04, 0.98 + lift), (-0.26, 1.18 + lift), (-0.2, 0.94 + lift),
+                     (-0.3, 0.9 + lift), (-0.16, 0.74), (-0.14, 0.52)]  # fmt: skip
+        if canvas.gait is not None:
+            far_wing, near_wing = _beat(far_wing, 0.5, canvas.gait), _beat(near_wing, 0.53, canvas.gait)
+        canvas.polygon(far_wing, shade(dark, 0.8), PART["wing"])
         canvas.polygon([(-0.3, 0.5), (-0.66, 0.62), (-0.6, 0.5), (-0.66, 0.4), (-0.3, 0.4)], dark, PART["tail"])
         canvas.blob(
             [(-0.36, 0.46), (-0.1, 0.6), (0.24, 0.6), (0.32, 0.44), (0.1, 0.32), (-0.2, 0.34)],
@@ -216,17 +240,21 @@ def bird(canvas: Canvas, colour: Colour, pose: str, rng: np.random.Generator) ->
             PART["body"],
         )
         canvas.blob([(-0.1, 0.36), (0.14, 0.34), (0.26, 0.44), (0.06, 0.46)], pale, PART["body"])
-        canvas.polygon([(0.16, 0.54), (0.04, 0.98 + lift), (-0.26, 1.18 + lift), (-0.2, 0.94 + lift),
-                        (-0.3, 0.9 + lift), (-0.16, 0.74), (-0.14, 0.52)], dark, PART["wing"])  # fmt: skip
+        canvas.polygon(near_wing, dark, PART["wing"])
         canvas.polygon([(0.46, 0.62), (0.66, 0.55), (0.46, 0.5)], orange, PART["beak"])
         canvas.ellipse(0.36, 0.58, 0.15, 0.14, colour, PART["head"])
         _eye(canvas, 0.41, 0.62, 0.032, _DARK)
         return
     for x, tone in ((-0.02, 0.75), (0.1, 1.0)):
         leg = shade(orange, tone)
-        canvas.limb([(x, 0.46), (x - 0.03, 0.24), (x + 0.02, 0.03)], [0.055, 0.045, 0.045], leg, PART["leg"])
+        foot, lift = x, 0.0
+        if canvas.gait is not None:
+            ahead, raised = _step(canvas.gait + (0.5 if tone < 1 else 0.0))
+            foot, lift = x + SWING["bird"] * ahead, 0.1 * raised
+        knee = ((x + foot) / 2 - 0.03, 0.24 + lift / 2)
+        canvas.limb([(x, 0.46), knee, (foot + 0.02, 0.03 + lift)], [0.055, 0.045, 0.045], leg, PART["leg"])
         for toe in ((0.14, 0.015), (0.09, 0.05), (-0.07, 0.015)):
-            canvas.limb([(x + 0.02, 0.035), (x + toe[0], toe[1])], [0.04, 0.025], leg, PART["leg"])
+            canvas.limb([(foot + 0.02, 0.035 + lift), (foot + toe[0], toe[1] + lift)], [0.04, 0.025], leg, PART["leg"])
     canvas.polygon([(-0.22, 0.62), (-0.62, 0.56), (-0.6, 0.46), (-0.2, 0.46)], dark, PART["tail"])
     canvas.blob(
         [(-0.34, 0.56), (-0.16, 0.74), (0.16, 0.8), (0.34, 0.62), (0.22, 0.42), (-0.1, 0.38)],

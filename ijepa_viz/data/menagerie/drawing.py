@@ -6,6 +6,7 @@ Anti-aliasing is by oversampling: shapes are drawn several times too large and a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +50,12 @@ def shade(colour: Colour, factor: float) -> Colour:
 class Frame:
     """Coordinate frame of a creature: x forward, y up, feet at y = 0, unit length its height.
 
-    ``origin`` and ``scale`` are in image heights, ``facing`` is +1 (right) or -1 (left).
+    ``origin`` and ``scale`` are in image heights, ``facing`` is +1 (right) or -1 (left), between them while turning.
     """
 
     origin: Point
     scale: float
-    facing: int = 1
+    facing: float = 1
 
 
 class Canvas:
@@ -73,6 +74,8 @@ class Canvas:
             self._maps = ImageDraw.Draw(self._map_image)
         self.owner = 0
         self.haze: tuple[Colour, float] = ((0, 0, 0), 0.0)
+        # Phase of the legs or wings in cycles, 0 to 1; None draws the pose of a still scene.
+        self.gait: float | None = None
         self.enter(Frame((0.0, 0.0), 1.0))
 
     def enter(self, frame: Frame) -> None:
@@ -88,6 +91,19 @@ class Canvas:
         self._brush.polygon(flat, fill=(int(r), int(g), int(b)))
         if part and self._maps is not None:
             self._maps.polygon(flat, fill=(part, self.owner, 0))
+
+    def stamp(self, points: np.ndarray, ends: Sequence[int], colours: Sequence[Colour], parts: Sequence[int]) -> None:
+        """Fill many polygons: ``points`` (n, 2) of all of them, ``ends`` the index after each one's last point."""
+        flat = (points * self._step + self._origin).ravel().tolist()
+        pale, share = self.haze
+        start = 0
+        for end, colour, part in zip(ends, colours, parts, strict=True):
+            r, g, b = mix(colour, pale, share) if share else colour
+            outline = flat[2 * start : 2 * end]
+            self._brush.polygon(outline, fill=(int(r), int(g), int(b)))
+            if part and self._maps is not None:
+                self._maps.polygon(outline, fill=(part, self.owner, 0))
+            start = end
 
     def ellipse(
         self, x: float, y: float, rx: float, ry: float, colour: Colour, part: int = 0, tilt: float = 0.0
@@ -124,6 +140,16 @@ class Canvas:
     def finish(self) -> np.ndarray:
         """The image averaged down, (size, size, 3) float32, 0 to 255."""
         return np.asarray(self.image.reduce(self.oversample), dtype=np.float32)
+
+    def clear_maps(self) -> None:
+        """Make both maps background again.
+
+        Raises:
+            ValueError: a canvas without maps.
+        """
+        if self._maps is None:
+            raise ValueError("This canvas was made without maps.")
+        self._maps.rectangle((0, 0, self.pixels, self.pixels), fill=(0, 0, 0))
 
     def maps(self) -> tuple[np.ndarray, np.ndarray]:
         """Part and owner at the centre of each pixel, (size, size) uint8 each.
