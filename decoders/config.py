@@ -103,11 +103,13 @@ class SamplingConfig:
     Attributes:
         steps: evaluations of the network that draws pixels. The metric ``drawing-steps`` compares them.
         token_steps: of two stages, of the token network.
+        token_temperature: of two stages, scale of the tokens' starting noise; calibrates the spread of the samples.
         detail: noise level, 0 to 1, at which sampling ends with the expected picture.
     """
 
     steps: int | None = None
     token_steps: int | None = None
+    token_temperature: float | None = None
     detail: float | None = None
 
 

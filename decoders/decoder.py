@@ -13,8 +13,17 @@ from torch import Tensor
 
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource
 from decoders.pipeline import BlockPipeline, renamed_condition
-from decoders.sampling import DEFAULT_SOLVER, DEFAULT_STEPS, SOLVERS, SamplingStep, check_detail, with_steps
-from ijepa_viz.masks import Masks
+from decoders.sampling import (
+    DEFAULT_SOLVER,
+    DEFAULT_STEPS,
+    SOLVERS,
+    SamplingStep,
+    check_detail,
+    check_temperature,
+    with_steps,
+)
+from ijepa_viz.data.picture_size import ImageSize, image_size
+from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import unpatchify
 from ijepa_viz.prediction import Prediction, check_prediction
 from ijepa_viz.runtime.progress import Progress
@@ -41,6 +50,7 @@ class DecoderConfig:
         steps: tested default number of evaluations of the network.
         conditioning: of the training blocks.
         token_steps: the same of the token network, of two stages.
+        token_temperature: tested default scale of the tokens' starting noise, of two stages.
         detail: tested default noise level at which sampling ends with the expected picture.
     """
 
@@ -49,6 +59,7 @@ class DecoderConfig:
     steps: int = DEFAULT_STEPS
     conditioning: ConditioningShares = field(default_factory=ConditioningShares)
     token_steps: int = DEFAULT_STEPS
+    token_temperature: float = 1.0
     detail: float = 0.0
 
 
@@ -161,9 +172,26 @@ class Decoder:
         return self.pipeline.network
 
     @property
-    def image_size(self) -> int:
-        """Height in pixels of the images that it draws; the I-JEPA's own input may be smaller."""
-        return self.network.grid[0] * self.network.config.patch_size
+    def image_size(self) -> ImageSize:
+        """Size in pixels of the images that it draws; the I-JEPA's own input may be smaller."""
+        rows, cols = self.network.grid
+        return image_size((rows * self.network.config.patch_size, cols * self.network.config.patch_size))
+
+    def at(self, grid: Grid) -> Decoder:
+        """This decoder for predictions on another grid, such as ``prediction.masks.grid``: the same weights, shared.
+
+        Args:
+            grid: (rows, cols) of patches. Beyond the rows and columns of the training it draws at positions that it has
+                never seen, and better or worse for it: docs/how-to/any-picture-size.md has measurements.
+
+        Raises:
+            ValueError: a decoder with weights of single patches of its grid (``ridge``).
+        """
+        if tuple(grid) == self.network.grid:
+            return self
+        token_network = self.pipeline.token_network
+        second = None if token_network is None else token_network.at(grid)
+        return Decoder(self.network.at(grid), self.config, self.pipeline.scheduler, second)
 
     @property
     def device(self) -> torch.device:
@@ -182,6 +210,7 @@ class Decoder:
         conditioning: str = "tokens",
         source: str = "predicted",
         token_steps: int | None = None,
+        token_temperature: float | None = None,
         detail: float | None = None,
         batch: int = BATCH,
         condition: str | None = None,
@@ -206,6 +235,8 @@ class Decoder:
             token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, or
                 ``steps`` where these are fewer, so that one step is the mean of both stages. 0 draws the predicted
                 tokens themselves, in one stage.
+            token_temperature: of two stages, scale of the tokens' starting noise: above 1 samples vary more, and
+                agree less with the prediction; None is the decoder's tested default. A single step ignores it.
             detail: noise level, 0 to 1, at which sampling ends with the expected picture: coarse structure is sampled,
                 the finest grain averaged. None is the decoder's tested default, 0 samples the grain too.
             batch: of a batch, images that are drawn at once. Memory grows with it, and beyond that with the number of
@@ -230,10 +261,18 @@ class Decoder:
         if token_steps is None:
             token_steps = self.config.token_steps if steps is None else min(self.config.token_steps, steps)
         steps = self.config.steps if steps is None else steps
+        if token_temperature is None:
+            token_temperature = self.config.token_temperature
+        elif self.pipeline.token_network is None:
+            raise ValueError(
+                f"token_temperature is for decoders of two stages, and this one ({self.config.ijepa!r}) has one stage: "
+                "it samples no tokens. Leave token_temperature out."
+            )
         detail = self.config.detail if detail is None else detail
         if isinstance(detail, str):
             raise TypeError(f"detail is a noise level from 0 to 1, got {detail!r}.")
         check_detail(detail)
+        check_temperature(token_temperature)
         if samples < 1 or steps < 1 or guidance < 0 or token_steps < 0:
             raise ValueError(
                 "samples and steps must be at least 1, guidance and token_steps at least 0, "
@@ -274,6 +313,7 @@ class Decoder:
                     token_source=TokenSource.from_name(source),
                     num_inference_steps=steps,
                     token_steps=token_steps,
+                    token_temperature=token_temperature,
                     guidance_scale=guidance,
                     detail=detail,
                     callback=after_step,
@@ -334,6 +374,7 @@ class Decoder:
             raise ValueError(
                 f"This decoder reads {width}-dimensional tokens on a {grid[0]}x{grid[1]} grid (those of "
                 f"{self.config.ijepa!r}), the prediction has {tokens.shape[-1]} on {masks.grid[0]}x{masks.grid[1]}."
+                + (" decoder.at(prediction.masks.grid) draws it." if tokens.shape[-1] == width else "")
             )
 
     def _compose(self, pixels: Tensor, samples: int, masks: Masks) -> Samples:

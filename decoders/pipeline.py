@@ -88,6 +88,7 @@ class BlockPipeline(DiffusionPipeline):
         latents: Tensor | None = None,
         num_inference_steps: int = DEFAULT_STEPS,
         token_steps: int | None = None,
+        token_temperature: float = 1.0,
         guidance_scale: float = 1.0,
         detail: float = 0.0,
         callback_on_step_end: Callable[[BlockPipeline, int, Any, dict[str, Tensor]], Any] | None = None,
@@ -104,6 +105,7 @@ class BlockPipeline(DiffusionPipeline):
             num_inference_steps: evaluations of the network.
             token_steps: evaluations of the token network; None is as many, and 0 is one stage: ``network`` draws the
                 predicted tokens themselves. Target tokens are always drawn in one stage.
+            token_temperature: scale of the tokens' starting noise, of more than one step.
             guidance_scale: of classifier-free guidance; 1.0 is none, anything else doubles the evaluations.
             detail: noise level, 0 to 1, at which the drawing ends with the expected picture (:func:`sample_loop`).
             callback_on_step_end: ``f(pipeline, step, timestep, {"latents", "clean"})``; ``clean`` is the network's
@@ -134,6 +136,7 @@ class BlockPipeline(DiffusionPipeline):
             token_source=TokenSource.from_name(source),
             num_inference_steps=num_inference_steps,
             token_steps=token_steps,
+            token_temperature=token_temperature,
             guidance_scale=guidance_scale,
             detail=detail,
             callback=after_step,
@@ -151,6 +154,7 @@ class BlockPipeline(DiffusionPipeline):
         token_source: TokenSource,
         num_inference_steps: int,
         token_steps: int | None,
+        token_temperature: float = 1.0,
         guidance_scale: float,
         detail: float = 0.0,
         callback: Callable[[SamplingStep], Any] | None = None,
@@ -176,6 +180,7 @@ class BlockPipeline(DiffusionPipeline):
                 tokens,
                 conditioning=conditioning,
                 num_inference_steps=num_inference_steps if token_steps is None else token_steps,
+                temperature=token_temperature,
                 guidance_scale=guidance_scale,
             )
             tokens, guidance_scale = sampled, 1.0

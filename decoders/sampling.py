@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,16 @@ def check_detail(detail: float) -> None:
     """
     if not 0 <= detail <= 1:
         raise ValueError(f"detail is a noise level from 0 to 1, got {detail}.")
+
+
+def check_temperature(temperature: float) -> None:
+    """Check a scale of the tokens' starting noise.
+
+    Raises:
+        ValueError: not a positive, finite number.
+    """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"token_temperature is a positive number, 1 is the noise of training, got {temperature}.")
 
 
 @torch.no_grad()
@@ -173,6 +184,7 @@ def sample_tokens(
     *,
     conditioning: Conditioning = Conditioning.TOKENS,
     num_inference_steps: int = DEFAULT_STEPS,
+    temperature: float = 1.0,
     guidance_scale: float = 1.0,
 ) -> Tensor:
     """Sample target tokens (B, T, D) given predicted ones, by :func:`sample_loop` in the space of standardised tokens.
@@ -181,11 +193,17 @@ def sample_tokens(
         network: of the kind that draws tokens (``token-vit``).
         scheduler, patch_indices, tokens, conditioning, num_inference_steps, guidance_scale: as of ``sample_loop``.
         latents: (B, T, D), the noise.
+        temperature: scale of that noise. A network whose samples vary less than the truth does is calibrated by one
+            above 1. A single step, the mean, is of noise as in training.
+
+    Raises:
+        ValueError: a temperature that is not positive.
     """
+    check_temperature(temperature)
     drawn = sample_loop(
         network,
         scheduler,
-        latents,
+        latents if num_inference_steps == 1 else temperature * latents,
         patch_indices,
         tokens,
         conditioning=conditioning,

@@ -268,6 +268,7 @@ def test_previews_and_cancelling(decoder, prediction):
         ({"conditioning": "all"}, "tokens, pooled, null"),
         ({"source": "image"}, "predicted or target"),
         ({"token_steps": 3}, "token_steps is for decoders of two stages.*one stage.*Leave token_steps out"),
+        ({"token_temperature": 1.2}, "token_temperature is for decoders of two stages.*Leave token_temperature out"),
     ],
 )
 def test_bad_options_are_named(decoder, prediction, options, words):

@@ -62,6 +62,11 @@ def test_one_stage_is_what_the_pixel_decoder_draws_alone(two_stages, decoder, pr
         assert two.tokens is None
     with pytest.raises(ValueError, match="token_steps"):
         two_stages.sample(prediction, token_steps=-1)
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="token_temperature is a positive number"):
+            two_stages.sample(prediction, token_temperature=wrong)
+    warm, own = (two_stages.sample(prediction, samples=2, token_temperature=t).tokens for t in (1.5, None))
+    assert not torch.allclose(warm, own)
 
 
 def test_pipeline_and_decoder_sample_the_same(two_stages, prediction):
@@ -103,19 +108,20 @@ class Gaussian(BlockNetwork):
         return self.mean + gain * (noisy - (1 - blend) * self.mean)
 
 
-def test_samples_of_a_gaussian_have_its_mean_and_variance_in_the_tokens_own_scale():
+@pytest.mark.parametrize("temperature", [1.0, 1.3])
+def test_samples_of_a_gaussian_have_its_mean_and_variance_in_the_tokens_own_scale(temperature):
+    """Its flow is linear, so the temperature scales the standard deviation and leaves the mean."""
     network = Gaussian(mean=0.5, variance=0.49)
     network.feature_mean[TokenSource.TARGET] = torch.linspace(-3, 3, 32)
     network.feature_std[TokenSource.TARGET] = torch.linspace(0.5, 4, 32)
     indices = torch.tensor([[5, 6, 9, 10]]).repeat(500, 1)
     noise = grid_noise(network, [seeded(i) for i in range(500)], indices)
     assert noise.shape == (500, 4, 32)
-    drawn = sample_tokens(
-        network, SOLVERS["dpm++"](), noise, indices, torch.zeros(500, 4, 32), num_inference_steps=40
-    ).flatten(0, 1)
+    options = {"num_inference_steps": 40, "temperature": temperature}
+    drawn = sample_tokens(network, SOLVERS["dpm++"](), noise, indices, torch.zeros(500, 4, 32), **options).flatten(0, 1)
     scale, shift = network.feature_std[TokenSource.TARGET], network.feature_mean[TokenSource.TARGET]
     assert torch.allclose((drawn.mean(0) - shift) / scale, torch.full((32,), 0.5), atol=0.07)
-    assert torch.allclose(drawn.std(0) / scale, torch.full((32,), 0.7), atol=0.06)
+    assert torch.allclose(drawn.std(0) / scale, torch.full((32,), 0.7 * temperature), atol=0.06 * temperature)
 
 
 def test_tokens_sampled_anew_keep_their_law_and_what_is_coarser_than_the_level():
@@ -344,9 +350,9 @@ def test_a_pixel_network_is_trained_on_tokens_sampled_anew_and_saved_with_the_ne
 def test_a_config_says_how_the_saved_decoder_samples(saved, two_stages, tmp_path):
     save_decoder(two_stages, tmp_path / "both")
     plain = drawer(tmp_path / "run", saved[0], tmp_path / "both", 0.0, steps=1)
-    chosen = SamplingConfig(steps=3, token_steps=7, detail=0.25)
+    chosen = SamplingConfig(steps=3, token_steps=7, token_temperature=1.2, detail=0.25)
     found = load_decoder(DecoderTrainer(replace(plain, sampling=chosen)).run()).config
-    assert (found.steps, found.token_steps, found.detail) == (3, 7, 0.25)
+    assert (found.steps, found.token_steps, found.token_temperature, found.detail) == (3, 7, 1.2, 0.25)
     later = replace(plain, sampling=SamplingConfig(steps=2), optimization=replace(plain.optimization, steps=2))
     assert load_decoder(DecoderTrainer(later, resume=True).run()).config.steps == 2
     # The first stage takes over what its drawer was tested with, unless told otherwise.
@@ -366,6 +372,8 @@ def test_one_step_is_the_mean_of_both_stages(two_stages, prediction):
     both = two_stages.sample(prediction, samples=2, steps=1, token_steps=1)
     assert torch.equal(one.images, both.images)
     assert torch.equal(one.tokens, both.tokens)
+    warm = two_stages.sample(prediction, samples=2, steps=1, token_temperature=2.0)
+    assert torch.equal(one.tokens, warm.tokens)
     default = two_stages.sample(prediction, samples=2)
     tested = two_stages.sample(prediction, samples=2, steps=4, token_steps=12)
     assert torch.equal(default.images, tested.images)

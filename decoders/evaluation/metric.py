@@ -19,6 +19,7 @@ from decoders.networks.ridge import Ridge
 from decoders.pipeline import BlockPipeline
 from decoders.sampling import grid_noise, sample_tokens
 from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
@@ -60,8 +61,8 @@ def drawn_indices(source: Source, limit: int, seed: int = 0) -> np.ndarray:
     return order[:limit].sort().values.numpy()
 
 
-def evaluation_images(source: Source, size: int, limit: int, seed: int = 0) -> Tensor:
-    """Draw up to ``limit`` of the source's images, (n, 3, size, size) uint8, without labels: the same at every size.
+def evaluation_images(source: Source, size: ImageSize, limit: int, seed: int = 0) -> Tensor:
+    """Draw up to ``limit`` of the source's images, (n, 3, H, W) uint8, without labels: the same at every size.
 
     Raises:
         ValueError: fewer than :data:`CANDIDATES` images.
@@ -71,7 +72,7 @@ def evaluation_images(source: Source, size: int, limit: int, seed: int = 0) -> T
 
 
 def source_blocks(
-    model: IJEPA, source: Source, size: int, hole: Masks, limit: int, seed: int = 0, start: int = 0
+    model: IJEPA, source: Source, size: ImageSize, hole: Masks, limit: int, seed: int = 0, start: int = 0
 ) -> Blocks:
     """Hidden blocks of up to ``limit`` of the source's images, drawn by :func:`evaluation_images`, with one hole.
 
@@ -119,7 +120,7 @@ def sample_blocks(
     """
     if "num_inference_steps" not in options:
         options = {"num_inference_steps": decoder.config.steps, "token_steps": decoder.config.token_steps, **options}
-    options = {"detail": decoder.config.detail, **options}
+    options = {"detail": decoder.config.detail, "token_temperature": decoder.config.token_temperature, **options}
     parts = []
     for start in track(range(0, len(tokens), batch), "sampling blocks", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
@@ -144,7 +145,8 @@ def draw_tokens(
     network = decoder.pipeline.token_network
     if network is None:
         raise ValueError(ONE_STAGE)
-    options = {"num_inference_steps": decoder.config.token_steps, **options}
+    own = {"num_inference_steps": decoder.config.token_steps, "temperature": decoder.config.token_temperature}
+    options = {**own, **options}
     parts = []
     for start in track(range(0, len(tokens), batch), "sampling tokens", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))

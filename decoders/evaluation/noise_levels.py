@@ -50,6 +50,7 @@ def expected_pictures(
             generator=[torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))],
             num_inference_steps=decoder.config.steps,
             token_steps=decoder.config.token_steps,
+            token_temperature=decoder.config.token_temperature,
             callback_on_step_end=keep,
             **options,
         )
