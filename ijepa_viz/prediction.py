@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from ijepa_viz.data.picture_size import in_words
 from ijepa_viz.data.source import Source
-from ijepa_viz.data.transforms import normalise, to_pixels_and_originals, to_tensor
-from ijepa_viz.masks import Masks
+from ijepa_viz.data.transforms import FittedPixels, fit_pixels, normalise, to_tensor
+from ijepa_viz.masks import Grid, Masks, central_block
 from ijepa_viz.models import IJEPA
 from ijepa_viz.runtime.progress import Progress
 from ijepa_viz.runtime.weights import Weights
@@ -45,7 +46,7 @@ class Prediction:
         masks: of this image (B = 1), or of the images of the batch.
         image: (3, H, W) in [0, 1], the model's input. For figures only; decoders must not read it.
         patch_size: in pixels.
-        originals: the same square of each image at its own resolution, at most :data:`LARGEST_ORIGINAL` px; empty where
+        originals: the same part of each image at its own resolution, at most :data:`LARGEST_ORIGINAL` px; empty where
             none is larger than the model's input. For figures only.
         weights: those of the model that predicted the tokens; None where that is unknown, or where the tokens were
             replaced. A decoder of another model refuses such a prediction.
@@ -112,9 +113,9 @@ class Prediction:
         rows, cols = self.image.shape[-2:]
         if rows == height:
             return self.image
-        if self.originals:
-            return to_tensor(self.originals[0], height)
         size = (height, round(height * cols / rows))
+        if self.originals:
+            return to_tensor(self.originals[0], size)
         return F.interpolate(self.image[None], size, mode="bilinear", antialias=True)[0]
 
     def __iter__(self) -> Iterator[Prediction]:
@@ -158,26 +159,44 @@ class Sampler(Protocol):
 
 
 @torch.inference_mode()
-def predict(model: IJEPA, image: Any, masks: Any, batch: int = BATCH) -> Prediction:
+def predict(
+    model: IJEPA,
+    image: Any,
+    masks: Any = None,
+    batch: int = BATCH,
+    *,
+    fit: str = "crop",
+    positions: str = "interpolated",
+    patches: int | None = None,
+) -> Prediction:
     """Predict the tokens of the target blocks of one image or a batch (section 3; figure 6 decodes such predictions).
 
     Args:
         model: with a predictor; set to eval mode.
         image: one picture or a batch: a path, a binary file, a PIL image, a NumPy array or a torch tensor (uint8 0 to
             255, uint16 0 to 65535 or float 0 to 1; grey, RGB or, channels last, RGBA; channels first or last), or a
-            list of these. What is not of the model's size is cropped to its centred square and resized. See
+            list of these. What is not of the model's size is fitted to it. See
             :func:`ijepa_viz.data.transforms.to_pixels`.
-        masks: of these images or of one, for all of them, on the model's grid; or a boolean array or tensor
-            (rows, cols) or (B, rows, cols), True = hidden, as :meth:`Masks.from_array` takes it.
+        masks: of these images or of one, for all of them, on the grid that ``fit`` gives them; or a boolean array or
+            tensor (rows, cols) or (B, rows, cols), True = hidden, as :meth:`Masks.from_array` takes it. None hides a
+            block of half the picture's height and width, in the middle of it.
         batch: pictures that the networks compute at once. Memory grows with it, and beyond that with the number of
             pictures only by what is returned; :func:`predictions` keeps neither.
+        fit: how a picture of other proportions lies on a grid of patches (:func:`ijepa_viz.data.fitting.place`).
+            "crop" takes the largest centred part that has the proportions of the model's pictures. "pad" puts the whole
+            picture on the model's grid: patches beside it are taken out of the context, no target encoder reads them,
+            and masks that hide one are refused. "native" gives the picture a grid of its own, by :meth:`IJEPA.at`. The
+            grid is that of ``prediction.masks``.
+        positions: of "native", as of :meth:`IJEPA.at`.
+        patches: of "native", about how many; None is as many as the model's own grid has.
 
     Returns:
         Predicted and target tokens (M, T, D) in float32; (B, M, T, D) of a batch.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an unreadable or ambiguous image, or masks of another grid, kind or number of images.
+        ValueError: an unreadable or ambiguous image, masks of another grid, kind or number of images, or that hide
+            padding, an unknown fit, or with "native" pictures of several grids in one batch.
         TypeError: the name of a model instead of a model.
         RuntimeError: the model has no predictor.
 
@@ -194,16 +213,13 @@ def predict(model: IJEPA, image: Any, masks: Any, batch: int = BATCH) -> Predict
     if not isinstance(model, nn.Module):
         named = f"load_model({str(model)!r})" if isinstance(model, str | os.PathLike) else "load_model(NAME)"
         raise TypeError(f"predict takes a model, got {type(model).__name__}: load it, ijepa_viz.checkpoints.{named}.")
-    if not isinstance(masks, Masks):
-        masks = Masks.from_array(masks)
-    size = model.config.image_size
-    pixels, originals = to_pixels_and_originals(image, size, LARGEST_ORIGINAL)
+    original, config = model, model.config
+    fitted = fit_pixels(image, config.image_size, config.patch_size, LARGEST_ORIGINAL, fit, patches)
+    pixels = fitted.pixels
+    model = model if fit != "native" else _native(model, pixels, positions)
     batched = pixels.ndim == 4
     every = pixels if batched else pixels[None]
-    if len(masks) == 1 and len(every) > 1:
-        masks = masks.repeat(len(every))
-    if len(masks) != len(every):
-        raise ValueError(f"Masks for {len(masks)} images, but there are {len(every)} images.")
+    masks, inside = _masks_of(masks, model, fitted, len(every), fit == "native")
     if batch < 1:
         raise ValueError(f"A batch has at least one picture, got {batch}.")
     model.eval()
@@ -213,23 +229,70 @@ def predict(model: IJEPA, image: Any, masks: Any, batch: int = BATCH) -> Predict
             images = normalise(every[start : start + batch]).to(model.device)
             some = masks[start : start + batch].to(str(model.device))
             predicted = model.predict(model.encode_context(images, some), some).float()
-            parts.append((predicted, model.targets(images, some).float()))
+            covered = None if inside is None else inside[start : start + batch].to(model.device)
+            parts.append((predicted, model.targets(images, some, covered).float()))
             bar.update(len(images))
     predicted, target = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     if not batched:
         predicted, target = predicted[0], target[0]
-    return Prediction(predicted, target, masks, pixels, model.config.patch_size, originals, Weights(model))
+    weights = Weights(original)
+    return Prediction(predicted, target, masks, pixels, config.patch_size, fitted.originals, weights)
 
 
-def predictions(model: IJEPA, images: Iterable[Any] | Source, masks: Any, batch: int = BATCH) -> Iterator[Prediction]:
+def _native(model: IJEPA, pixels: Tensor, positions: str) -> IJEPA:
+    """The model at the resolution of pixels (..., 3, H, W)."""
+    height, width = pixels.shape[-2:]
+    return model if (height, width) == model.config.height_and_width else model.at(height, width, positions)
+
+
+def _masks_of(masks: Any, model: IJEPA, fitted: FittedPixels, count: int, native: bool) -> tuple[Masks, Tensor | None]:
+    """Masks of ``count`` images without padding in their context, and what is no padding, (count, rows, cols) bool."""
+    inside = None if fitted.inside is None else fitted.inside.expand(count, -1, -1)
+    if masks is None:
+        masks = _central(model.grid, inside, count)
+    elif not isinstance(masks, Masks):
+        masks = Masks.from_array(masks)
+    if masks.grid != model.grid:
+        raise ValueError(
+            f"The mask is for a {masks.grid[0]}x{masks.grid[1]} grid, this {'picture' if native else 'model'}'s is "
+            f"{model.grid[0]}x{model.grid[1]}: pictures of {in_words(model.config.image_size)} px in patches of "
+            f"{model.config.patch_size} px."
+        )
+    if len(masks) == 1 and count > 1:
+        masks = masks.repeat(count)
+    if len(masks) != count:
+        raise ValueError(f"Masks for {len(masks)} images, but there are {count} images.")
+    return (masks, None) if inside is None else (masks.within(inside), inside)
+
+
+def _central(grid: Grid, inside: Tensor | None, count: int) -> Masks:
+    """A block of half the height and width of the grid, or of the part of it that each picture covers."""
+    if inside is None:
+        return Masks.from_block(grid, *central_block(grid))
+    hidden = torch.zeros(count, *grid, dtype=torch.bool)
+    for one, part in zip(hidden, inside, strict=True):
+        (top, left), (bottom, right) = part.nonzero().amin(0).tolist(), part.nonzero().amax(0).tolist()
+        row, col, height, width = central_block((bottom - top + 1, right - left + 1))
+        one[top + row : top + row + height, left + col : left + col + width] = True
+    if len(hidden.flatten(1).sum(1).unique()) > 1:
+        raise ValueError(
+            "Pictures of different proportions have blocks of different sizes in their middle, and a batch has one: "
+            "give masks, or predict the pictures one by one."
+        )
+    return Masks.from_array(hidden)
+
+
+def predictions(
+    model: IJEPA, images: Iterable[Any] | Source, masks: Any = None, batch: int = BATCH, **options: Any
+) -> Iterator[Prediction]:
     """Predict many pictures, a batch at a time: memory is that of one batch, however many there are.
 
     Args:
         model: as of :func:`predict`.
         images: pictures as :func:`predict` takes them, a generator of these, or a data set of
             :func:`ijepa_viz.data.opening.open_source`.
-        masks: of one image, for all of them, or of each of the images.
-        batch: pictures at once.
+        masks: of one image, for all of them, or of each of the images, as of :func:`predict`.
+        batch: pictures at once. options: ``fit``, ``positions`` and ``patches`` of :func:`predict`.
 
     Yields:
         Predictions of a batch each, of ``batch`` pictures, the last one perhaps of fewer.
@@ -247,19 +310,20 @@ def predictions(model: IJEPA, images: Iterable[Any] | Source, masks: Any, batch:
     """
     if batch < 1:
         raise ValueError(f"A batch has at least one picture, got {batch}.")
-    if not isinstance(masks, Masks):
+    if masks is not None and not isinstance(masks, Masks):
         masks = Masks.from_array(masks)
+    several = masks is not None and len(masks) > 1
     total = len(images) if isinstance(images, Sized) else None
     pictures = (images[i] for i in range(len(images))) if isinstance(images, Source) else iter(images)
     done = 0
     with Progress("predicting", total, "img") as bar:
         while some := list(itertools.islice(pictures, batch)):
-            if len(masks) > 1 and done + len(some) > len(masks):
+            if several and done + len(some) > len(masks):
                 raise ValueError(f"Masks for {len(masks)} images, but there are more images.")
-            yield predict(model, some, masks if len(masks) == 1 else masks[done : done + len(some)], batch)
+            yield predict(model, some, masks[done : done + len(some)] if several else masks, batch, **options)
             done += len(some)
             bar.update(len(some))
-    if len(masks) > 1 and done != len(masks):
+    if several and done != len(masks):
         raise ValueError(f"Masks for {len(masks)} images, but there are {done} images.")
 
 

@@ -93,7 +93,8 @@ def test_config_fields_are_honoured(saved, options):
     [
         ({"hidden_act": "mish"}, "hidden_act 'mish'"),
         ({"hidden_act": "gelu_10"}, "hidden_act 'gelu_10'"),
-        ({"image_size": [32, 64]}, r"image_size is \[32, 64\]; only square"),
+        ({"image_size": [32, 64]}, "position embeddings .* 4x8 grid"),
+        ({"patch_size": [8, 4]}, r"patch_size is \[8, 4\]; only square"),
         ({"image_size": "32"}, "image_size must be"),
         ({"image_size": 64}, "position embeddings .* 8x8 grid"),
         ({"patch_size": 7}, "config.json: image_size 32 is not a multiple"),
@@ -305,7 +306,7 @@ def test_options_of_timm_are_honoured(options):
         ({"block_fn": theirs.ParallelScalingBlock}, "block_fn"),
         ({"block_fn": theirs.ResPostBlock, "init_values": 0.1}, "block_fn"),
         ({"in_chans": 1}, "in_chans"),
-        ({"img_size": (32, 64)}, "only square"),
+        ({"patch_size": (16, 8)}, "only square"),
     ],
     ids=str,
 )

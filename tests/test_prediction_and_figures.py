@@ -203,7 +203,6 @@ def test_masks_are_taken_as_boolean_arrays(model, picture, kind):
         (np.eye(8, dtype=bool), "8x8 grid, this model's is 4x4"),
         (np.stack([np.eye(4, dtype=bool), np.tri(4, dtype=bool)]), "hide 4 to 10"),
         ("block", "no array of numbers|boolean"),
-        (None, "no array of numbers|boolean"),
     ],
 )
 def test_other_masks_are_refused_by_name(model, picture, masks, words):

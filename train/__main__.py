@@ -17,7 +17,8 @@ def registered() -> str:
     """Help on every name that a config can choose, read from the files, since importing them takes seconds."""
     here = Path(__file__).parent
     library = Path(ijepa_viz.__file__).parent
-    data = registered_in("register", library / "data", library / "data" / "menagerie" / "composition.py")
+    drawn = library / "data" / "menagerie"
+    data = registered_in("register", library / "data", drawn / "composition.py", drawn / "film_clip.py")
     places = {
         "objectives, objective.name": registered_in("OBJECTIVES.register", here / "objectives"),
         "regularizers, regularizer.name": registered_in("REGULARIZERS.register", here / "regularizers.py"),

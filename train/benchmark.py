@@ -96,7 +96,7 @@ def trainer_step(name: str, config: TrainConfig, batch: int, device: torch.devic
     model = IJEPA(config.model).to(device)
     choose_kernels(model, device, torch.bfloat16 if low else torch.float32)
     optimizer = adamw(model, 1e-3, device)
-    pixels = torch.randint(0, 256, (batch, 3, config.model.image_size, config.model.image_size), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (batch, 3, *config.model.height_and_width), dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
     encoder: Any = torch.compile(model.encoder, dynamic=True) if compiled else model.encoder
     teacher: Any = torch.compile(model.target_encoder, dynamic=True) if compiled else model.target_encoder
@@ -208,7 +208,7 @@ def plain_step(config: TrainConfig, batch: int, device: torch.device, low: bool)
             module.attn = _PlainAttention(module.attn)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, foreach=False, fused=False)
-    pixels = torch.randint(0, 256, (batch, 3, config.model.image_size, config.model.image_size), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (batch, 3, *config.model.height_and_width), dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
 
     def run(timer: StepTimer) -> None:

@@ -133,6 +133,8 @@ class PretrainRunConfig(RunConfig):
     """Run settings, and the monitoring of features during training.
 
     Attributes:
+        keep_every: steps between two models that are kept in the run's ``history/``, from the initial one on (with
+            ``fsdp`` without it), for ``ijepa-viz look RUN --over-time``; 0 keeps the last checkpoint alone.
         monitor_every: steps between two measurements of the features' spread and effective rank.
         monitor_images: number of images that these are measured on.
         eval_every_minutes: minutes between two kNN evaluations, where ``data.eval_source`` is set.
@@ -141,6 +143,7 @@ class PretrainRunConfig(RunConfig):
             device cannot hold a copy. Checkpoints are not sharded: a run can resume with or without it.
     """
 
+    keep_every: int = 0
     monitor_every: int = 50
     monitor_images: int = 256
     eval_every_minutes: float = 10.0

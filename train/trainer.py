@@ -35,7 +35,7 @@ from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_featu
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.runtime.loop import Due, TrainingLoop
 from ijepa_viz.runtime.precision import number_format
-from ijepa_viz.runtime.run_folder import batch_indices
+from ijepa_viz.runtime.run_folder import HISTORY, batch_indices
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
 from train.optimizer import adamw
@@ -59,7 +59,14 @@ class Trainer(TrainingLoop):
             of ``data.eval_source`` that are also in ``data.source``, or are without labels.
     """
 
-    UNSAID = (*TrainingLoop.UNSAID, "run.monitor_*", "run.eval_every_minutes", "data.workers", "data.strict")
+    UNSAID = (
+        *TrainingLoop.UNSAID,
+        "run.keep_every",
+        "run.monitor_*",
+        "run.eval_every_minutes",
+        "data.workers",
+        "data.strict",
+    )
     SAID = (
         *TrainingLoop.SAID,
         "run.compile",
@@ -74,6 +81,8 @@ class Trainer(TrainingLoop):
 
     def __init__(self, config: TrainConfig, resume: bool = False, resume_anyway: bool = False) -> None:
         schedules.learning_rate(config.optimization.steps, config.optimization)  # an unknown schedule is found here
+        if config.run.keep_every < 0:
+            raise ValueError(f"run.keep_every is a number of steps, or 0 for none, got {config.run.keep_every}.")
         with torch.device("meta"):  # errors of the config, and the columns, before anything takes long
             columns = objectives.build(config).columns
         super().__init__(
@@ -267,13 +276,16 @@ class Trainer(TrainingLoop):
         super().start()
         if self.skipped:
             self.folder.write("skipped.csv", _as_csv(self.skipped))
+        if self.config.run.keep_every and self.step == 0 and not self.config.run.fsdp:
+            self._keep(self.net)
 
     def finish_step(self, numbers: dict[str, float], due: Due) -> None:
         """Evaluate kNN and the features' statistics, log, save, and keep the best model by kNN."""
         config, main = self.config, self.accelerator.is_main_process
         evaluating = bool(config.data.eval_source) and (due.last or "evaluate" in due.timers) and not due.interrupted
         monitoring = (due.last or self._is_monitored(self.step - 1)) and not due.interrupted
-        net = self._whole() if evaluating or monitoring or due.save else None
+        keeping = bool(config.run.keep_every) and self.step % config.run.keep_every == 0 and not due.interrupted
+        net = self._whole() if evaluating or monitoring or keeping or due.save else None
         if main and net is not None and evaluating:
             numbers |= self.evaluate(net)
         if main and net is not None and monitoring:
@@ -284,8 +296,14 @@ class Trainer(TrainingLoop):
         if net is not None and not due.stop and numbers.get("knn", -1.0) > self.best:
             self.best = numbers["knn"]
             self.folder.keep("best", partial(self._write_model, net))
+        if main and net is not None and keeping:
+            self._keep(net)
         if net is not None and due.save:
             self.save(net)
+
+    def _keep(self, net: objectives.Objective) -> None:
+        """Write the model to the run's history, where no later one replaces it."""
+        self.folder.keep(f"{HISTORY}/step-{self.step:08d}", partial(self._write_model, net))
 
     def _whole(self) -> objectives.Objective:
         """The objective with whole weights, gathered on the main process where they are sharded: all must call it."""

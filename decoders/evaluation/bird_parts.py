@@ -69,7 +69,7 @@ def bird_parts(
     held = holed(model, decoder, pair.test, chosen[rows], masks, over)
     others = holed(model, decoder, pair.train, learned[train_rows], train_masks, train_over)
     whole = holed(model, decoder, pair.train, learned, train_masks[:1])
-    scale = size / 64
+    scale = min(model.config.height_and_width) / 64
     recogniser = train_recogniser(whole.images, theirs, side * patch, epochs, (1.0 * scale, 3.0 * scale))
     completed = complete(model, decoder, held, others)
     places = in_holes(own[rows], masks, patch)

@@ -160,7 +160,7 @@ def _heads_by_size(scenes: FactorScenes) -> dict[str, Tensor]:
     if len(heads) < 3:
         return {}
     things = [menagerie.things(int(scenes.scenes[i]), scenes.seed)[-1] for i in heads]
-    heights = torch.tensor([thing.size for thing in things]) * scenes.images.shape[-1]
+    heights = torch.tensor([thing.size for thing in things]) * scenes.images.shape[-2]
     found = {}
     for name, third in zip(("small", "middle", "large"), heights.argsort(stable=True).tensor_split(3), strict=True):
         chosen = torch.zeros(len(scenes.images), dtype=torch.bool)

@@ -146,9 +146,9 @@ def hidden_images(held: Holed, mirrored: bool = False) -> Tensor:
 
 def elsewhere(held: Holed, shape: tuple[int, int], patch: int) -> Tensor:
     """Blocks of the real pictures in which no eye is, (n, 3, h, w) in [-1, 1]: three places at the bottom, in turn."""
-    size, (height, width) = held.images.shape[-1], (patch * side for side in shape)
-    top = size - height
-    lefts = [(size - width) * i // 2 for i in range(3)]
+    (rows, cols), (height, width) = held.images.shape[-2:], (patch * side for side in shape)
+    top = rows - height
+    lefts = [(cols - width) * i // 2 for i in range(3)]
     return torch.stack(
         [
             image[:, top : top + height, lefts[i % 3] : lefts[i % 3] + width].float() / 127.5 - 1

@@ -77,7 +77,7 @@ def realism(model: IJEPA, decoder: Decoder, split: Split, train: int = 12000, co
     size, hole = decoder.image_size, centre_hole(model)
     block, patch = box_of(hole), model.config.patch_size
     images, labels = labelled(pair.train, size, train)
-    chunks = (patchify(chunk / 127.5 - 1, size // hole.grid[0]) for chunk in images.split(100))
+    chunks = (patchify(chunk / 127.5 - 1, decoder.network.config.patch_size) for chunk in images.split(100))
     hidden = torch.cat([gather_targets(patches, hole.repeat(len(patches)))[:, 0] for patches in chunks])
     real = as_images(hidden, block, patch)
     classifier = train_classifier(real, {"label": labels}, {"label": int(labels.max()) + 1}, epochs=6)

@@ -7,6 +7,7 @@ from torch import Tensor
 from decoders.blocks import Blocks
 from decoders.evaluation.classifier import BlockClassifier, as_images, predict_logits, train_classifier
 from decoders.evaluation.metric import encode_blocks
+from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.factors import FactorScenes, draw_factor_scenes, relabelled
@@ -36,7 +37,7 @@ def train_and_test_scenes(model: IJEPA, split: Split, train: int, test: int) -> 
     Raises:
         ValueError: a data set other than ``menagerie``.
     """
-    if not split("test").name.startswith("menagerie"):
+    if not split("test").name.startswith("menagerie "):
         raise ValueError("Only drawn scenes have a known truth: use --data menagerie.")
     return draw_scenes(model, train, seed=2001), draw_scenes(model, test, seed=2002)
 
@@ -53,7 +54,7 @@ def drawn_test_data(train_scenes: FactorScenes, scenes: FactorScenes) -> str:
     )
 
 
-def scene_blocks(model: IJEPA, scenes: FactorScenes, size: int | None = None) -> Blocks:
+def scene_blocks(model: IJEPA, scenes: FactorScenes, size: ImageSize | None = None) -> Blocks:
     """Hidden blocks of drawn scenes, on the CPU.
 
     Args:
@@ -70,7 +71,7 @@ def block_images(model: IJEPA, pixels: Tensor) -> Tensor:
 
 
 def train_block_classifier(
-    model: IJEPA, scenes: FactorScenes, size: int | None = None, epochs: int = 12
+    model: IJEPA, scenes: FactorScenes, size: ImageSize | None = None, epochs: int = 12
 ) -> BlockClassifier:
     """Train a classifier of the scenes' factors on the real pixels of their hidden blocks, of pictures of ``size``."""
     return train_on_pixels(model, scene_blocks(model, scenes, size).clean, scenes, epochs)
@@ -98,7 +99,7 @@ class SceneReader:
         ValueError: a data set other than ``menagerie``.
     """
 
-    def __init__(self, model: IJEPA, size: int, split: Split, train: int, test: int, epochs: int) -> None:
+    def __init__(self, model: IJEPA, size: ImageSize, split: Split, train: int, test: int, epochs: int) -> None:
         train_scenes, scenes = train_and_test_scenes(model, split, train, test)
         self.blocks, self.train_blocks = (scene_blocks(model, s, size) for s in (scenes, train_scenes))
         self.classifier = train_on_pixels(model, self.train_blocks.clean, train_scenes, epochs)

@@ -10,6 +10,7 @@ from torch import Tensor
 from decoders.decoder import Decoder
 from decoders.evaluation.metric import DECODER_METRICS, centre_hole
 from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.data.source import Source
 from ijepa_viz.figures import sheet_figure
 from ijepa_viz.models import IJEPA
@@ -20,8 +21,8 @@ from ijepa_viz.runtime.progress import track
 ROWS, SAMPLES = 24, 3
 
 
-def first_images(source: Source, size: int, count: int) -> Tensor:
-    """First ``count`` images of the source, (n, 3, size, size) in [0, 1]."""
+def first_images(source: Source, size: ImageSize, count: int) -> Tensor:
+    """First ``count`` images of the source, (n, 3, H, W) in [0, 1]."""
     return torch.from_numpy(arrays(source, size)[:count].copy()).permute(0, 3, 1, 2) / 255
 
 

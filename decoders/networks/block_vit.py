@@ -73,10 +73,13 @@ class SeamRefiner(nn.Module):
         row, col = row - row.amin(1, keepdim=True), col - col.amin(1, keepdim=True)
         # On the meta device (decoders.training.plan) the extent is unknown; a strip of T patches costs the same.
         box = (1, patch_indices.shape[1]) if patch_indices.is_meta else (int(row.max()) + 1, int(col.max()) + 1)
-        index = row * box[1] + col
+        return self.in_box(estimate, noisy, row * box[1] + col, box, vector)
+
+    def in_box(self, estimate: Tensor, noisy: Tensor, index: Tensor, box: Grid, vector: Tensor) -> Tensor:
+        """As :meth:`forward`, of patches at ``index`` (B, T) of a box of (rows, cols) patches."""
         inside = torch.ones_like(noisy[..., : self.patch_size**2])
         parts = torch.cat([estimate.to(noisy), noisy, inside], dim=-1)  # (B, T, 7 p p)
-        canvas = parts.new_zeros(len(parts), box[0] * box[1], parts.shape[-1])
+        canvas = parts.new_zeros(parts.shape[0], box[0] * box[1], parts.shape[-1])
         canvas = canvas.scatter(1, index[..., None].expand_as(parts), parts)
         image = unpatchify(canvas, box, self.patch_size)
         scale, shift = self.modulate(vector)[:, :, None, None].chunk(2, dim=1)
@@ -175,7 +178,7 @@ class BlockViT(BlockNetwork):
         places = self._smaller_places(patch_indices)
         x = self.pixels_in(self._smaller(noisy)) + self.positions[places]
         x = x + by_token.repeat_interleave(self.split**2, 1)
-        shared = self.modulate(vector).view(len(x), 6, -1)
+        shared = self.modulate(vector).unflatten(-1, (6, -1))
         for layer in self.layers:
             x = layer(x, shared)
         shift, scale = self.last(vector)[:, None].chunk(2, dim=-1)
@@ -198,7 +201,7 @@ class BlockViT(BlockNetwork):
             return pixels
         patch = self.config.patch_size
         parts = patchify(unpatchify(pixels.flatten(0, 1)[:, None], (1, 1), patch), patch // self.split)
-        return parts.view(len(pixels), -1, parts.shape[-1])
+        return parts.view(pixels.shape[0], -1, parts.shape[-1])
 
     def _whole(self, parts: Tensor) -> Tensor:
         """The inverse of :meth:`_smaller`."""
@@ -207,7 +210,7 @@ class BlockViT(BlockNetwork):
         patch = self.config.patch_size
         inner = parts.view(-1, self.split**2, parts.shape[-1])
         whole = patchify(unpatchify(inner, (self.split, self.split), patch // self.split), patch)
-        return whole.view(len(parts), -1, whole.shape[-1])
+        return whole.view(parts.shape[0], -1, whole.shape[-1])
 
 
 @NETWORKS.register("token-vit")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -122,6 +123,37 @@ class BlockNetwork(ModelMixin, ConfigMixin):
         """(rows, cols) of patches of the I-JEPA."""
         rows, cols = self.config.grid
         return rows, cols
+
+    def at(self, grid: Grid) -> Self:
+        """The same network on another grid: the same weights, shared and not copied, with other positions.
+
+        Positions are fixed sines and cosines of rows and columns, computed for the new grid. In rows and columns
+        beyond those of the training they are of a kind that the network has never seen.
+
+        Raises:
+            ValueError: a network with weights of single patches of its grid.
+        """
+        if tuple(grid) == self.grid:
+            return self
+        sizes = {key: value for key, value in self.config.items() if not key.startswith("_")}
+        with torch.random.fork_rng(devices=[]):  # its initial weights are replaced
+            found = type(self)(**{**sizes, "grid": tuple(grid)}).to(self.feature_mean.device)
+        own = self.state_dict()
+        if any(value.shape != own[name].shape for name, value in found.state_dict().items()):
+            raise ValueError(
+                f"The decoder {name_of(self)!r} has weights of every patch of its {self.grid[0]}x{self.grid[1]} grid: "
+                "it draws on no other. Train one for this grid."
+            )
+        found.load_state_dict(own, assign=True)
+        for name, buffer in found.named_buffers():
+            if name not in own:  # positions, in the precision of the weights
+                buffer.data = buffer.to(self.feature_mean.dtype)
+        for mine, theirs in zip(self.parameters(), found.parameters(), strict=True):
+            theirs.requires_grad_(mine.requires_grad)
+        own_forward = self.__dict__.get("forward")
+        if own_forward is not None:  # of ijepa_viz.runtime.computation.compute_in
+            found.forward = types.MethodType(own_forward.__func__, found)  # type: ignore[method-assign]
+        return found.train(self.training)
 
     def standardise(self, tokens: Tensor, token_source: Tensor) -> Tensor:
         """Tokens (B, T, D) of ``token_source`` (B,), standardised by the statistics of that source."""

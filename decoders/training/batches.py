@@ -15,6 +15,7 @@ from decoders.config import DecoderTrainConfig
 from decoders.networks.network import BlockNetwork, TokenSource
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.data.batches import Prefetcher, identity, open_images
+from ijepa_viz.data.picture_size import height_and_width, image_size
 from ijepa_viz.data.transforms import Crops, normalise
 from ijepa_viz.data.unreadable import open_readable
 from ijepa_viz.masks import Masks
@@ -68,12 +69,13 @@ class BlockSource:
         source = open_readable(config.data.source)
         self.count = len(source)
         self.identity = identity(source)
-        own = ijepa.config.image_size
-        drawn = ijepa.grid[0] * (config.data.patch_size or ijepa.config.patch_size)
+        own, patch = ijepa.config.image_size, config.data.patch_size or ijepa.config.patch_size
+        drawn = image_size((ijepa.grid[0] * patch, ijepa.grid[1] * patch))
         self._images = {
-            side: open_images(source, side, config.data.keep, config.data.workers) for side in sorted({own, drawn})
+            size: open_images(source, size, config.data.keep, config.data.workers)
+            for size in sorted({own, drawn}, key=height_and_width)
         }
-        self._sides = own, drawn
+        self._sizes = own, drawn
         self._pictures = Prefetcher(self.pictures, ijepa.device)
         # The key is of everything that features depend on: model, data set, crops, holes, and the share of the batch.
         data = asdict(replace(config.data, workers=None, cache_folder=None))
@@ -116,7 +118,7 @@ class BlockSource:
             target_aspect=config.hole.aspect,
             context_scale=(1.0, 1.0),
         )
-        own, drawn = self._sides
+        own, drawn = self._sizes
         rows = torch.arange(count)[self._mine] * tries
         if tries > 1:
             focused = (torch.rand(count, generator=generator) < config.hole.focus)[self._mine]
@@ -124,10 +126,10 @@ class BlockSource:
             images = self._images[own].crops(chosen[candidates], crops[candidates], self.ijepa.device)
             most = contrast(images.cpu(), masks[candidates]).view(-1, tries).argmax(1)
             rows = rows + torch.where(focused, most, 0)
-        sides = {
-            side: images.crops(chosen[rows], crops[rows], self.ijepa.device) for side, images in self._images.items()
+        found = {
+            size: images.crops(chosen[rows], crops[rows], self.ijepa.device) for size, images in self._images.items()
         }
-        return normalise(sides[own]), masks[rows], None if drawn == own else sides[drawn]
+        return normalise(found[own]), masks[rows], None if drawn == own else found[drawn]
 
     def mine(self, drawn: Tensor) -> Tensor:
         """Select this process's share of values of all blocks of a batch, (B, ...) -> (b, ...)."""

@@ -75,7 +75,7 @@ def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: floa
         patch = config.data.patch_size or sizes.patch_size
         network = build_network(config.network.name, sizes.grid, patch, sizes.width, options)
         one = masks[:1].to("meta")
-        images = torch.zeros(1, 3, sizes.image_size, sizes.image_size)
+        images = torch.zeros(1, 3, *sizes.height_and_width)
         with FlopCounterMode(display=False) as frozen, torch.no_grad():
             ijepa.predict(ijepa.encode_context(images, one), one)
             ijepa.target_encoder(images)

@@ -17,7 +17,7 @@ from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
-from decoders.sampling import resample_tokens
+from decoders.sampling import check_temperature, resample_tokens
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.batches import other_pictures
@@ -128,17 +128,20 @@ class DecoderTrainer(TrainingLoop):
         """What ``sampling`` names, checked.
 
         Raises:
-            ValueError: a number of steps below 1, token_steps without a token network, or a detail beyond 0 to 1.
+            ValueError: a number of steps below 1, token_steps or token_temperature without a token network,
+                a temperature that is not positive, or a detail beyond 0 to 1.
         """
         chosen = {name: value for name, value in vars(self.config.sampling).items() if value is not None}
         for name in ("steps", "token_steps"):
             if chosen.get(name, 1) < 1:
                 raise ValueError(f"sampling.{name} must be at least 1, got {chosen[name]}.")
-        if "token_steps" in chosen and self.pixel_decoder is None and self.token_network is None:
-            raise ValueError(
-                "sampling.token_steps is for decoders of two stages: name a pixel_decoder or a token_decoder, or leave "
-                "it out."
-            )
+        for name in ("token_steps", "token_temperature"):
+            if name in chosen and self.pixel_decoder is None and self.token_network is None:
+                raise ValueError(
+                    f"sampling.{name} is for decoders of two stages: name a pixel_decoder or a token_decoder, or leave "
+                    "it out."
+                )
+        check_temperature(chosen.get("token_temperature", 1))
         if not 0 <= chosen.get("detail", 0) <= 1:
             raise ValueError(f"sampling.detail is a noise level from 0 to 1, got {chosen['detail']}.")
         return chosen
@@ -203,12 +206,13 @@ class DecoderTrainer(TrainingLoop):
         network = decoder.pipeline.token_network
         if network is None:
             raise ValueError(f"{name} has one stage: it holds no token network. Train one with network.name=token-vit.")
-        self.metadata = replace(self.metadata, token_steps=decoder.config.token_steps)
+        own = decoder.config
+        self.metadata = replace(self.metadata, token_steps=own.token_steps, token_temperature=own.token_temperature)
         frozen: BlockNetwork = network.to(self.accelerator.device).requires_grad_(False)
         return frozen
 
     def _adopt(self, name: str) -> None:
-        """Take over the weights of another decoder; the scale of the tokens is measured anew.
+        """Take over the weights of another decoder, perhaps of another grid; the scale of tokens is measured anew.
 
         Raises:
             ValueError: a decoder of another kind or of other sizes.
@@ -218,6 +222,7 @@ class DecoderTrainer(TrainingLoop):
         sizes = {key: value for key, value in self.bare.config.items() if not key.startswith("_")}
         if saved is None:
             raise ValueError(f"{name} has one stage: it holds no token network to start from.")
+        saved = saved.at(self.bare.grid)  # an I-JEPA at another resolution has another grid
         theirs = {key: value for key, value in saved.config.items() if not key.startswith("_")}
         if type(saved) is not type(self.bare) or theirs != sizes:
             raise ValueError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ijepa_viz.checkpoints.filling import fill
+from ijepa_viz.data.picture_size import ImageSize, image_size
 from ijepa_viz.data.transforms import MEAN, STD
 from ijepa_viz.models import IJEPA, ModelConfig
 
@@ -43,18 +43,28 @@ def encoder_only(config: ModelConfig, encoder: dict[str, Tensor], where: str, wh
     return model
 
 
+def size_of(value: object, name: str, where: str) -> ImageSize:
+    """A size that is one number or two, height first, such as ``image_size: [64, 96]``.
+
+    Raises:
+        ValueError: no size.
+    """
+    try:
+        return image_size(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {name} must be a positive number of pixels or two, got {value!r}.") from error
+
+
 def square(value: object, name: str, where: str) -> int:
-    """The side of a size that is one number or a pair of equal ones, such as ``image_size: [64, 64]``.
+    """The side of a size that is one number or a pair of equal ones, such as ``patch_size: [8, 8]``.
 
     Raises:
         ValueError: a rectangle, or no size.
     """
-    pair: list[Any] = list(value) if isinstance(value, list | tuple) else [value, value]
-    if len(pair) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in pair):
-        raise ValueError(f"{where}: {name} must be a positive number of pixels or two, got {value!r}.")
-    if pair[0] != pair[1]:
+    size = size_of(value, name, where)
+    if not isinstance(size, int):
         raise ValueError(f"{where}: {name} is {value!r}; only square ones are supported.")
-    return int(pair[0])
+    return size
 
 
 def note_normalisation(mean: object, std: object, where: str) -> None:

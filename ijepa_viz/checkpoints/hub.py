@@ -14,6 +14,7 @@ from huggingface_hub import (
     ModelCardData,
     snapshot_download,
 )
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from ijepa_viz.checkpoints.folders import (
     CARD,
@@ -21,11 +22,14 @@ from ijepa_viz.checkpoints.folders import (
     OBJECTIVE,
     OBJECTIVE_WEIGHTS,
     WEIGHTS,
+    bundled_names,
     folder_of,
     load_folder,
+    unknown_model,
 )
 from ijepa_viz.checkpoints.training_cost import FILE as TRAINING
 from ijepa_viz.checkpoints.training_cost import training_of
+from ijepa_viz.data.picture_size import in_words
 from ijepa_viz.models import IJEPA
 from ijepa_viz.runtime.files import not_a_model_folder, read_json, read_text
 from ijepa_viz.runtime.tensors import fingerprint
@@ -61,13 +65,20 @@ def push_to_hub(
         The address of the commit.
 
     Raises:
-        FileNotFoundError: no such folder, or none of a model.
+        FileNotFoundError: no such folder, or none of a model. NotADirectoryError: a file.
         ValueError: a damaged file, a decoder of another model, or a name that is none.
         OSError: the hub refuses, or cannot be reached.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"A model on the hub is called owner/name, got {name!r}.")
     folder = folder_of(folder)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file: name the folder of a model, as ijepa-viz export writes it.")
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{unknown_model(str(folder), bundled_names())} Nothing was sent: name the folder of a model first, then "
+            "OWNER/NAME on the hub."
+        )
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(not_a_model_folder(folder / CONFIG))
     if "model_type" in read_json(folder / CONFIG):
@@ -106,7 +117,10 @@ def model_card(folder: Path, model: IJEPA, name: str, license: str | None = None
         folder: of the model. model: as loaded from there. name: on the hub. license: as of :func:`push_to_hub`.
     """
     path = folder / CARD
-    card = ModelCard(read_text(path) if path.is_file() else _card(folder, model, name))
+    text = read_text(path) if path.is_file() else _card(folder, model, name)
+    if not REGEX_YAML_BLOCK.search(text):  # huggingface_hub warns of a card without a head, which is written here
+        text = f"---\n{{}}\n---\n\n{text}"
+    card = ModelCard(text)
     known = card.data.to_dict()
     head: dict[str, Any] = {"library_name": _LIBRARY, "pipeline_tag": "image-feature-extraction", **known}
     head["tags"] = list(dict.fromkeys([*(known.get("tags") or []), *_TAGS]))
@@ -167,7 +181,7 @@ def _card(folder: Path, model: IJEPA, name: str) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| images | {config.image_size} px, patches of {config.patch_size} px, a {rows}x{cols} grid |",
+        f"| images | {in_words(config.image_size)} px, patches of {config.patch_size} px, a {rows}x{cols} grid |",
         f"| encoder | width {config.width}, depth {config.depth}, {config.heads} heads, {million:.2f} M parameters |",
     ]
     if model.predictor is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ijepa_viz.checkpoints.encoder_only import encoder_only, note_normalisation, say, square
+from ijepa_viz.checkpoints.encoder_only import encoder_only, note_normalisation, say, size_of, square
 from ijepa_viz.checkpoints.filling import mlp_ratio
 from ijepa_viz.checkpoints.folders import CONFIG, without_predictor
 from ijepa_viz.checkpoints.torch_files import plain_names, read_torch
@@ -182,7 +182,8 @@ def _config(data: dict[str, Any], where: str) -> ModelConfig:
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     try:
         width, depth, heads, hidden = (_whole(data[name], name, where) for name in names)
-        image, patch = (square(data[name], name, where) for name in ("image_size", "patch_size"))
+        image = size_of(data["image_size"], "image_size", where)
+        patch = square(data["patch_size"], "patch_size", where)
     except KeyError as error:
         raise ValueError(f"{where} has no {error}.") from error
     act = data.get("hidden_act", "gelu")

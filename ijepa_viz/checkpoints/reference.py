@@ -152,7 +152,11 @@ def _infer_config(encoder: dict[str, Tensor], predictor: dict[str, Tensor] | Non
         raise ValueError(f"{where} is not an I-JEPA checkpoint.{further}")
     side = round(patches**0.5)
     if side * side != patches:
-        raise ValueError(f"{where}: {patches} positions are no square grid.")
+        raise ValueError(
+            f"{where}: {patches} positions are no square grid, so the shape of the pictures is unknown. Write it with "
+            f"ijepa_viz's save_reference, which notes it, or put the fields of ijepa_viz.models.ModelConfig into the "
+            f"file, as a dict under {_NOTE!r}, with image_size [height, width]."
+        )
     if width not in _HEADS:
         raise ValueError(
             f"{where}: width {width} is no published size ({sorted(_HEADS)}), so its number of heads "

@@ -9,7 +9,7 @@ import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from ijepa_viz.checkpoints.encoder_only import encoder_only, note_normalisation, say, square
+from ijepa_viz.checkpoints.encoder_only import encoder_only, note_normalisation, say, size_of, square
 from ijepa_viz.checkpoints.filling import mlp_ratio
 from ijepa_viz.checkpoints.folders import without_predictor
 from ijepa_viz.checkpoints.torch_files import plain_names
@@ -36,7 +36,7 @@ def load_timm(vit: nn.Module) -> IJEPA:
     state = {k: v.detach().clone() for k, v in plain_names(vit.state_dict(), where).items() if k.startswith(_ENCODER)}
     width, depth = net.embed_dim, len(net.blocks)
     config = ModelConfig(
-        image_size=square(net.patch_embed.img_size, "img_size", where),
+        image_size=size_of(net.patch_embed.img_size, "img_size", where),
         patch_size=square(net.patch_embed.patch_size, "patch_size", where),
         width=width,
         depth=depth,

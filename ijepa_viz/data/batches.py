@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor
 
 from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.fitting import centre_crop
+from ijepa_viz.data.picture_size import ImageSize, height_and_width
 from ijepa_viz.data.scan import scan
 from ijepa_viz.data.source import Source
-from ijepa_viz.data.transforms import Crops, crop_and_resize, crop_and_resize_image, square
+from ijepa_viz.data.transforms import Crops, crop_and_resize, crop_and_resize_image
 
-# Largest array of squares, in bytes; larger data sets are decoded on demand.
+# Largest array of images, in bytes; larger data sets are decoded on demand.
 ARRAY_LIMIT = 24 * 2**30
 
 
@@ -78,21 +81,21 @@ class Prefetcher(Generic[Batch]):
 
 
 class TrainingImages(Protocol):
-    """Source of training crops and of centred squares."""
+    """Source of training crops and of centred ones; squares, or (height, width) of a rectangular size."""
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
-        """Crop the images with these indices, (b,) -> (b, 3, size, size) float in [0, 1] on ``device``."""
+        """Crop the images with these indices, (b,) -> (b, 3, H, W) float in [0, 1] on ``device``."""
         ...
 
     def squares(self, count: int) -> Tensor:
-        """``count`` images, evenly spaced (or all, if fewer), as centred squares, (n, 3, size, size) uint8."""
+        """``count`` images, evenly spaced (or all, if fewer), centred, (n, 3, H, W) uint8."""
         ...
 
 
 class InMemoryImages:
-    """All images as centred squares in one memory-mapped array: fastest for small images."""
+    """All images, centred, in one memory-mapped array: fastest for small images."""
 
-    def __init__(self, source: Source, size: int) -> None:
+    def __init__(self, source: Source, size: ImageSize) -> None:
         self.size, self.array = size, arrays(source, size)
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
@@ -111,11 +114,11 @@ class StreamedImages:
     Decoding runs in threads, because Pillow releases the interpreter lock.
 
     Args:
-        source: images of any size. size: side of the crops, in pixels.
+        source: images of any size. size: of the crops, in pixels.
         workers: number of threads; None is one a core, divided by the processes of this machine.
     """
 
-    def __init__(self, source: Source, size: int, workers: int | None = None) -> None:
+    def __init__(self, source: Source, size: ImageSize, workers: int | None = None) -> None:
         self.source, self.size = source, size
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         self._workers = ThreadPoolExecutor(workers or max(1, (os.cpu_count() or 1) // here))
@@ -132,11 +135,13 @@ class StreamedImages:
     def squares(self, count: int) -> Tensor:
         """As :class:`TrainingImages`."""
         indices = evenly(len(self.source), count)
-        pixels = np.stack([np.asarray(square(self.source.read(int(i)), self.size)) for i in indices])
+        pixels = np.stack([np.asarray(centre_crop(self.source.read(int(i)), self.size)) for i in indices])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def open_images(source: Source, size: int, keep: bool | None = None, workers: int | None = None) -> TrainingImages:
+def open_images(
+    source: Source, size: ImageSize, keep: bool | None = None, workers: int | None = None
+) -> TrainingImages:
     """Open a data set for training crops of ``size`` pixels.
 
     Args:
@@ -145,5 +150,5 @@ def open_images(source: Source, size: int, keep: bool | None = None, workers: in
         workers: number of decoding threads; None is one a core.
     """
     if keep is None:
-        keep = source.render is not None or len(source) * size * size * 3 <= ARRAY_LIMIT
+        keep = source.render is not None or len(source) * math.prod(height_and_width(size)) * 3 <= ARRAY_LIMIT
     return InMemoryImages(source, size) if keep else StreamedImages(source, size, workers)

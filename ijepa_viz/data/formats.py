@@ -52,6 +52,6 @@ KNOWN_BUT_UNREADABLE: dict[str, str] = {
     ),
     **_each(
         ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .flv .3gp .mts .m2ts",
-        "extract frames (ffmpeg -i VIDEO -vf fps=1 frame-%05d.jpg)",
+        "extract frames (ffmpeg -i VIDEO -vf fps=1 frame-%05d.jpg), or open the folder as films (video:FOLDER)",
     ),
 }

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ijepa_viz.data.fitting import centre_crop
+from ijepa_viz.data.picture_size import ImageSize, height_and_width
 from ijepa_viz.data.scan import digest
 from ijepa_viz.data.source import Source
-from ijepa_viz.data.transforms import square
 
 _AHEAD = 2  # batches that are decoded while another one is computed on
 
@@ -26,7 +27,7 @@ class PictureBatch:
 
     Attributes:
         indices: (b,) int64, of the data set.
-        pixels: (b, 3, size, size) uint8, the centred squares.
+        pixels: (b, 3, H, W) uint8, the largest centred parts of the size's proportions.
         digests: (b,) uint64, by content as :class:`ijepa_viz.data.scan.Scan` has them; zeros where nobody asked.
     """
 
@@ -43,14 +44,15 @@ class PictureStream:
     """Every readable picture of a data set once and in order, as an iterable of :class:`PictureBatch`.
 
     Attributes:
-        source: the data set. size: side of the squares, in pixels. batch: pictures a batch, of the readable ones.
+        source: the data set. size: in pixels, one number or (height, width).
+        batch: pictures a batch, of the readable ones.
         with_digests: also compute their digests.
         strict: raise on the first unreadable picture instead of leaving it out.
         errors: index -> message of those left out so far.
     """
 
     source: Source
-    size: int
+    size: ImageSize
     batch: int = 32
     with_digests: bool = False
     strict: bool = False
@@ -88,11 +90,10 @@ class PictureStream:
 
     def _drawn(self) -> Iterator[PictureBatch]:
         source, total = self.source, len(self.source)
-        assert source.render is not None
         known = (source.digests or source.drawn_digests)() if self.with_digests else np.zeros(total, np.uint64)
         for start in range(0, total, self.batch):
             stop = min(start + self.batch, total)
-            pixels = torch.from_numpy(source.render(start, stop, self.size)).permute(0, 3, 1, 2)
+            pixels = torch.from_numpy(source.draw(start, stop, self.size)).permute(0, 3, 1, 2)
             yield PictureBatch(np.arange(start, stop), pixels, known[start:stop])
 
     def _read(self) -> Iterator[PictureBatch]:
@@ -119,7 +120,7 @@ class PictureStream:
     def _one(self, index: int) -> _Picture:
         try:
             image = self.source.read(index)
-            return index, np.asarray(square(image, self.size)), digest(image) if self.with_digests else 0, ""
+            return index, np.asarray(centre_crop(image, self.size)), digest(image) if self.with_digests else 0, ""
         except (ValueError, OSError) as error:
             return index, None, 0, str(error) or type(error).__name__
 
@@ -132,12 +133,12 @@ class PictureStream:
                 self.errors[index] = why
         good = [(index, pixels, number) for index, pixels, number, _ in pictures if pixels is not None]
         if not good:
-            nothing = torch.zeros(0, 3, self.size, self.size, dtype=torch.uint8)
+            nothing = torch.zeros(0, 3, *height_and_width(self.size), dtype=torch.uint8)
             return PictureBatch(np.zeros(0, np.int64), nothing, np.zeros(0, np.uint64))
         indices, arrays, numbers = zip(*good, strict=True)
         pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
         return PictureBatch(np.array(indices, np.int64), pixels, np.array(numbers, np.uint64))
 
 
-# Index, (size, size, 3) uint8 or None, digest, and why it cannot be read.
+# Index, (H, W, 3) uint8 or None, digest, and why it cannot be read.
 _Picture = tuple[int, Any, int, str]

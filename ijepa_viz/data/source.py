@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ijepa_viz.data.picture_size import ImageSize, height_and_width
 from ijepa_viz.registry import Registry
 
 
@@ -54,6 +55,14 @@ class Source:
 
     def __getitem__(self, index: int) -> Image.Image:
         return self.read(index)
+
+    def draw(self, start: int, stop: int, size: ImageSize) -> np.ndarray:
+        """Drawn images by :attr:`render`, (stop - start, H, W, 3) uint8; a rectangle is the centre of its square."""
+        assert self.render is not None
+        height, width = height_and_width(size)
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        return self.render(start, stop, side)[:, top : top + height, left : left + width]
 
     def name_of(self, index: int) -> str:
         """The name of an image: its path in the folder, its key in the shard, or its index."""

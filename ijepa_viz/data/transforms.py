@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ijepa_viz.data.fitting import Placement, as_tensor, centre_crop, place
+from ijepa_viz.data.picture_size import ImageSize, height_and_width
 from ijepa_viz.data.pixel_arrays import is_array, split_array, to_8_bits
 from ijepa_viz.data.reading import read_image as read_image
 
@@ -25,23 +27,22 @@ _TRIES = 10
 
 def square(image: Image.Image, size: int) -> Image.Image:
     """Crop the largest centred square and resize it to ``size`` pixels, antialiased."""
-    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return centre_crop(image, size)
 
 
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """Convert the centred square of an image to (3, size, size) float in [0, 1]."""
-    array = np.array(square(image, size))
-    return torch.from_numpy(array).permute(2, 0, 1).float() / 255
+def to_tensor(image: Image.Image, size: ImageSize) -> Tensor:
+    """Convert the largest centred part of the proportions of ``size`` to (3, H, W) float in [0, 1]."""
+    return as_tensor(centre_crop(image, size))
 
 
-def to_pixels(images: Any, size: int) -> Tensor:
-    """Convert a picture of any kind to a model's pixels (3, size, size), or a batch to (B, 3, size, size).
+def to_pixels(images: Any, size: ImageSize) -> Tensor:
+    """Convert a picture of any kind to a model's pixels (3, H, W), or a batch to (B, 3, H, W).
 
     Args:
         images: any input of :func:`read_image`; a batch as an array or tensor of four dimensions
             (:mod:`ijepa_viz.data.pixel_arrays`); or a list or tuple of pictures, of any sizes and kinds.
         size: of the result. Arrays of that size keep their precision; everything else becomes 8-bit RGB, of
-            which the centred square is resized, as files are.
+            which the largest centred part of these proportions is resized, as files are.
 
     Returns:
         Float in [0, 1], on the CPU.
@@ -49,50 +50,88 @@ def to_pixels(images: Any, size: int) -> Tensor:
     Raises:
         FileNotFoundError, ValueError: as :func:`read_image`; an empty batch, or a batch within a batch.
     """
-    return to_pixels_and_originals(images, size, size)[0]
+    return fit_pixels(images, size, 1, max(height_and_width(size))).pixels
 
 
-def to_pixels_and_originals(images: Any, size: int, largest: int) -> tuple[Tensor, tuple[Image.Image, ...]]:
-    """:func:`to_pixels`, and the same squares at their own resolution, at most ``largest`` px, for figures.
+@dataclass(frozen=True)
+class FittedPixels:
+    """A picture or a batch as a model reads it.
 
-    There is one original for each image, or none at all where no image is larger than ``size``.
+    Attributes:
+        pixels: (3, H, W) or (B, 3, H, W) float in [0, 1], on the CPU.
+        originals: the same parts at their own resolution, for figures; one for each image, or none at all where no
+            image is larger than the pixels.
+        inside: (1, rows, cols) or (B, rows, cols) bool, False for padding; None where there is none.
+    """
+
+    pixels: Tensor
+    originals: tuple[Image.Image, ...] = ()
+    inside: Tensor | None = None
+
+
+def fit_pixels(
+    images: Any, size: ImageSize, patch_size: int, largest: int, fit: str = "crop", patches: int | None = None
+) -> FittedPixels:
+    """Convert pictures as :func:`to_pixels` does, fitted to a model's grid of patches by :func:`place`.
+
+    Args:
+        images: as of :func:`to_pixels`. size, patch_size: of the model, in pixels.
+        largest: most pixels of a side of the originals.
+        fit, patches: as of :func:`ijepa_viz.data.fitting.place`.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`to_pixels` and ``place``; pictures of different proportions in a batch
+            with the fit "native".
     """
     if isinstance(images, list | tuple):
-        found = [to_pixels_and_originals(image, size, largest) for image in images]
+        found = [fit_pixels(image, size, patch_size, largest, fit, patches) for image in images]
         if not found:
             raise ValueError("The batch is empty: give at least one picture.")
-        if any(pixels.ndim != 3 for pixels, _ in found):
+        if any(one.pixels.ndim != 3 for one in found):
             raise ValueError("A list is a batch of single pictures, this one holds batches.")
-        return torch.stack([pixels for pixels, _ in found]), _all_or_none(found)
+        return _joined(found, patch_size)
+
+    def of(image: Image.Image) -> FittedPixels:
+        return _drawn(image, place((image.height, image.width), size, patch_size, fit, patches), largest)
+
     if not is_array(images):
-        return _resized(read_image(images), size, largest)
+        return of(read_image(images))
     arrays, batched = split_array(images)
-    found = [_array_pixels(array, size, largest) for array in arrays]
-    if not batched:
-        return found[0]
-    return torch.stack([pixels for pixels, _ in found]), _all_or_none(found)
+    found = []
+    for array in arrays:
+        placement = place(array.shape[:2], size, patch_size, fit, patches)
+        if array.shape[:2] != placement.size or array.shape[2] == 4 or array.dtype == np.uint8:
+            found.append(of(read_image(to_8_bits(array))))
+        else:  # float32 in [0, 1]
+            tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+            found.append(FittedPixels(tensor.expand(3, *placement.size).contiguous()))
+    return _joined(found, patch_size) if batched else found[0]
 
 
-_Found = tuple[Tensor, tuple[Image.Image, ...]]
+def _drawn(image: Image.Image, placement: Placement, largest: int) -> FittedPixels:
+    scale = placement.own_scale(image.height, image.width, largest)
+    originals = (placement.draw(image, scale),) if scale > 1 else ()
+    inside = placement.inside
+    return FittedPixels(as_tensor(placement.draw(image)), originals, None if inside is None else inside[None])
 
 
-def _all_or_none(found: list[_Found]) -> tuple[Image.Image, ...]:
-    """The original of every picture, or its pixels where it has none; empty if none has one."""
-    if not any(originals for _, originals in found):
-        return ()
-    return tuple(originals[0] if originals else to_pil(pixels) for pixels, originals in found)
-
-
-def _resized(image: Image.Image, size: int, largest: int) -> _Found:
-    own = min(*image.size, largest)
-    return to_tensor(image, size), (square(image, own),) if own > size else ()
-
-
-def _array_pixels(array: np.ndarray, size: int, largest: int) -> _Found:
-    """(H, W, C), uint8 or float32 in [0, 1], to (3, size, size)."""
-    if array.shape[:2] != (size, size) or array.shape[2] == 4 or array.dtype == np.uint8:
-        return _resized(read_image(to_8_bits(array)), size, largest)
-    return torch.from_numpy(array.copy()).permute(2, 0, 1).expand(3, size, size).contiguous(), ()
+def _joined(found: list[FittedPixels], patch_size: int) -> FittedPixels:
+    """Single pictures as a batch; with originals, those that have none are their own."""
+    sizes = {tuple(one.pixels.shape[1:]): None for one in found}
+    if len(sizes) > 1:
+        grids = ", ".join(f"{height // patch_size}x{width // patch_size}" for height, width in sizes)
+        raise ValueError(
+            f"These pictures have grids of {grids} patches, and a batch has one: predict those of one grid together, "
+            'or fit them to the model\'s by fit="crop" or "pad".'
+        )
+    originals: tuple[Image.Image, ...] = ()
+    if any(one.originals for one in found):
+        originals = tuple(one.originals[0] if one.originals else to_pil(one.pixels) for one in found)
+    inside = None
+    if any(one.inside is not None for one in found):
+        whole = next(torch.ones_like(one.inside) for one in found if one.inside is not None)
+        inside = torch.cat([whole if one.inside is None else one.inside for one in found])
+    return FittedPixels(torch.stack([one.pixels for one in found]), originals, inside)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -167,40 +206,51 @@ class Crops:
         return (self.draws[-1] < 0.5) & self.flip
 
 
-def crop_and_resize(images: Tensor, size: int, crops: Crops) -> Tensor:
-    """Crop and resize a batch: (B, 3, H, W) uint8 or float in [0, 1] -> (B, 3, size, size) float in [0, 1].
+def crop_and_resize(images: Tensor, size: ImageSize, crops: Crops) -> Tensor:
+    """Crop and resize a batch: (B, 3, H, W) uint8 or float in [0, 1] -> (B, 3, h, w) float in [0, 1].
 
-    Bilinear, without antialiasing, for images already near the target size.
+    Bilinear, without antialiasing, for images already near the target size, which is ``size``. A crop's aspect is
+    relative to that of the result, so that nothing is stretched by more than the range of :class:`Crops`.
     """
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-    left, top, width, height = crops.boxes().unbind(1)
+    rows, cols = height_and_width(size)
+    left, top, width, height = crops.boxes(_relative(pixels.shape[-1] / pixels.shape[-2], size)).unbind(1)
     theta = torch.zeros(len(images), 2, 3)
     theta[:, 0, 0] = torch.where(crops.mirrored, -width, width)
     theta[:, 1, 1] = height
     theta[:, 0, 2] = 2 * left + width - 1
     theta[:, 1, 2] = 2 * top + height - 1
-    sampling_grid = F.affine_grid(theta.to(pixels.device), [len(images), 3, size, size], align_corners=False)
+    sampling_grid = F.affine_grid(theta.to(pixels.device), [len(images), 3, rows, cols], align_corners=False)
     return F.grid_sample(pixels, sampling_grid, padding_mode="reflection", align_corners=False)
 
 
-def crop_and_resize_image(image: Image.Image, size: int, crops: Crops) -> np.ndarray:
-    """Crop and resize one image of any size, antialiased: (size, size, 3) uint8; ``crops`` of one image."""
-    left, top, width, height = crops.boxes(image.width / image.height)[0].tolist()
+def crop_and_resize_image(image: Image.Image, size: ImageSize, crops: Crops) -> np.ndarray:
+    """Crop and resize one image of any size, antialiased, to (H, W, 3) uint8 of ``size``; ``crops`` of one image."""
+    left, top, width, height = crops.boxes(_relative(image.width / image.height, size))[0].tolist()
     box = (left * image.width, top * image.height, (left + width) * image.width, (top + height) * image.height)
-    picture = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    rows, cols = height_and_width(size)
+    picture = image.resize((cols, rows), Image.Resampling.BICUBIC, box=box)
     return np.asarray(ImageOps.mirror(picture) if bool(crops.mirrored[0]) else picture)
 
 
-def random_resized_crop(images: Tensor, size: int, generator: torch.Generator | None = None, **options: Any) -> Tensor:
+def _relative(shape: float, size: ImageSize) -> float:
+    """Width / height ``shape`` of a picture relative to that of ``size``: 1 where the whole picture fits it."""
+    rows, cols = height_and_width(size)
+    return shape if rows == cols else shape * rows / cols
+
+
+def random_resized_crop(
+    images: Tensor, size: ImageSize, generator: torch.Generator | None = None, **options: Any
+) -> Tensor:
     """Random resized crop of each image of a batch (appendix A): :func:`crop_and_resize` of newly drawn :class:`Crops`.
 
     Args:
         images: (B, 3, H, W) uint8 or float in [0, 1].
-        size: height = width of the result.
+        size: of the result.
         generator: a CPU generator.
         options: scale, ratio and flip of :class:`Crops`.
 
     Returns:
-        (B, 3, size, size) float in [0, 1].
+        (B, 3, H, W) float in [0, 1].
     """
     return crop_and_resize(images, size, Crops.draw(len(images), generator, **options))

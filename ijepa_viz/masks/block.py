@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ijepa_viz.masks.masks import Grid, Masks
-from ijepa_viz.masks.rectangles import block_size, interpolate, padded_indices, random_targets
+from ijepa_viz.masks.masks import Grid, Masks, padded_indices
+from ijepa_viz.masks.rectangles import block_size, interpolate, random_targets
 from ijepa_viz.masks.strategies import register
 
 

@@ -139,6 +139,32 @@ class Masks:
         valid = None if self.context_valid is None else self.context_valid.expand(batch, -1)
         return Masks(self.context.expand(batch, -1), self.targets.expand(batch, -1, -1), self.grid, valid)
 
+    def within(self, inside: Tensor) -> Masks:
+        """The same targets, and the context without the patches that are padding.
+
+        Args:
+            inside: (B, rows, cols) bool, False where an image is padding.
+
+        Raises:
+            ValueError: a target block that reaches into padding, no context left, or another number of images or grid.
+        """
+        if inside.shape != (len(self), *self.grid):
+            raise ValueError(f"These masks need {(len(self), *self.grid)} flags, got {tuple(inside.shape)}.")
+        inside = inside.to(self.targets.device)
+        outside = (self.hidden & ~inside).nonzero().tolist()
+        if outside:
+            image, row, col = outside[0]
+            rows, cols = (inside[image].any(other).nonzero().flatten().tolist() for other in (1, 0))
+            raise ValueError(
+                f"The mask hides the patch in row {row}, column {col} of image {image}, which is padding: the picture "
+                f"covers rows {rows[0]} to {rows[-1]} and columns {cols[0]} to {cols[-1]}."
+            )
+        visible = (self.visible & inside).flatten(1)
+        if not bool(visible.any(1).all()):
+            raise ValueError("The mask hides everything of the picture: leave at least one patch visible.")
+        context, valid = padded_indices(visible)
+        return Masks(context, self.targets, self.grid, valid)
+
     @classmethod
     def from_block(cls, grid: Grid, row: int, col: int, height: int, width: int) -> Masks:
         """One rectangular target block, its complement visible; B = M = 1.
@@ -228,6 +254,28 @@ class Masks:
         counts = torch.tensor([len(row) for row in rows])
         valid = torch.arange(width) < counts[:, None]
         return cls(context.view(len(rows), width), targets, grid, None if valid.all() else valid)
+
+
+def padded_indices(visible: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Indices of the True entries of (B, N), ascending, padded to (B, K) with the first, and their validity or None."""
+    counts = visible.sum(1)
+    longest = int(counts.max())
+    context = visible.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
+    valid = torch.arange(longest, device=counts.device) < counts[:, None]
+    if bool(valid.all()):
+        return context, None
+    return torch.where(valid, context, context[:, :1]), valid
+
+
+def central_block(grid: Grid) -> tuple[int, int, int, int]:
+    """(row, col, height, width) of the block in the middle, of half the height and half the width.
+
+    >>> central_block((8, 12)), central_block((3, 17))
+    ((2, 3, 4, 6), (1, 4, 1, 8))
+    """
+    rows, cols = grid
+    height, width = max(1, rows // 2), max(1, cols // 2)
+    return (rows - height) // 2, (cols - width) // 2, height, width
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:

@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ijepa_viz.masks.masks import Grid, Masks
+from ijepa_viz.masks.masks import Grid, Masks, padded_indices
 from ijepa_viz.masks.rectangles import (
     block_size,
     interpolate,
-    padded_indices,
     random_blocks,
     random_targets,
     subsample,
@@ -49,9 +48,11 @@ def multiblock(
             raster order, which removes patches at the bottom of the image; if too little context is left, target
             regions are returned to it.
         targets: M, number of target blocks.
-        target_scale: range of a target's share of the grid's area.
+        target_scale: range of a target's share of the grid's area; on grids with fewer rows or columns than such a
+            block has, it is as high or wide as the grid, and its share is smaller.
         target_aspect: range of a target's height / width.
-        context_scale: range of the context block's share of the area; its aspect ratio is 1.
+        context_scale: range of the context block's share of the area; it has the grid's proportions, and in mode
+            ``faithful`` an aspect ratio of 1.
         min_keep: least number of context patches; ``faithful`` requires one more. On small grids it is lowered to a
             quarter of the patches.
         max_context: ``unbiased`` only: subsample longer contexts to this many patches, at random. Saves time; unlike
@@ -82,7 +83,8 @@ def multiblock(
     size = block_size(area, aspect, limit)
     if size[0] * size[1] == rows * cols:  # a target as large as the grid leaves no context
         size = (size[0], max(1, size[1] - 1))
-    context_size = block_size(context_area, 1.0, limit)
+    # Of the image's own proportions: a square block would cover less than its share of a wide one.
+    context_size = block_size(context_area, 1.0 if faithful else rows / cols, limit)
     keep = max(1, min(min_keep, rows * cols // 4))
     if faithful:
         return _multiblock_faithful(batch, grid, generator, targets, size, context_size, keep)

@@ -63,17 +63,6 @@ def subsample(visible: Tensor, limit: int, generator: torch.Generator | None) ->
     return visible & torch.zeros_like(visible).scatter_(1, chosen, True)
 
 
-def padded_indices(visible: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Indices of the True entries of (B, N), ascending, padded to (B, K) with the first, and their validity or None."""
-    counts = visible.sum(1)
-    longest = int(counts.max())
-    context = visible.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
-    valid = torch.arange(longest) < counts[:, None]
-    if bool(valid.all()):
-        return context, None
-    return torch.where(valid, context, context[:, :1]), valid
-
-
 def random_targets(
     batch: int, grid: Grid, generator: torch.Generator | None, targets: int, size: Grid, margin: int
 ) -> tuple[Tensor, Tensor]:

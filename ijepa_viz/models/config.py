@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from ijepa_viz.data.picture_size import ImageSize, height_and_width, image_size
 from ijepa_viz.masks import Grid
 from ijepa_viz.models.activations import ACTIVATIONS
 
@@ -25,7 +26,7 @@ class ModelConfig:
     """Sizes of an I-JEPA.
 
     Attributes:
-        image_size: height = width of the images, in pixels.
+        image_size: of the images, in pixels: one number for squares, or (height, width).
         patch_size: height = width of a patch, in pixels.
         width, depth, heads, mlp_ratio: the encoders' ViT.
         predictor_width, predictor_depth, predictor_heads: the predictor; width 0 means none.
@@ -35,7 +36,7 @@ class ModelConfig:
             the context once for all blocks: targets attend to it and to their own block, context tokens to the context.
     """
 
-    image_size: int = 224
+    image_size: ImageSize = 224
     patch_size: int = 14
     width: int = 1280
     depth: int = 32
@@ -55,7 +56,8 @@ class ModelConfig:
             near = difflib.get_close_matches(self.activation, ACTIVATIONS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}.{hint}")
-        if self.image_size < 1 or self.patch_size < 1 or self.image_size % self.patch_size:
+        object.__setattr__(self, "image_size", image_size(self.image_size))
+        if self.patch_size < 1 or any(side % self.patch_size for side in self.height_and_width):
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
         for name, width, heads in (
             ("width", self.width, self.heads),
@@ -67,10 +69,15 @@ class ModelConfig:
                 raise ValueError(f"{name} {width} must divide by 4 for the position embedding.")
 
     @property
+    def height_and_width(self) -> tuple[int, int]:
+        """(height, width) of the images, in pixels."""
+        return height_and_width(self.image_size)
+
+    @property
     def grid(self) -> Grid:
         """(rows, cols) of the patch grid."""
-        side = self.image_size // self.patch_size
-        return side, side
+        height, width = self.height_and_width
+        return height // self.patch_size, width // self.patch_size
 
     @classmethod
     def of_size(cls, size: str, **options: Any) -> ModelConfig:

@@ -55,9 +55,12 @@ class Encoder(nn.Module):
         Raises:
             ValueError: images of another size than the model's.
         """
-        size = self.config.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, size, size):
-            raise ValueError(f"This model takes images (B, 3, {size}, {size}), got {tuple(images.shape)}.")
+        height, width = self.config.height_and_width
+        if images.ndim != 4 or images.shape[1:] != (3, height, width):
+            raise ValueError(
+                f"This model takes images (B, 3, {height}, {width}), got {tuple(images.shape)}. "
+                "model.at(height, width) takes others, with the same weights."
+            )
         patches = patchify(images, self.config.patch_size)
         positions: Tensor = self.pos_embed
         if context is not None:

@@ -102,7 +102,7 @@ def _shared_layer(
     layer: Any, context_tokens: Tensor, targets: Tensor, around: Tensor | None, own: Tensor | None, last: bool
 ) -> tuple[Tensor, Tensor]:
     """One ViT block on the context (B, K, P) and on the targets (B M, T, P) that attend to it and to themselves."""
-    blocks = len(targets) // len(context_tokens)
+    blocks = targets.shape[0] // context_tokens.shape[0]
     queries, keys, values = _heads(layer.attn, layer.norm1(context_tokens))
     target_queries, more_keys, more_values = _heads(layer.attn, layer.norm1(targets))
     keys_of_both, values_of_both = (

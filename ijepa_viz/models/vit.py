@@ -35,6 +35,16 @@ def sincos_positions(width: int, grid: Grid) -> Tensor:
     return torch.cat(halves, dim=1).float()[None]
 
 
+def interpolate_positions(positions: Tensor, grid: Grid, new: Grid) -> Tensor:
+    """A position embedding (1, N, width) of ``grid``, resized to the grid ``new`` as a picture: bicubic.
+
+    This is what transformers' ``interpolate_pos_encoding`` computes. timm's resampling is antialiased besides.
+    """
+    table = positions.float().unflatten(1, grid).permute(0, 3, 1, 2)  # (1, width, rows, cols)
+    resized = F.interpolate(table, size=new, mode="bicubic", align_corners=False)
+    return resized.flatten(2).transpose(1, 2).to(positions.dtype)
+
+
 def vit_blocks(width: int, depth: int, heads: int, config: ModelConfig) -> nn.ModuleList:
     """The ViT blocks of an encoder or predictor: timm's, with query, key and value biases."""
     norm: Any = partial(nn.LayerNorm, eps=config.norm_eps)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.batches import evenly
+from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.data.transforms import normalise
@@ -50,8 +51,8 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     return (train - mean) / std, (test - mean) / std
 
 
-def labelled(source: Source, size: int, limit: int | None = None) -> tuple[Tensor, Tensor]:
-    """Labelled images (n, 3, size, size) uint8 and their labels (n,), at most ``limit``, evenly spaced.
+def labelled(source: Source, size: ImageSize, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    """Labelled images (n, 3, H, W) uint8 and their labels (n,), at most ``limit``, evenly spaced.
 
     Images with the label -1 (STL-10's unlabelled ones) are excluded.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.device import add_device_argument
 from ijepa_viz.runtime.files import cache_hint
 
 
@@ -67,13 +68,29 @@ def print_anything() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+# Options of every training, under the names that ijepa-viz's commands give them, and the settings that they stand for.
+SETTINGS = {"dtype": "run.precision", "batch": "optimization.batch_size", "log_with": "run.log_with"}
+
+
 def training_parser(name: str, description: str) -> SuggestingParser:
-    """``--fname CONFIG [KEY=VALUE ...] [--devices DEVICE ...] [--max-minutes M] [--resume | --resume-anyway]``."""
+    """``--fname CONFIG [KEY=VALUE ...] [--device DEVICE] [--dtype D] [--batch N] [--resume | --resume-anyway] ...``."""
     print_anything()  # before --help is printed
     parser = SuggestingParser(prog=f"python -m {name}", description=description)
     parser.add_argument("--fname", required=True, help="the run's YAML config")
     parser.add_argument(
         "--devices", nargs="+", metavar="DEVICE", help="one process each: cuda:0 cuda:1, or cpu once a process"
+    )
+    add_device_argument(parser)
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16", "auto"), help=f"number format of the computation ({SETTINGS['dtype']})"
+    )
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help=f"pictures of an optimizer step, over all devices ({SETTINGS['batch']})"
+    )
+    parser.add_argument(
+        "--log-with",
+        metavar="NAMES",
+        help=f"trackers beside log.csv: tensorboard, wandb, ..., none or auto ({SETTINGS['log_with']})",
     )
     parser.add_argument("--max-minutes", type=float, help="save and stop after this long")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
@@ -85,12 +102,26 @@ def training_parser(name: str, description: str) -> SuggestingParser:
 
 
 def parse_training(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a :func:`training_parser`; ``devices`` is a list, empty for this process alone."""
+    """The options of a :func:`training_parser`; ``devices`` is a list, empty for this process alone.
+
+    Those of :data:`SETTINGS` are among the overrides.
+    """
     options = parser.parse_intermixed_args(arguments)
     # --devices takes all that follows, settings too.
     given = options.devices or []
     options.devices = [word for word in given if "=" not in word]
     options.overrides += [word for word in given if "=" in word]
+    for name, key in SETTINGS.items():
+        value, option = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is None:
+            continue
+        if any(word.startswith(f"{key}=") for word in options.overrides):
+            parser.error(f"{option} and {key}= are the same setting: give one of them.")
+        options.overrides.append(f"{key}={value}")
+    if options.device != "auto":
+        if options.devices:
+            parser.error("--device is one device, --devices are several: give one of them.")
+        options.devices = [options.device]
     return options
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,28 +28,29 @@ def compute_in(network: nn.Module, precision: str = "fp32", batch: int | None = 
         raise ValueError(f"A batch has at least one picture, got {batch}.")
     if precision == "fp32" and batch is None:
         return
-    whole = network.forward
+    whole: Callable[..., Tensor] = network.forward.__func__  # type: ignore[attr-defined]
 
-    def lowered(*arguments: Any, **options: Any) -> Tensor:
+    def lowered(self: nn.Module, *arguments: Any, **options: Any) -> Tensor:
         if precision == "fp32":
-            return whole(*arguments, **options)
-        device = next(t.device.type for t in (*network.parameters(), *network.buffers()))
+            return whole(self, *arguments, **options)
+        device = next(t.device.type for t in (*self.parameters(), *self.buffers()))
         with torch.autocast(device, number_format(precision)):
-            return whole(*arguments, **options).float()
+            return whole(self, *arguments, **options).float()
 
     @functools.wraps(whole)
-    def forward(*arguments: Any, **options: Any) -> Tensor:
+    def forward(self: nn.Module, *arguments: Any, **options: Any) -> Tensor:
         count = len(arguments[0])
         if batch is None or count <= batch:
-            return lowered(*arguments, **options)
+            return lowered(self, *arguments, **options)
         parts = []
         for start in range(0, count, batch):
             rows = slice(start, start + batch)
             some = (_rows(value, rows, count) for value in arguments)
-            parts.append(lowered(*some, **{name: _rows(value, rows, count) for name, value in options.items()}))
+            parts.append(lowered(self, *some, **{name: _rows(value, rows, count) for name, value in options.items()}))
         return torch.cat(parts)
 
-    network.forward = forward  # type: ignore[method-assign]
+    # A method, which a copy of the network binds to itself: a function would go on computing with this one.
+    network.forward = types.MethodType(forward, network)  # type: ignore[method-assign]
 
 
 def _rows(value: Any, rows: slice, count: int) -> Any:

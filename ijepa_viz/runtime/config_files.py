@@ -197,7 +197,10 @@ def _convert(hint: Any, value: Any, path: Keys, problems: list[tuple[Keys, str]]
         options = typing.get_args(hint)
         if value is None and type(None) in options:
             return None
-        return _convert(next(o for o in options if o is not type(None)), value, path, problems)
+        kinds = [o for o in options if o is not type(None)]
+        if isinstance(value, list | tuple):  # of a number or a pair, such as a picture's size
+            kinds.sort(key=lambda o: typing.get_origin(o) is not tuple)
+        return _convert(kinds[0], value, path, problems)
     if origin is tuple:
         inner = typing.get_args(hint)
         if not isinstance(value, list | tuple) or len(value) != len(inner):

@@ -84,8 +84,10 @@ def _check_parent(path: Path) -> None:
     # Tried, because permissions do not tell all: there are read-only disks, and quotas.
     trial = parent / f".{os.getpid()}.partial"
     try:
-        trial.touch()
-        trial.unlink()
+        try:
+            trial.touch()
+        finally:  # also when it is interrupted
+            trial.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror} in {parent.resolve()}.") from error
 

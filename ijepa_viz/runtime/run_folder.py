@@ -19,6 +19,9 @@ from torch import Tensor
 
 from ijepa_viz.runtime.files import write_file
 
+HISTORY = "history"
+"""Folder in a run's of the models that are kept beside the last checkpoint."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -74,6 +77,18 @@ def saved_steps(run: str | Path) -> list[Path]:
     return sorted(p for p in Path(run).glob("step-*") if p.name[5:].isdigit())
 
 
+def run_history(run: str | Path) -> dict[int, Path]:
+    """Step -> model of a run, ascending: those that were kept in :data:`HISTORY`, and the last checkpoint.
+
+    Raises:
+        FileNotFoundError: not a run's folder.
+    """
+    found = [*saved_steps(Path(run) / HISTORY), *saved_steps(run)]
+    if not found and not (Path(run) / "log.csv").is_file():
+        raise FileNotFoundError(f"{run} is not a run's folder: it has no log.csv and no checkpoint.")
+    return {step: path for step, path in sorted((int(path.name[5:]), path) for path in found)}
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -104,7 +119,7 @@ class RunFolder:
     def start(self, config: str, step: int) -> None:
         """Write ``config.yaml`` and drop log rows past ``step``, where a resumed run begins."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for left_over in self.path.glob("*.partial"):  # of a run that was killed
+        for left_over in [*self.path.glob("*.partial"), *self.path.glob(f"{HISTORY}/*.partial")]:  # of a killed run
             shutil.rmtree(left_over)
         write_file(self.path / "config.yaml", config.encode())
         log = self.path / "log.csv"

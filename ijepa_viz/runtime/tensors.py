@@ -127,9 +127,12 @@ def _sha256(path: Path) -> str:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """The sha256 over all weights, by which a decoder recognises the model it was trained on."""
+    """The sha256 over all weights, by which a decoder recognises the model it was trained on.
+
+    A model at another resolution (``model.at``) has the one of the resolution that it was trained at.
+    """
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted({**model.state_dict(), **getattr(model, "trained_positions", {})}.items()):
         digest.update(name.encode())
         digest.update(value.detach().float().cpu().contiguous().flatten().numpy())
     return digest.hexdigest()

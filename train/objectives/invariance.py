@@ -126,7 +126,7 @@ class InvarianceObjective(Objective):
         independent of the block's position.
         """
         context = self.embed(images, masks)
-        side, size = self.model.config.patch_size, self.model.config.image_size
+        side, size = self.model.config.patch_size, self.model.config.height_and_width
         total = torch.zeros(len(images), device=images.device)
         blocks = masks.targets.shape[1]
         for m in range(blocks):
@@ -136,7 +136,7 @@ class InvarianceObjective(Objective):
                 top, left = int(rows.min()) * side, int(cols.min()) * side
                 bottom, right = (int(rows.max()) + 1) * side, (int(cols.max()) + 1) * side
                 crop = image[None, :, top:bottom, left:right]
-                crops.append(F.interpolate(crop, (size, size), mode="bilinear", align_corners=False))
+                crops.append(F.interpolate(crop, size, mode="bilinear", align_corners=False))
             total += (context - self.embed(torch.cat(crops))).square().mean(1)
         return total / blocks
 

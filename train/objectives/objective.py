@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,16 @@ class Objective(nn.Module):
         """Copy the weights of ``saved`` into ``model``.
 
         Args:
-            saved: a model of the same config.
+            saved: a model of the same config, or of one for pictures of another size: its positions are then computed
+                for this one's (:meth:`ijepa_viz.models.IJEPA.at`).
             name: its name in error messages.
 
         Raises:
             ValueError: a model of other sizes.
         """
+        size = self.model.config.image_size
+        if saved.config.image_size != size and replace(saved.config, image_size=size) == self.model.config:
+            saved = saved.at(*self.model.config.height_and_width, positions="recomputed")
         if saved.config != self.model.config:
             raise ValueError(
                 f"{name} holds a model of other sizes ({saved.config}) than the config's ({self.model.config})."
