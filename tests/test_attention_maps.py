@@ -212,8 +212,20 @@ def test_retrieval_of_an_encoder_alone_finds_a_planted_block(encoder_only, other
     assert table["target_best"] > 0.95
 
 
-def test_every_command_that_needs_no_predictor_takes_an_encoder(encoder_only, tmp_path, capsys):
-    _, folder = encoder_only
+def timm_folder(place):
+    """An encoder as timm pushes it to the hub."""
+    import timm
+
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4}
+    torch.manual_seed(0)
+    vit = timm.create_model("vit_huge_patch14_gap_224", num_classes=0, **sizes).eval()
+    timm.models._hub.save_for_hf(vit, place, model_args=sizes)
+    return place
+
+
+@pytest.mark.parametrize("publisher", ["huggingface", pytest.param("timm", marks=pytest.mark.slow)])
+def test_every_command_that_needs_no_predictor_takes_an_encoder(encoder_only, tmp_path, capsys, publisher):
+    folder = encoder_only[1] if publisher == "huggingface" else timm_folder(tmp_path / "timm")
     model = str(folder)
     for name in WITHOUT_PREDICTOR:
         out = tmp_path / f"{name}.png"
@@ -229,7 +241,12 @@ def test_every_command_that_needs_no_predictor_takes_an_encoder(encoder_only, tm
     assert main(["classify", "scene.png", "--head", str(head)]) == 1
     assert main(["classify", "menagerie:count=4", "--head", str(head), "--out", str(tmp_path / "c.csv")]) == 0
     assert main(["features", model, "--data", "menagerie:count=4", "--out", str(tmp_path / "f.npz")]) == 0
+    side_by_side = ["look", model, "scene:3", "--models", model, "--limit", "12", "--out", str(tmp_path / "two.png")]
+    assert main([*side_by_side, "--inspection", "components"]) == 0
+    assert main(["cka", model, "--data", "menagerie:count=8", "--out", str(tmp_path / "cka.png")]) == 0
     capsys.readouterr()
+    assert main(side_by_side) == 1  # of the hole, which is predicted
+    assert "encoder only" in capsys.readouterr().err
     assert main(["evaluate", model, "--probe", "pixels", "--data", "menagerie:count=120"]) == 1
     assert "encoder only" in capsys.readouterr().err
     (tmp_path / "one").mkdir()

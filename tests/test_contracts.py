@@ -214,12 +214,25 @@ def _clevr(folder: Path) -> str:
     return str(folder)
 
 
+def _frame_folders(folder: Path) -> str:
+    for part in ("train", "test"):
+        (folder / part / "film").mkdir(parents=True)
+        for i in range(8):
+            Image.new("RGB", (48, 32), (20 * i, 0, 0)).save(folder / part / "film" / f"{i}.png")
+    return f"{folder},frames=2"
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("name", SOURCES)
 def test_data_set(name, split, tmp_path, monkeypatch, help_of):
     for kind in ("CIFAR10", "STL10", "Imagenette"):
         monkeypatch.setattr(f"torchvision.datasets.{kind}", _Downloaded)
-    options = {"clevr": lambda: _clevr(tmp_path / "clevr"), "menagerie": lambda: "count=4"}.get(name, lambda: "")()
+    options = {
+        "clevr": lambda: _clevr(tmp_path / "clevr"),
+        "menagerie": lambda: "count=4",
+        "menagerie-film": lambda: "count=4",
+        "video": lambda: _frame_folders(tmp_path / "films"),
+    }.get(name, lambda: "")()
     source = open_source(f"{name}:{options}" if options else name, split)
     assert isinstance(source, Source)
     assert source.name.startswith(name)

@@ -26,7 +26,7 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.probes.feature_files import ENDINGS, read_features, write_features
-from ijepa_viz.probes.head import load_head
+from ijepa_viz.probes.head import load_head, save_head
 from ijepa_viz.probes.knn import knn_accuracy
 from ijepa_viz.probes.layers import layer_numbers, layer_tokens
 from ijepa_viz.runtime.computation import compute_in
@@ -410,6 +410,69 @@ def test_a_head_refuses_another_model_and_damage(folder, pictures, head, tmp_pat
     weights.write_bytes(data)
     assert main(command) == 1
     assert "sha256 differs" in capsys.readouterr().err
+
+
+def test_a_head_tells_its_number_format_and_another_one_is_refused(folder, pictures, head, tmp_path, capsys):
+    assert load_head(head).card.precision == "fp32"
+    command = ["classify", pictures, "--out", str(tmp_path / "c.csv"), "--head"]
+    assert main([*command, str(head), "--dtype", "bf16"]) == 1
+    assert "computed in fp32, these would be in bf16. Add --dtype fp32" in capsys.readouterr().err
+    assert not (tmp_path / "c.csv").exists()
+    half = tmp_path / "half"
+    fit = ["evaluate", folder, "--data", pictures, "--probe", "linear", "--dtype", "bf16", "--save-head", str(half)]
+    assert main(fit) == 0
+    assert load_head(half).card.precision == "bf16"
+    assert main([*command, str(half)]) == 1
+    assert main([*command, str(half), "--dtype", "bf16"]) == 0
+    capsys.readouterr()
+    # A head of an earlier version does not tell.
+    card = json.loads((head / "head.json").read_text())
+    del card["precision"]
+    (head / "head.json").write_text(json.dumps(card))
+    assert main([*command, str(head)]) == 0
+    assert "does not tell the number format" in capsys.readouterr().err
+
+
+def test_a_head_is_never_replaced(folder, pictures, head, tmp_path, capsys):
+    before = (head / "head.safetensors").read_bytes()
+    command = ["evaluate", folder, "--data", pictures, "--probe", "linear", "--save-head"]
+    assert main([*command, str(head)]) == 1
+    assert "holds a head already" in capsys.readouterr().err
+    with pytest.raises(FileExistsError, match="holds a head already"):
+        save_head(load_head(head), head)
+    assert (head / "head.safetensors").read_bytes() == before
+
+
+def test_an_interrupted_head_leaves_nothing(head, tmp_path, monkeypatch):
+    found = load_head(head)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ijepa_viz.probes.head.write_config", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_head(found, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_classes_that_a_head_does_not_know_are_no_errors_of_it(head, tmp_path, capsys):
+    for kind, count in (("green", 3), ("red", 2), ("teal", 1)):
+        (tmp_path / "some" / kind).mkdir(parents=True)
+        for i in range(count):
+            draw(700 + 10 * count + i, "red").save(tmp_path / "some" / kind / f"{i}.png")
+    command = ["classify", "--head", str(head), "--out", str(tmp_path / "c.csv")]
+    assert main([*command, str(tmp_path / "some")]) == 0
+    rows = list(csv.DictReader((tmp_path / "c.csv").open()))
+    right = sum(row["class"] == row["predicted"] for row in rows)
+    printed = capsys.readouterr().out
+    assert "4 of the 6 pictures" in printed
+    assert "are of the classes green, teal, which the head does not know" in printed
+    assert f"accuracy {right / 2:.4f} on 2 others" in printed
+    (tmp_path / "some" / "red").rename(tmp_path / "red")
+    assert main([*command, str(tmp_path / "some")]) == 0
+    printed = capsys.readouterr().out
+    assert "There is no accuracy" in printed
+    assert "accuracy 0" not in printed
 
 
 def test_a_head_is_kept_of_the_linear_probe_of_one_model(folder, pictures, tmp_path, capsys):

@@ -82,6 +82,7 @@ def test_a_model_and_its_decoder_go_to_the_hub_and_come_back(hub, folder, model,
     done = run("push", str(folder), "me/mine", "--license", "cc-by-4.0", "--private")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith(f"{hub.address}/me/mine/commit/")
+    assert "metadata block" not in done.stderr
     files = hub.models["me/mine"]
     sent = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"trainer.pt"}
     assert set(files) == sent | {"README.md", ".gitattributes"}
@@ -137,6 +138,10 @@ def test_what_is_no_folder_of_ours_is_refused_before_anything_is_sent(folder, mo
         push_to_hub(folder, "mine")
     with pytest.raises(FileNotFoundError, match=r"no config\.json"):
         push_to_hub(tmp_path, "me/mine")
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder.*Did you mean 'wild-tiny'.*Nothing was sent"):
+        push_to_hub("wild-tny", "me/mine")
+    with pytest.raises(NotADirectoryError, match=r"is a file: name the folder"):
+        push_to_hub(folder / "config.json", "me/mine")
     torch.nn.init.normal_(model.predictor.mask_token)
     save_folder(model, folder)
     with pytest.raises(ValueError, match="trained on other weights"):

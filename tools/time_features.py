@@ -1,134 +1,211 @@
-"""Speed and memory of ``ijepa-viz features`` on generated pictures, beside a plain loop over transformers' model.
+"""Speed of ``ijepa-viz features`` beside a plain loop over transformers' model, and its memory by number of pictures.
 
-Both read the same files, run the same weights, average the tokens and write them to a file, each in a process of its
-own: ``python tools/time_features.py [--pictures 1000] [--width 192 --depth 12 --heads 3] [--json FILE]``. The plain
-loop opens a picture after the other, as scripts do, and keeps all averages until its end.
+``python tools/time_features.py [--pictures 1000] [--rounds 4] [--width 192 --depth 12 --heads 3] [--json FILE]``.
+
+Speed: both read the same files, run the same weights, average the tokens and write them to a file. After a warm-up
+each takes its turn on the same part of the pictures, the other one first every second time; the medians over the parts
+are compared, by the clock and in CPU seconds (which other work on the machine disturbs less). The plain loop opens a
+picture after the other, as scripts do. Beside it, the forward passes alone, on pixels in memory.
+
+Memory: the largest of a process, a forked one for each number of small generated pictures, above what it had before.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
-import re
+import multiprocessing
+import os
 import resource
-import subprocess
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet  # noqa: F401  (as the next ones: imported before memory is measured)
 import torch
 from PIL import Image
+from transformers import IJepaConfig, IJepaModel
+
+from ijepa_viz.checkpoints import load_model
+from ijepa_viz.cli import main as ijepa_viz
+from ijepa_viz.cli.command import import_libraries
+from ijepa_viz.data.transforms import normalise, to_tensor
+from ijepa_viz.probes.feature_files import ENDINGS, read_features
+from ijepa_viz.probes.feature_stream import stream_features  # noqa: F401
+
+Timed = dict[str, list[tuple[float, float]]]
+"""Name -> (seconds by the clock, CPU seconds) of each round."""
+
+COUNTS = (200, 1000, 4000)
 
 
-def draw(folder: Path, count: int) -> None:
-    """Pictures of 400x320 pixels with structure and noise, as JPEG."""
-    folder.mkdir()
+def draw(folder: Path, count: int, width: int, height: int) -> list[Path]:
+    """Pictures with coarse structure and noise, as JPEG."""
+    folder.mkdir(parents=True)
+    paths = []
     for i in range(count):
         rng = np.random.default_rng(i)
-        coarse = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).resize((400, 320), 3)
-        noise = rng.integers(-12, 13, (320, 400, 3))
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).resize((width, height), 3)
+        noise = rng.integers(-12, 13, (height, width, 3))
         pixels = (np.asarray(coarse).astype(int) + noise).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i:05}.jpg", quality=90)
+        paths.append(folder / f"{i:05}.jpg")
+        Image.fromarray(pixels).save(paths[-1], quality=90)
+    return paths
 
 
-def save_model(folder: Path, options: argparse.Namespace) -> None:
-    """A random IJepaModel of the asked size."""
-    from transformers import IJepaConfig, IJepaModel
-
+def save_model(folder: Path, size: int, patch: int, width: int, depth: int, heads: int) -> None:
+    """A random IJepaModel."""
     torch.manual_seed(0)
-    config = IJepaConfig(
-        hidden_size=options.width,
-        num_hidden_layers=options.depth,
-        num_attention_heads=options.heads,
-        intermediate_size=4 * options.width,
-        image_size=options.size,
-        patch_size=options.patch,
-        layer_norm_eps=1e-6,
-    )
+    sizes = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
+    config = IJepaConfig(**sizes, intermediate_size=4 * width, image_size=size, patch_size=patch, layer_norm_eps=1e-6)
     IJepaModel(config).save_pretrained(folder)
 
 
-def memory() -> float:
-    """Largest memory of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def plain(root: Path, batch: int) -> dict[str, float]:
+def plain(model: Path, pictures: Path, out: Path, batch: int) -> None:
     """The loop that a script has: transformers' model and Pillow."""
-    from transformers import IJepaModel
-
-    from ijepa_viz.data.transforms import normalise, to_tensor
-
-    model = IJepaModel.from_pretrained(root / "model").eval()
-    files = sorted((root / "pictures").iterdir())
-    before, started, found = memory(), time.perf_counter(), []
+    theirs = IJepaModel.from_pretrained(model).eval()
+    files, found = sorted(pictures.iterdir()), []
     with torch.inference_mode():
         for start in range(0, len(files), batch):
             images = torch.stack(
-                [to_tensor(Image.open(f).convert("RGB"), model.config.image_size) for f in files[start : start + batch]]
+                [
+                    to_tensor(Image.open(f).convert("RGB"), theirs.config.image_size)
+                    for f in files[start : start + batch]
+                ]
             )
-            found.append(model(normalise(images)).last_hidden_state.mean(1).numpy())
-    np.savez(root / "plain.npz", layer=np.concatenate(found))
-    seconds = time.perf_counter() - started
-    return {"pictures_a_second": len(files) / seconds, "peak_mib": memory(), "before_mib": before}
+            found.append(theirs(normalise(images)).last_hidden_state.mean(1).numpy())
+    np.savez(out, layer=np.concatenate(found))
 
 
-def ours(root: Path, batch: int, tokens: bool) -> dict[str, float]:
+def features(model: Path, pictures: Path, out: Path, batch: int, *more: str) -> None:
     """``ijepa-viz features``, called as the command calls it."""
-    import contextlib
-    import io
-
-    from ijepa_viz.cli import main
-    from ijepa_viz.cli.command import import_libraries
-
-    import_libraries()
-    before, written = memory(), io.StringIO()
-    command = ["features", str(root / "model"), "--data", str(root / "pictures"), "--out", str(root / "ours.parquet")]
-    with contextlib.redirect_stdout(written):
-        status = main([*command, "--batch", str(batch), "--device", "cpu", *(["--tokens"] if tokens else [])])
-    assert status == 0
-    speed = re.search(r"([\d.]+) pictures a second", written.getvalue())
-    assert speed
-    return {"pictures_a_second": float(speed[1]), "peak_mib": memory(), "before_mib": before}
+    command = ["features", str(model), "--data", str(pictures), "--out", str(out), "--batch", str(batch)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = ijepa_viz([*command, "--device", "cpu", *more])
+    if status:
+        raise RuntimeError("ijepa-viz features failed.")
 
 
-def main() -> None:
-    """Generate, run both, compare their numbers, print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds by the clock, and CPU seconds of all threads."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - cpu
+
+
+def speed(root: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Medians of both, and of the forward passes alone."""
+    model, part = root / "model", options.pictures // options.rounds
+    save_model(model, options.size, options.patch, options.width, options.depth, options.heads)
+    paths = draw(root / "pictures" / "all", options.pictures, 400, 320)
+    parts = [root / "pictures" / f"part-{i}" for i in range(options.rounds + 1)]
+    for i, folder in enumerate(parts):  # the last one is the warm-up's
+        folder.mkdir()
+        for path in paths[i * part : (i + 1) * part] if i < options.rounds else paths[: options.batch]:
+            os.link(path, folder / path.name)
+    theirs, ours = IJepaModel.from_pretrained(model).eval(), load_model(model).eval().target_encoder
+    pixels = torch.randn(options.batch, 3, options.size, options.size)
+    work: dict[str, Callable[[Path], Any]] = {
+        "plain loop": lambda folder: plain(model, folder, root / "plain.npz", options.batch),
+        "ijepa-viz features": lambda folder: features(model, folder, root / "ours.npz", options.batch),
+        "transformers, forward": lambda _: theirs(pixels).last_hidden_state.mean(1),
+        "ours, forward": lambda _: ours(pixels).mean(1),
+    }
+    found: Timed = {name: [] for name in work}
+    with torch.inference_mode():
+        for one in work.values():
+            one(parts[-1])
+        for i, folder in enumerate(parts[:-1]):
+            for name in sorted(work, reverse=i % 2 == 1):
+                found[name].append(timed(lambda name=name, folder=folder: work[name](folder)))  # type: ignore[misc]
+    theirs_of, ours_of = np.load(root / "plain.npz")["layer"], read_features(root / "ours.npz").values
+    table: dict[str, Any] = {}
+    for name, rounds in found.items():
+        count = part if name in ("plain loop", "ijepa-viz features") else options.batch
+        clock, cpu = (statistics.median(values) for values in zip(*rounds, strict=True))
+        table[name] = {"pictures_a_second": count / clock, "pictures_a_cpu_second": count / cpu}
+    for name, (own, other) in {
+        "times": ("ijepa-viz features", "plain loop"), "times, forward": ("ours, forward", "transformers, forward"),
+    }.items():  # fmt: skip
+        table[name] = {key: value / table[other][key] for key, value in table[own].items()}
+    table["largest_difference"] = float(np.abs(next(iter(ours_of.values())) - theirs_of).max())
+    return table
+
+
+def peak(work: Callable[[], Any]) -> float:
+    """MiB by which the largest memory of a forked process is above that before ``work``."""
+    told: Any = multiprocessing.get_context("fork").SimpleQueue()
+
+    def child() -> None:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            before = int(file.read().split()[1]) * resource.getpagesize() / 2**20
+        work()
+        told.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - before)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError("The measured process failed.")
+    return float(told.get())
+
+
+def growth(root: Path, counts: Sequence[int] = COUNTS, endings: Sequence[str] = ENDINGS) -> dict[str, dict[str, float]]:
+    """Memory in MiB of features and tokens of a small model, by ending and number of pictures."""
+    model = root / "small"
+    save_model(model, 64, 8, 64, 2, 2)
+    paths = draw(root / "small-pictures" / "all", max(counts), 96, 80)
+    folders = {}
+    for count in counts:
+        folders[count] = root / "small-pictures" / str(count)
+        folders[count].mkdir()
+        for path in paths[:count]:
+            os.link(path, folders[count] / path.name)
+    features(model, folders[counts[0]], root / "warm.npz", 32)  # libraries and kernels
+    return {
+        ending: {
+            str(count): peak(lambda c=count, e=ending: features(model, folders[c], root / f"f{e}", 32, "--tokens"))  # type: ignore[misc]
+            for count in counts
+        }
+        for ending in endings
+    }
+
+
+def main() -> int:
+    """Measure, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=4, help="parts that the pictures are divided into (default: 4)")
     parser.add_argument("--batch", type=int, default=32)
     for name, value in (("width", 192), ("depth", 12), ("heads", 3), ("size", 224), ("patch", 16)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--only", choices=("speed", "memory"))
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--role", nargs=2, metavar=("ROLE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.role:
-        role, root = options.role[0], Path(options.role[1])
-        found = plain(root, options.batch) if role == "plain" else ours(root, options.batch, role == "tokens")
-        print(json.dumps(found))
-        return
-    table: dict[str, dict[str, float]] = {}
+    import_libraries()
+    table: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        draw(root / "pictures", options.pictures)
-        save_model(root / "model", options)
-        for role in ("plain", "features", "tokens"):
-            command = [sys.executable, __file__, "--role", role, folder, "--batch", str(options.batch)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            table[role] = json.loads(done.stdout.splitlines()[-1])
-        from ijepa_viz.probes.feature_files import read_features
-
-        kept = read_features(root / "ours.parquet")
-        theirs = np.load(root / "plain.npz")["layer"]
-        (own,) = (value for name, value in kept.values.items() if name.startswith("layer_"))
-        table["difference"] = {"largest": float(np.abs(own - theirs).max())}
-    for name, row in table.items():
-        print(f"{name:12}", "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        os.environ["IJEPA_VIZ_CACHE"] = f"{folder}/cache"
+        if options.only != "memory":
+            table["speed"] = speed(Path(folder), options)
+        if options.only != "speed":
+            table["memory_mib"] = growth(Path(folder))
+    for name, rows in table.items():
+        print(name)
+        for row, values in rows.items():
+            numbers = values.items() if isinstance(values, dict) else [("", values)]
+            print(f"  {row:24}", "  ".join(f"{key} {value:.4g}" for key, value in numbers))
     if options.json:
         options.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

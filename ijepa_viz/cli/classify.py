@@ -28,9 +28,13 @@ def _classify(options: argparse.Namespace) -> int:
     from ijepa_viz.data.picture_stream import PictureStream
     from ijepa_viz.data.unreadable import say_notes
     from ijepa_viz.probes.head import load_head
+    from ijepa_viz.runtime.precision import choose_precision
     from ijepa_viz.runtime.progress import Progress
 
     head = load_head(options.head)
+    head.check_precision(choose_precision(options.dtype))
+    if not head.card.precision:
+        print(f"{options.head} does not tell the number format that it was fitted in.", file=sys.stderr)
     name = options.model or head.card.model
     with Progress(f"loading {name}"):
         model = open_model(name, options)
@@ -40,7 +44,7 @@ def _classify(options: argparse.Namespace) -> int:
     stream = PictureStream(
         source, model.config.image_size, options.batch, with_digests=True, strict=options.strict_data
     )
-    score = _Score()
+    score = _Score(head.card.classes)
     with rows_file(options.out, _COLUMNS) as write, Progress(f"classifying {source.name}", len(source), "img") as bar:
         for rows in _rows(model, head, stream):
             for row in rows:
@@ -94,11 +98,13 @@ def _rows(model: Any, head: Head, stream: Any) -> Iterator[list[dict[str, Any]]]
 
 
 class _Score:
-    """Right and wrong answers on labelled pictures that the head was not trained on."""
+    """Right and wrong answers on pictures of the head's classes that it was not trained on."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: list[str]) -> None:
+        self.classes = frozenset(classes)
         self.pictures = self.seen = self.right = 0
         self.counts: dict[str, int] = {}
+        self.unknown: dict[str, int] = {}
 
     def add(self, row: dict[str, Any]) -> None:
         """Count a row."""
@@ -106,25 +112,40 @@ class _Score:
         if row["trained_on"] == "yes":
             self.seen += 1
         elif row["class"]:
-            self.counts[row["class"]] = self.counts.get(row["class"], 0) + 1
-            self.right += row["class"] == row["predicted"]
+            known = row["class"] in self.classes
+            counts = self.counts if known else self.unknown
+            counts[row["class"]] = counts.get(row["class"], 0) + 1
+            self.right += known and row["class"] == row["predicted"]
 
     def lines(self, head: Head, source: Source) -> Iterator[str]:
         """What to say of them."""
         tested, where = sum(self.counts.values()), f"{self.pictures} pictures of {source.name}"
         if self.seen:
             yield f"{self.seen} of the {where} are among those that the head was trained on."
-        unknown = sorted(set(self.counts) - set(head.card.classes))
-        if unknown:
-            few = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
-            yield f"The head does not know the class{'es' * (len(unknown) > 1)} {few}: it answers wrong on them."
+        if self.unknown:
+            count = sum(self.unknown.values())
+            yield (
+                f"{count} of the {where} are of {_words('class', sorted(self.unknown))}, which the head does not know: "
+                f"it answers with one of its own, {_few(sorted(self.classes))}, and they are left out of the accuracy."
+            )
+            if not tested:
+                yield "There is no accuracy: no labelled picture is of a class that the head knows."
         if tested:
             most, count = max(self.counts.items(), key=lambda pair: pair[1])
-            others = " others" if self.seen else ""
+            others = " others" if self.seen or self.unknown else ""
             yield (
                 f"accuracy {self.right / tested:.4f} on {tested}{others} (always {most!r}: {count / tested:.4f}; on "
                 f"the head's own test pictures {head.card.accuracy:.4f})"
             )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _words(noun: str, names: list[str]) -> str:
+    plural = "" if len(names) == 1 else "es"
+    return f"the {noun}{plural} {_few(names)}"
 
 
 def csv_file(text: str) -> Path:

@@ -29,6 +29,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     _check(options)
     if options.save_head:
         check_output_folder(options.save_head)
+        _refuse_another_head(options.save_head)
     import_libraries()
     choose_device(options.device)
     split = _split(options)
@@ -48,6 +49,12 @@ def _evaluate(options: argparse.Namespace) -> int:
             raise ValueError("This metric draws no figure: leave --figure out.")
         write_figure(options.figure, drawn)
     return 0
+
+
+def _refuse_another_head(folder: Path) -> None:
+    """As :func:`ijepa_viz.probes.head.refuse_another_head`, before the slow imports."""
+    if (folder / "head.json").exists():
+        raise FileExistsError(f"{folder} holds a head already: it is not replaced. Name another folder, or remove it.")
 
 
 def _with_test_data(model: str, table: dict[str, Any], split: Splits) -> dict[str, Any]:
@@ -124,8 +131,10 @@ def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str,
 def _fit_head(options: argparse.Namespace, model: Any, split: Splits) -> dict[str, Any]:
     """The table of the linear probe; its classifier is written to ``--save-head``."""
     from ijepa_viz.probes.head import fit_head, save_head
+    from ijepa_viz.runtime.precision import choose_precision
 
-    table, head = fit_head(model, split, options.models[0], options.data, split.rule)
+    precision = choose_precision(options.dtype)
+    table, head = fit_head(model, split, options.models[0], options.data, split.rule, precision)
     save_head(head, options.save_head)
     return {**table, "head": str(options.save_head)}
 

@@ -10,13 +10,16 @@ from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 def _info(options: argparse.Namespace) -> int:
     import_libraries()
     from ijepa_viz import checkpoints
+    from ijepa_viz.data.picture_size import in_words
     from ijepa_viz.runtime.progress import Progress
 
     with Progress(f"loading {options.model}"):
         model = checkpoints.load_model(options.model)
     config = model.config
     rows, cols = model.grid
-    print(f"{options.model}: images {config.image_size} px, patches {config.patch_size} px, grid {rows}x{cols}")
+    print(
+        f"{options.model}: images {in_words(config.image_size)} px, patches {config.patch_size} px, grid {rows}x{cols}"
+    )
     print(f"encoder: width {config.width}, depth {config.depth}, {config.heads} heads, {_count(model.encoder)}")
     if model.predictor is None:
         print("predictor: none (an encoder-only checkpoint)")

@@ -1,15 +1,17 @@
-"""``ijepa-viz look``: inspect one prediction."""
+"""``ijepa-viz look``: inspect one prediction, of one model, of several side by side, or of a run over time."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ijepa_viz.cli.choices import help_on, name_of
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
-from ijepa_viz.cli.compute import add_compute_arguments, open_model
-from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
+from ijepa_viz.cli.compute import add_compute_arguments, positive
+from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture
+from ijepa_viz.cli.side_by_side import FILM_ENDINGS, look_at_one, look_at_several
 from ijepa_viz.cli.tables import as_text
-from ijepa_viz.runtime.outputs import check_output, figure_file
+from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, check_output, ending
 
 _BLOCK = ("ROW", "COL", "HEIGHT", "WIDTH")
 
@@ -20,33 +22,23 @@ def _look(options: argparse.Namespace) -> int:
     check_output(options.out)
     if options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}.")
+    several = bool(options.models) or options.over_time
+    if options.inspection is None:
+        if not several:
+            raise ValueError("Name what to look at: --inspection NAME (ijepa-viz look --help lists them).")
+        options.inspection = "hole"
     if options.scenes is not None and options.inspection != "position":
         raise ValueError(f"--scenes is for --inspection position, not {options.inspection}: leave it out.")
     if options.layers is not None and options.inspection != "attention":
         raise ValueError(f"--layers is for --inspection attention, not {options.inspection}: leave it out.")
+    _check_several(options)
     import_libraries()
-    import torch
-
-    from ijepa_viz.data.arrays import arrays
-    from ijepa_viz.data.batches import evenly
-    from ijepa_viz.data.transforms import to_tensor
-    from ijepa_viz.data.unreadable import open_readable
     from ijepa_viz.figures import write_figure
-    from ijepa_viz.inspections import INSPECTIONS, InspectionInput
-    from ijepa_viz.masks import Masks
     from ijepa_viz.runtime.progress import Progress
 
-    inspect = INSPECTIONS[options.inspection]
-    with Progress(f"loading {options.model}"):
-        model = open_model(options.model, options)
-    size = model.config.image_size
-    masks = Masks.from_block(model.grid, *(options.block or _central(model.grid)))
-    image = to_tensor(open_picture(options.image, size), size)
-    others = arrays(open_readable(options.data or f"menagerie:count={options.limit}"), size)
-    images = torch.from_numpy(others[evenly(len(others), options.limit)]).permute(0, 3, 1, 2)
-    inputs = InspectionInput(model, image, masks, images, options.scenes, options.layers)
-    with Progress(f"inspecting: {options.inspection}"):
-        table = inspect(inputs)
+    if several:
+        return look_at_several(options)
+    table, _ = look_at_one(options, options.model)
     with Progress(f"drawing {options.out.name}"):
         write_figure(options.out, table.pop("figure"))
     print(as_text(table))
@@ -54,27 +46,64 @@ def _look(options: argparse.Namespace) -> int:
     return 0
 
 
-def _central(grid: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The block in the middle, of half the height and half the width."""
-    rows, cols = grid
-    height, width = max(1, rows // 2), max(1, cols // 2)
-    return (rows - height) // 2, (cols - width) // 2, height, width
+def _check_several(options: argparse.Namespace) -> None:
+    """Refuse options that do not belong together."""
+    if options.models and options.over_time:
+        raise ValueError("--over-time is of one run, --models of several models: give one of the two.")
+    if options.checkpoints is not None and not options.over_time:
+        raise ValueError("--checkpoints is for --over-time: leave it out.")
+    if options.out.suffix.lower() in FILM_ENDINGS and not options.over_time:
+        raise ValueError(f"A film ({', '.join(FILM_ENDINGS)}) is of a run: add --over-time, or name a figure.")
+    if options.over_time and not Path(options.model).is_dir():
+        raise FileNotFoundError(f"--over-time takes a run's folder, and there is no folder {options.model}.")
+
+
+def look_file(text: str) -> Path:
+    """The path of a figure or of a film to write; ``type=`` of an argparse option."""
+    try:
+        ending(text, (*FIGURE_ENDINGS, *FILM_ENDINGS))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a bundled or published name, a folder, or a checkpoint")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a bundled or published name, a folder, or a checkpoint; with --over-time a run's folder",
+    )
     parser.add_argument("image", metavar="IMAGE", help=IMAGE_HELP)
     parser.add_argument(
         "--block", nargs=4, type=int, metavar=_BLOCK, help="target block, in patches (default: the middle of the image)"
+    )
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "native"),
+        default="crop",
+        help="a picture of other proportions than the model's: crop to them, or its own grid (default: crop)",
     )
     # --probe is the option's name in 0.1.
     parser.add_argument(
         "--inspection",
         "--probe",
         type=name_of("inspection"),
-        required=True,
         metavar="NAME",
-        help="an inspection listed below",
+        help="an inspection listed below (default with --models and --over-time: hole)",
+    )
+    parser.add_argument(
+        "--models", nargs="+", default=[], metavar="MODEL", help="further models, side by side with MODEL"
+    )
+    parser.add_argument(
+        "--over-time",
+        action="store_true",
+        help="every checkpoint that the run MODEL kept (run.keep_every), as a strip, or as a film: --out FILE.gif",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        type=positive,
+        metavar="N",
+        help="--over-time: most checkpoints, evenly spaced (default: 8 in a strip, 60 in a film)",
     )
     parser.add_argument("--data", help="other images, for controls and retrieval (default: drawn scenes)")
     parser.add_argument(
@@ -87,7 +116,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scenes", type=int, help="position: number of drawn scenes to fit the part classifier on")
     parser.add_argument(
-        "--out", type=figure_file, required=True, metavar="FILE", help="figure to write: .png .pdf .svg .jpg .webp"
+        "--out",
+        type=look_file,
+        required=True,
+        metavar="FILE",
+        help="figure to write: .png .pdf .svg .jpg .webp; of --over-time also a film: .gif",
     )
     add_compute_arguments(parser)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ijepa_viz.data.picture_size import ImageSize
+
 IMAGE_HELP = "an image file, or scene:NUMBER for a drawn scene, such as scene:3"
 
 _TEST_SEED = 1  # of the scenes that no bundled model was trained on
@@ -31,7 +33,7 @@ def check_picture(text: str) -> None:
     raise FileNotFoundError(f"There is no image file {path}.{hint}")
 
 
-def open_picture(text: str, size: int) -> Image:
+def open_picture(text: str, size: ImageSize) -> Image:
     """The picture of an IMAGE argument; scenes are drawn at ``size`` px.
 
     Raises:
@@ -39,14 +41,14 @@ def open_picture(text: str, size: int) -> Image:
     """
     from PIL import Image
 
-    from ijepa_viz.data import menagerie
+    from ijepa_viz.data.menagerie.framing import framed_scene
     from ijepa_viz.data.transforms import read_image
 
     check_picture(text)
     number = None if Path(text).exists() else _scene_number(text)
     if number is None:
         return read_image(Path(text))
-    return Image.fromarray(menagerie.scene(number, size, seed=_TEST_SEED).image)
+    return Image.fromarray(framed_scene(number, size, seed=_TEST_SEED).image)
 
 
 def _scene_number(text: str) -> int | None:

@@ -29,6 +29,8 @@ def _predict(options: argparse.Namespace) -> int:
     _check_ending(options.image, options.out, many)
     check_output(options.out)
     given = [f"--{name}" for name in ("samples", "seed") if getattr(options, name) is not None]
+    if many and options.fit != "crop":
+        raise ValueError(f"Many pictures are cropped to one size: --fit {options.fit} is for one picture.")
     if many and given:
         raise ValueError(f"Of many pictures nothing is sampled: leave out {' and '.join(given)}.")
     import_libraries()
@@ -50,6 +52,7 @@ def _check_ending(image: str, out: Path, many: bool) -> None:
 
 
 def _predict_one(options: argparse.Namespace) -> int:
+    from ijepa_viz.data.fitting import place
     from ijepa_viz.figures import completion_grid, write_figure
     from ijepa_viz.masks import Masks
     from ijepa_viz.prediction import check_pair, predict
@@ -57,12 +60,15 @@ def _predict_one(options: argparse.Namespace) -> int:
 
     with Progress(f"loading {options.model}"):
         model = open_model(options.model, options)
-        masks = Masks.from_block(model.grid, *options.block)
         decoder = open_decoder(decoder_of(options.model), options)
         check_pair(model, decoder)
     image = open_picture(options.image, decoder.image_size)
+    config = model.config
+    grid = place((image.height, image.width), config.image_size, config.patch_size, options.fit).grid
+    masks = Masks.from_block(grid, *options.block)
     with Progress("predicting"):
-        prediction = predict(model, image, masks)
+        prediction = predict(model, image, masks, fit=options.fit)
+        decoder = decoder.at(grid)
     count = 6 if options.samples is None else options.samples
     with Progress(f"decoding {count} samples"):
         samples = decoder.sample(prediction, count, seed=options.seed or 0)
@@ -176,6 +182,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     block = ("ROW", "COL", "HEIGHT", "WIDTH")
     parser.add_argument("--block", nargs=4, type=int, required=True, metavar=block, help="target block, in patches")
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "pad", "native"),
+        default="crop",
+        help="one image of other proportions than the model's: crop to them, pad to them, or its own grid "
+        "(default: crop)",
+    )
     parser.add_argument("--samples", type=positive, help="number of samples of one image (default: 6)")
     parser.add_argument("--seed", type=int, help="seed of the samples (default: 0)")
     parser.add_argument(

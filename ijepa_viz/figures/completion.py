@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ijepa_viz.figures.figure import Figure, legible
+from ijepa_viz.figures.figure import Figure, legible, panel_size
 from ijepa_viz.masks import Masks
 from ijepa_viz.prediction import DrawnSamples, Prediction
 
@@ -77,11 +78,12 @@ def completion_grid(
     count = len(rows[0][1].images)
     extra = min(2, count) if len(rows[0]) == 3 else 0
     columns = 2 + count + extra
-    width = 1.25 * columns + 0.2
+    panels = [panel_size(1.25, row[0].masks.grid) for row in rows]
+    width = max(wide for wide, _ in panels) * columns + 0.2
     size = legible(9, width)
     figure = Figure(
         f"{len(rows)} rows: a picture, its context with a hole, and {count} samples decoded in a green box.",
-        figsize=(width, 1.3 * len(rows) + 0.75 * size / 9),
+        figsize=(width, fmean(high + 0.05 for _, high in panels) * len(rows) + 0.75 * size / 9),
         layout="constrained",
     )
     axes = figure.subplots(len(rows), columns, squeeze=False)

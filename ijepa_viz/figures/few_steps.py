@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
+from ijepa_viz.data.picture_size import ImageSize, in_words
 from ijepa_viz.figures.figure import Figure
 
 
@@ -53,13 +54,14 @@ def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, floa
     return figure
 
 
-def hole_size_figure(table: Mapping[str, Mapping[str, float]], image_size: int) -> Figure:
+def hole_size_figure(table: Mapping[str, Mapping[str, float]], image_size: ImageSize) -> Figure:
     """Plot sampling time over the size of a square target block, in an image and in one of four times the area.
 
     Args:
         table: "2x2 patches" and the like, ascending -> ``ms``, ``ms_wider_image`` and ``ms_first_preview``.
         image_size: in pixels, of the smaller image.
     """
+    wider = image_size * 2 if isinstance(image_size, int) else (2 * image_size[0], 2 * image_size[1])
     figure = Figure(
         "Milliseconds of six samples over the size of the target block, which sets the cost, not the image size.",
         figsize=(6, 3.8),
@@ -69,8 +71,8 @@ def hole_size_figure(table: Mapping[str, Mapping[str, float]], image_size: int) 
     sides = [int(name.partition("x")[0]) for name in table]
     for number, (key, label) in enumerate(
         {
-            "ms": f"six samples, image of {image_size} px",
-            "ms_wider_image": f"six samples, image of {2 * image_size} px",
+            "ms": f"six samples, image of {in_words(image_size)} px",
+            "ms_wider_image": f"six samples, image of {in_words(wider)} px",
             "ms_first_preview": "first preview",
         }.items()
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,18 @@ def legible(points: float, width: float) -> float:
     (9, 18.0)
     """
     return points if width <= _READ_AT else points * width / _READ_AT
+
+
+def panel_size(side: float, shape: Sequence[int]) -> tuple[float, float]:
+    """(width, height) in inches of a panel for a picture or grid of ``shape`` (height, width).
+
+    It has the area of a square of ``side`` inches, up to pictures three times as long as high or the reverse.
+
+    >>> panel_size(1.25, (64, 64)), panel_size(1.0, (4, 9))
+    ((1.25, 1.25), (1.5, 0.6666666666666666))
+    """
+    stretch = min(max(shape[1] / shape[0], 1 / 3), 3.0) ** 0.5
+    return side * stretch, side / stretch
 
 
 def _panel(axis: Any) -> str:

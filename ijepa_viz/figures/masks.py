@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.masks import Masks
 
 _CONTEXT, _NEITHER = "#56B4E9", "#E8E8E8"
@@ -16,9 +16,10 @@ _TARGETS = ("#E69F00", "#D55E00", "#CC79A7", "#F0E442")
 def mask_figure(masks: Masks, count: int = 6) -> Figure:
     """Draw the masks of the first ``count`` images: context blue, each target block a warm colour."""
     count = min(count, len(masks))
+    wide, high = panel_size(1.5, masks.grid)
     figure = Figure(
         f"Masks on grids of {masks.grid[0]}x{masks.grid[1]} patches: context in blue, target blocks in warm colours.",
-        figsize=(1.5 * count + 0.2, 2.2),
+        figsize=(max(wide * count + 0.2, 3.2), high + 0.7),
         layout="constrained",
     )
     for i, axis in enumerate(np.atleast_1d(figure.subplots(1, count))):

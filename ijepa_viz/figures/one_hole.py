@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.prediction import Prediction
 
 
@@ -68,9 +68,10 @@ def one_hole_figure(prediction: Prediction, answers: Sequence[Answer], truth: Se
     lines = -(-total // _COLUMNS)
     columns = -(-total // lines)
     tall = max(len(truth), *(len(answer.lines) for answer in answers))
+    wide, high = panel_size(1.85, prediction.masks.grid)
     figure = Figure(
         f"One picture with a hole, and {len(answers)} completions of it, each with annotations.",
-        figsize=(1.85 * columns, (2.35 + 0.17 * tall) * lines + 0.4),
+        figsize=(wide * columns, (high + 0.5 + 0.17 * tall) * lines + 0.4),
         layout="constrained",
     )
     axes = figure.subplots(lines, columns, squeeze=False).ravel()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from matplotlib.patches import Patch
 from torch import Tensor
 
 from ijepa_viz.figures.completion import BOX, context_image, detail_words, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.prediction import Prediction
 
 
@@ -27,9 +28,11 @@ def sheet_figure(rows: Sequence[tuple[Prediction, Mapping[str, tuple[str, Tensor
     titles = list(rows[0][1])
     if any(list(columns) != titles for _, columns in rows):
         raise ValueError("All rows of a sheet need the same columns.")
+    panels = [panel_size(0.95, prediction.masks.grid) for prediction, _ in rows]
+    wide = max(width for width, _ in panels)
     figure = Figure(
         f"{len(rows)} pictures with a hole, decoded from the prediction and from controls, a column each.",
-        figsize=(0.95 * (2 + len(titles)), 0.98 * len(rows) + 0.6),
+        figsize=(wide * (2 + len(titles)), fmean(high + 0.03 for _, high in panels) * len(rows) + 0.6),
         layout="constrained",
     )
     axes = figure.subplots(len(rows), 2 + len(titles), squeeze=False)

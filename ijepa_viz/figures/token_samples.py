@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from ijepa_viz.figures.completion import BOX, context_image, detail_words, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.figures.token_colours import common_components
 from ijepa_viz.masks import Masks
 from ijepa_viz.prediction import DrawnSamples, Prediction
@@ -185,12 +185,13 @@ def token_samples_figure(prediction: Prediction, samples: DrawnSamples) -> Figur
     masks = prediction.masks
     columns = 2 + count + compared
     many = f"{count} samples" if compared else "one sample"
-    width = 1.25 * columns + 0.3
+    wide, high = panel_size(1.25, masks.grid)
+    width = wide * columns + 0.3
     label, note = _legend_texts(getattr(samples, "detail", 0.0), width)
     figure = Figure(
         f"Above, tokens of the hole as colours: target tokens, predicted tokens and {many} of target tokens. "
         f"Below, the original, the context, and the picture drawn from each sample's tokens. {colours.about}",
-        figsize=(width, 3.55 + 0.17 * (label.count("\n") + note.count("\n") + 2)),
+        figsize=(width, 2 * high + 1.05 + 0.17 * (label.count("\n") + note.count("\n") + 2)),
         layout="constrained",
     )
     axes = figure.subplots(2, columns, squeeze=False)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
@@ -32,9 +32,10 @@ def inspect_ablation(inputs: InspectionInput) -> dict[str, Any]:
         "gradient": gradient(inputs.model, inputs.image, inputs.masks),
     }
     rows, cols = inputs.masks.grid
+    wide, high = panel_size(2.4, inputs.masks.grid)
     figure = Figure(
         "Attribution of the prediction to the visible patches, bright for large.",
-        figsize=(2.4 * 3 + 1.4, 2.9),
+        figsize=(wide * 3 + 1.4, high + 0.5),
         layout="constrained",
     )
     axes = figure.subplots(1, 3)

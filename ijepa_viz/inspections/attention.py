@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput, central_patch
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import Encoder, Predictor
@@ -70,9 +70,10 @@ def _chosen(layers: str | None, depth: int, most: int | None = None) -> tuple[in
 def _figure(inputs: InspectionInput, rows: Sequence[tuple[str, Tensor, Tensor]], centre: int) -> Figure:
     shape = inputs.masks.grid
     heads = max(len(weights) for _, weights, _ in rows)
+    wide, high = panel_size(1.05, shape)
     figure = Figure(
         "Attention of one patch to all patches it reads, a row a layer: the mean of the heads, and each head.",
-        figsize=(1.05 * (heads + 2) + 1.3, 1.2 * len(rows) + 0.5),
+        figsize=(wide * (heads + 2) + 1.3, (high + 0.15) * len(rows) + 0.5),
         layout="constrained",
     )
     axes = figure.subplots(len(rows), heads + 2, squeeze=False)

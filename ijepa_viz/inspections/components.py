@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.figures.token_colours import Components, common_components
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput, central_patch
 from ijepa_viz.models import target_layer_norm
@@ -37,10 +37,11 @@ def inspect_components(inputs: InspectionInput, beside: int = 3) -> dict[str, An
     centre = central_patch(inputs.masks)
     near = {"real": target[0, centre]}
     columns = beside + (2 if prediction is None else 3)
+    wide, high = panel_size(1.7, inputs.masks.grid)
     figure = Figure(
         f"Principal components of {'target' if prediction is None else 'target and predicted'} tokens as colours, and "
         "cosine similarity to one patch.",
-        figsize=(1.7 * columns + 0.7, 4.0),
+        figsize=(wide * columns + 0.7, 2 * high + 0.6),
         layout="constrained",
     )
     axes = figure.subplots(2, columns, squeeze=False)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import context_image, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import IJEPA
@@ -30,9 +30,10 @@ def inspect_maps(inputs: InspectionInput) -> dict[str, Any]:
     tokens = {"prediction": prediction.predicted.cpu()}
     tokens |= controls(inputs.model, inputs.others, inputs.masks)
     found = {name: token_map(t, prediction.target.cpu(), inputs.masks) for name, t in tokens.items()}
+    wide, high = panel_size(2.1, inputs.masks.grid)
     figure = Figure(
         "Cosine and error of each hidden patch, for the prediction and for controls from other images.",
-        figsize=(2.1 * (1 + len(found)) + 0.6, 4.6),
+        figsize=(wide * (1 + len(found)) + 0.6, 2 * high + 0.4),
         layout="constrained",
     )
     axes = figure.subplots(2, 1 + len(found), squeeze=False)

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.menagerie.creatures import PART
+from ijepa_viz.data.menagerie.framing import framed_scene
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.inspections import components
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Masks
@@ -54,9 +55,10 @@ def inspect_position(inputs: InspectionInput) -> dict[str, Any]:
     parts = [i for i in range(1, len(PART_NAMES)) if max(expected[..., i].max(), real[..., i].max()) > 0.3]
     parts = sorted(parts, key=lambda i: -float(torch.maximum(expected[..., i], real[..., i]).sum()))[:4]
     columns = 2 + len(parts) + 1
+    wide, high = panel_size(1.65, masks.grid)
     figure = Figure(
         "Prediction at every position from the same context, and maps of predicted parts.",
-        figsize=(1.65 * columns + 0.8, 4.1),
+        figsize=(wide * columns + 0.8, 2 * high + 0.8),
         layout="constrained",
     )
     axes = figure.subplots(2, columns, squeeze=False)
@@ -208,7 +210,7 @@ def fit_part_classifier(model: IJEPA, scenes: int | None = None, seed: int = 100
     batch = max(1, _BATCH_PATCHES // math.prod(model.grid))
     tokens, labels = [], []
     for start in track(range(0, scenes, batch), "drawing and encoding scenes for the part classifier", "batch"):
-        drawn = [menagerie.scene(i, model.config.image_size, seed) for i in range(start, min(start + batch, scenes))]
+        drawn = [framed_scene(i, model.config.image_size, seed) for i in range(start, min(start + batch, scenes))]
         images = torch.from_numpy(np.stack([s.image for s in drawn])).permute(0, 3, 1, 2).to(model.device)
         found = model.encode_target(normalise(images.float() / 255))
         tokens.append(target_layer_norm(found).float().cpu().flatten(0, 1))

@@ -16,7 +16,7 @@ from torch import Tensor
 from ijepa_viz.data.batches import evenly
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.figures.completion import BOX, context_image, outline, show
-from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.figure import Figure, panel_size
 from ijepa_viz.inspections import maps
 from ijepa_viz.inspections.inspection import INSPECTIONS, InspectionInput
 from ijepa_viz.masks import Grid, Masks
@@ -56,9 +56,10 @@ def inspect_retrieval(inputs: InspectionInput, k: int = 7) -> dict[str, Any]:
         shown |= dict.fromkeys(("predicted", "mean prediction"), context_image(prediction))
     found = {name: index.blocks(tokens, shape, k) for name, tokens in queries.items()}
     kinds = {name: name if name in BOX else "control" for name in queries}
+    wide, high = panel_size(1.3, inputs.masks.grid)
     figure = Figure(
         f"Nearest real blocks to these tokens: {', '.join(queries)}.",
-        figsize=(1.3 * (k + 1), 1.55 * len(found) + 0.3),
+        figsize=(wide * (k + 1), (high + 0.25) * len(found) + 0.3),
         layout="constrained",
     )
     axes = figure.subplots(len(found), k + 1, squeeze=False)

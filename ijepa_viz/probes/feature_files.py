@@ -25,8 +25,8 @@ ABOUT = "ijepa_viz"
 
 TEXTS, LABEL = ("name", "split", "class"), "label"
 
-# Rows are written to parquet when as many bytes are together.
-_GROUP_BYTES = 32 * 2**20
+# Rows are written to parquet when as many bytes are together; memory is several times that.
+_GROUP_BYTES = 4 * 2**20
 _LONGEST_HEADER = 100_000_000  # of safetensors, which refuses to read longer ones
 _ALIGNED = 64
 

@@ -32,6 +32,7 @@ class HeadCard:
     Attributes:
         model: source of the model, as ``load_model`` took it. encoder_sha256: of its target encoder's weights, by which
             another model is refused.
+        precision: number format that the features were computed in, "fp32" or "bf16"; "" of a head that does not tell.
         data: name of the training pictures. pictures: their number. data_sha256: of their content.
         classes: names of the outputs.
         width: of the features, which are the target encoder's last layer, averaged over each picture.
@@ -52,6 +53,7 @@ class HeadCard:
     chance: float = 0.0
     most_frequent: float = 0.0
     random_init: float = 0.0
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,29 @@ class Head:
                 "--save-head FOLDER."
             )
 
+    def check_precision(self, precision: str) -> None:
+        """Check that features are computed as those that this head was fitted on.
+
+        Args:
+            precision: "fp32" or "bf16", of the features to be classified.
+
+        Raises:
+            ValueError: the head was fitted on features in another number format.
+        """
+        if self.card.precision not in ("", precision):
+            raise ValueError(
+                f"This head was fitted on features computed in {self.card.precision}, these would be in {precision}. "
+                f"Add --dtype {self.card.precision}, or train another head: ijepa-viz evaluate MODEL --probe linear "
+                f"--dtype {precision} --data DATA --save-head FOLDER."
+            )
+
     def trained_on(self, digests: np.ndarray) -> np.ndarray:
         """Which pictures, by the digests of their content (m,), the head was trained on: (m,) bool."""
         return np.isin(digests, self.digests) & (digests != 0)
 
 
 def fit_head(
-    model: IJEPA, split: Split, name: str, data: str, test_data: str | None = None
+    model: IJEPA, split: Split, name: str, data: str, test_data: str | None = None, precision: str = "fp32"
 ) -> tuple[dict[str, Any], Head]:
     """Linear probing as ``--probe linear`` does it, and the head that it measured.
 
@@ -102,6 +120,7 @@ def fit_head(
         model: in evaluation mode. split: opens "train" and "test".
         name: source of the model. data: name of the training pictures.
         test_data: which pictures are tested on, in words; None is the test part's name.
+        precision: "fp32" or "bf16", in which ``model`` computes.
 
     Returns:
         The probe's table with its baselines, and the head of the target encoder's last layer.
@@ -132,6 +151,7 @@ def fit_head(
         chance=float(table["chance"]),
         most_frequent=float(table["most_frequent"]),
         random_init=float(table["random_init"]),
+        precision=precision,
     )
     return table, Head(card, mean, std, weights, bias, np.asarray(used[source.labels >= 0]))
 
@@ -140,13 +160,35 @@ def save_head(head: Head, folder: str | Path) -> None:
     """Write ``head.json`` and ``head.safetensors``.
 
     Raises:
-        OSError: the disk refuses; what was there before is intact.
+        FileExistsError: the folder holds a head already, which is never replaced.
+        OSError: the disk refuses; then, and after an interruption, there is no part of a head.
     """
     folder = Path(folder)
+    refuse_another_head(folder)
+    made = not folder.exists()
     tensors = {name: getattr(head, name) for name in _TENSORS[:-1]}
     tensors["digests"] = torch.from_numpy(head.digests.astype(np.uint64).view(np.int64).copy())
-    digest = write_tensors(folder / WEIGHTS, tensors)
-    write_config(folder / CARD, head.card, digest)
+    try:
+        digest = write_tensors(folder / WEIGHTS, tensors)
+        write_config(folder / CARD, head.card, digest)
+    except BaseException:  # Ctrl-C as well
+        (folder / WEIGHTS).unlink(missing_ok=True)
+        if made and folder.is_dir():
+            folder.rmdir()
+        raise
+
+
+def refuse_another_head(folder: str | Path) -> None:
+    """Refuse a folder that holds a head already: hours of labelling and fitting may be in it.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    for name in (CARD, WEIGHTS):
+        if (Path(folder) / name).exists():
+            raise FileExistsError(
+                f"{folder} holds a head already ({name}), which is not replaced: name another folder, or remove it."
+            )
 
 
 def load_head(folder: str | Path) -> Head:

@@ -1,0 +1,71 @@
+"""Figures one after the other, as the frames of a film; and one beneath the other, in one figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+from PIL import Image
+
+from ijepa_viz.figures.figure import Figure, png
+from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.outputs import ending
+
+FILM_ENDINGS = (".gif",)
+
+
+def write_film(path: Path, figures: Sequence[matplotlib.figure.Figure], seconds: float = 0.4, dpi: int = 100) -> None:
+    """Write figures of one size as an animated GIF that begins anew after a longer look at the last one.
+
+    Args:
+        seconds: of each frame; the last one stays five times as long.
+
+    Raises:
+        ValueError: another ending, no figures, or figures of several sizes. OSError: as
+            :func:`ijepa_viz.runtime.files.write_file`.
+    """
+    ending(path, FILM_ENDINGS)
+    if not figures:
+        raise ValueError("A film has at least one frame.")
+    frames = [Image.open(io.BytesIO(png(figure, dpi))).convert("RGB") for figure in figures]
+    sizes = {frame.size for frame in frames}
+    if len(sizes) > 1:
+        raise ValueError(f"The frames of a film have one size, these have {', '.join(map(str, sorted(sizes)))} pixels.")
+    # One palette for all frames, of the first, middle and last: with one each, colours would flicker.
+    some = [frames[0], frames[len(frames) // 2], frames[-1]]
+    together = Image.fromarray(np.concatenate([np.asarray(frame) for frame in some]))
+    palette = together.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1)  # keeps rare colours, as the bars' ends
+    drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    milliseconds = [round(1000 * seconds)] * (len(drawn) - 1) + [round(5000 * seconds)]
+    out = io.BytesIO()
+    drawn[0].save(
+        out, "GIF", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0, optimize=False, disposal=1
+    )
+    write_file(path, out.getvalue())
+
+
+def stacked_figure(figures: Sequence[matplotlib.figure.Figure], names: Sequence[str], dpi: int = 130) -> Figure:
+    """Figures beneath each other, each with its name above it, at one scale.
+
+    Raises:
+        ValueError: no figures, or another number of names.
+    """
+    if not figures or len(names) != len(figures):
+        raise ValueError(f"There are {len(figures)} figures and {len(names)} names: give one of each, at least.")
+    pictures = [np.asarray(Image.open(io.BytesIO(png(figure, dpi))).convert("RGB")) for figure in figures]
+    width, title = max(picture.shape[1] for picture in pictures), round(0.3 * dpi)
+    height = sum(len(picture) + title for picture in pictures)
+    about = getattr(figures[0], "about", "")
+    whole = Figure(f"{', '.join(names)}, beneath each other. {about}", figsize=(width / dpi, height / dpi))
+    top = height
+    for picture, name in zip(pictures, names, strict=True):
+        top -= len(picture) + title
+        place = (0.0, top / height, picture.shape[1] / width, len(picture) / height)
+        axis = whole.add_axes(place)
+        axis.imshow(picture, interpolation="nearest", aspect="auto")
+        axis.set_axis_off()
+        axis.set_title(name, fontsize=10, loc="left", fontweight="bold", pad=3, x=0.01)
+    return whole
