@@ -15,6 +15,8 @@ from conftest import TINY, random_decoder
 from PIL import Image
 from traitlets import TraitError
 
+from decoders.decoder import Decoder
+from ijepa_viz import examples
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.data.transforms import to_pil, to_tensor
 from ijepa_viz.figures.token_samples import token_colours
@@ -29,6 +31,7 @@ from ijepa_viz.widgets import (
     RunMonitor,
     prediction_explorer,
 )
+from ijepa_viz.widgets.explorer_pictures import PHOTOGRAPHS, SCENES, fits, kind_of
 from ijepa_viz.widgets.picture_widget import data_uri
 
 WIDGETS = [ArchitectureDiagram, MaskPainter, MaskSampler, PredictionExplorer, RunMonitor]
@@ -252,6 +255,96 @@ def test_a_mean_of_one_other_image_is_made_of_the_row_too(model, decoder, pictur
     wait_for(lambda: alone.result_seq == alone.seq)
     assert "several other images" in alone.error
     alone.close()
+
+
+def named_as(decoder, name):
+    """The decoder as if it were of the model of this name."""
+    return Decoder(decoder.network, replace(decoder.config, ijepa=name))
+
+
+def test_a_model_of_photographs_has_photographs_for_controls(model, decoder):
+    kinds = {"menagerie-tiny": SCENES, "wild-tiny": PHOTOGRAPHS, "ijepa-vith14-in1k": PHOTOGRAPHS, "runs/mine": ""}
+    assert {name: kind_of(named_as(decoder, name)) for name in kinds} == kinds
+    assert [fits(SCENES, PHOTOGRAPHS), fits(SCENES, SCENES), fits("", SCENES), fits(SCENES, "")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    size, photographs = model.config.image_size, examples.photographs()
+    images = torch.stack([to_tensor(one.image, size) for one in photographs])
+    explorer = PredictionExplorer(model, named_as(decoder, "wild-tiny"), photographs[0].image, samples=1)
+    assert [entry["name"] for entry in explorer.gallery] == ["the first picture", "astronaut", "rocket", "coffee"]
+    wait_for(lambda: explorer.result_seq == 0)
+    for chosen, others in ((0, [1, 2, 3]), (2, [0, 1, 3])):
+        ask(explorer, chosen=chosen, show="other")
+        assert "drawn scenes" not in explorer.caption
+        control = explorer._control_images()
+        assert len(control) == 3 * 5  # each whole, then four crops of each; none of the picture that is shown
+        assert torch.allclose(control[:3] / 255, images[others], atol=1 / 255)
+        ask(explorer, show="mean")
+    explorer.close()
+    # Of a model of one's own it is not known what another image of its kind is.
+    unknown = PredictionExplorer(model, decoder, photographs[0].image, samples=1)
+    wait_for(lambda: unknown.result_seq == 0)
+    assert "drawn scenes" not in unknown.caption
+    ask(unknown, show="other")
+    assert "the control is of drawn scenes, which may be another kind of picture" in unknown.caption
+    unknown.close()
+
+
+def test_the_models_offered_are_those_of_the_pictures_kind(model, decoder, picture):
+    explorer = PredictionExplorer(
+        model, named_as(decoder, "menagerie-tiny"), picture, samples=1, name="of scenes", other=picture.rotate(90),
+        alternatives={"of photographs": (model, named_as(decoder, "wild-tiny")), "of my own": (model, decoder)},
+    )  # fmt: skip
+    assert explorer.names == ["of scenes", "of photographs", "of my own"]
+    assert explorer.choices == ["of scenes", "of my own"]
+    kinds = {entry["name"]: entry["kind"] for entry in explorer.gallery}
+    assert list(kinds) == ["the first picture", "other picture 1", "cat", "astronaut", "rocket", "coffee"]
+    assert list(kinds.values()) == [SCENES] * 2 + [PHOTOGRAPHS] * 4
+    wait_for(lambda: explorer.result_seq == 0)
+    assert explorer.caption.startswith("of scenes; ")
+    ask(explorer, chosen=2)
+    assert (explorer.choice, explorer.choices) == ("of photographs", ["of photographs", "of my own"])
+    assert explorer.caption.startswith("of photographs; ")
+    ask(explorer, show="other")
+    photographs = [to_tensor(one.image, model.config.image_size) for one in examples.photographs()]
+    assert torch.allclose(explorer._control_images()[0] / 255, photographs[1], atol=1 / 255)
+    ask(explorer, chosen=0, show="predicted")
+    assert (explorer.choice, explorer.choices) == ("of scenes", ["of scenes", "of my own"])
+    ask(explorer, upload=data_uri(Image.new("RGB", (64, 64), "lime")))  # of any kind
+    assert (explorer.choice, explorer.choices) == ("of scenes", explorer.names)
+    explorer.close()
+
+
+def test_the_samples_as_a_figure_whose_text_is_text(model, decoder, picture):
+    explorer = PredictionExplorer(model, decoder, picture, samples=3, hidden=np.zeros((4, 4), bool))
+    wait_for(lambda: explorer.result_seq == 0)
+    explorer.figure_wanted = {"number": 1, "ending": ".svg"}
+    assert explorer.figure_file == {"number": 1, "error": "There is nothing to save yet: hide something first."}
+    hidden = np.zeros((4, 4), bool)
+    hidden[1:3, 1:3] = True
+    ask(explorer, mask="".join("01"[int(cell)] for cell in hidden.ravel()), show="target")
+    figure = explorer.figure()
+    assert [axis.get_title() for axis in figure.axes] == ["original", "context", "sample 1", "sample 2", "sample 3"]
+    drawn = explorer.last.on(to_tensor(picture, explorer.last.images.shape[-1]))
+    for axis, image in zip(figure.axes[2:], drawn, strict=True):
+        assert np.allclose(axis.images[0].get_array(), image.permute(1, 2, 0), atol=1e-6)
+    assert {line.get_color() for line in figure.axes[2].lines} == {"#0072B2"}  # of the target encoder's tokens
+    found = {}
+    for number, ending in enumerate((".svg", ".pdf"), start=2):
+        explorer.figure_wanted = {"number": number, "ending": ending}
+        assert explorer.figure_file["number"] == number
+        assert explorer.figure_file["name"] == f"samples{ending}"
+        found[ending] = base64.b64decode(explorer.figure_file["content"])
+    text = found[".svg"].decode()
+    for words in ("original", "context", "sample 3", explorer.caption):
+        assert f">{words}<" in text
+    assert b"/CIDFontType2" in found[".pdf"] or b"/TrueType" in found[".pdf"]  # letters, not outlines
+    explorer.figure_wanted = {"number": 4, "ending": ".gif"}
+    assert "saved as .pdf or .svg" in explorer.figure_file["error"]
+    explorer.close()
 
 
 def test_a_preview_has_no_numbers_of_another_hole(model, decoder, picture):

@@ -51,9 +51,9 @@ export default {
     el.append(element("style", { textContent: STYLE + `
       .ijv .node:focus-visible { outline: none; } .ijv .node:focus-visible > :first-child, .ijv .node:hover > :first-child { stroke: var(--focus); stroke-width: 3; }
       .ijv .flow { stroke: var(--line); stroke-width: 1.5; } .ijv .flow.lit { stroke: var(--focus); stroke-width: 3; }
-      .ijv .choices { display: grid; grid-template-columns: repeat(auto-fill, minmax(172px, 1fr)); gap: 8px; width: 100%; max-width: 760px; }
+      .ijv .bar.choices { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(172px, 46%), 1fr)); gap: 8px; width: 100%; max-width: 760px; }
       .ijv .choices button { padding: 4px; display: flex; flex-direction: column; align-items: center; gap: 2px; }
-      .ijv .choices img { width: 160px; height: 160px; image-rendering: pixelated; display: block; }
+      .ijv .choices img { width: 160px; max-width: 100%; aspect-ratio: 1; image-rendering: pixelated; display: block; }
       .ijv .three { display: flex; flex-wrap: wrap; gap: 12px; } .ijv .three > div { width: 264px; }
       .ijv .title { font-size: 15px; font-weight: 600; margin: 0; }
       .ijv .energies { position: sticky; top: 0; z-index: 1; background: var(--paper); display: grid; gap: 4px 12px; width: 100%; max-width: 760px;

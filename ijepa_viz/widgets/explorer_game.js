@@ -32,6 +32,7 @@ function gamePanel(model, { begin, next, shown }) {
     answer.hidden = again.hidden = state !== "named";
     shown(state === "off" ? "off" : state === "named" ? "named" : "playing");
     draw();
+    if (state !== "off") panel.scrollIntoView({ block: "nearest" });
   }
 
   function start(ask) {
@@ -54,6 +55,7 @@ function gamePanel(model, { begin, next, shown }) {
         `${said ? ` You expected: ${said}.` : ""} The truth has the blue frame.`,
     }));
     again.focus({ preventScroll: true });
+    panel.scrollIntoView({ block: "nearest" });  // the truth has joined it
   }
 
   function draw() {

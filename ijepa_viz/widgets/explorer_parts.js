@@ -1,4 +1,4 @@
-// Parts of the PredictionExplorer: layout, row of pictures, tiles of tokens, story, words explained, saved results.
+// Parts of the PredictionExplorer: layout, row of pictures, tiles of tokens, story, words explained.
 
 const EXPLORER_STYLE = `
 .ijv-frame { container: ijv / inline-size; width: 100%; }
@@ -7,7 +7,7 @@ const EXPLORER_STYLE = `
 .ijv.explorer .painting { position: relative; width: 100%; max-width: 362px; }
 .ijv.explorer canvas[role=application] { width: 100%; height: auto; box-sizing: border-box; display: block; }
 .ijv.explorer .bar, .ijv.explorer .soft { max-width: none; }
-.ijv.explorer .results { min-width: 0; }
+.ijv.explorer .results, .ijv.explorer .controls { min-width: 0; }
 .ijv.explorer label { min-width: 0; max-width: 100%; } .ijv.explorer select { min-width: 0; flex: 0 1 auto; }
 .ijv.explorer .row { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; }
 .ijv.explorer .row .pick { padding: 2px; width: 54px; height: 54px; font-size: .8em; line-height: 1.1; overflow: hidden; }
@@ -17,7 +17,7 @@ const EXPLORER_STYLE = `
 .ijv.explorer .cells { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(var(--cell), 100%), 1fr)); gap: 6px; }
 .ijv.explorer .flow-in { display: contents; }
 .ijv.explorer .cell { display: flex; flex-direction: column; align-items: center; gap: 2px; min-width: 0; }
-.ijv.explorer .place { position: relative; display: block; width: 100%; aspect-ratio: 1; background: var(--empty);
+.ijv.explorer .place { position: relative; display: block; width: 100%; aspect-ratio: var(--shape, 1); background: var(--empty);
   border: 1px solid var(--line); border-radius: 4px; box-sizing: border-box; }
 .ijv.explorer .place > img { width: 100%; height: 100%; display: block; image-rendering: pixelated; border-radius: 3px; }
 .ijv.explorer .place > svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; pointer-events: none; }
@@ -30,8 +30,9 @@ const EXPLORER_STYLE = `
 .ijv.explorer .crop { position: absolute; inset: 0; z-index: 2; background: var(--paper); min-height: 440px; }
 .ijv.explorer .game { min-height: 24em; box-sizing: border-box; border: 2px solid var(--focus); border-radius: 6px; padding: 8px; }
 .ijv.explorer .game p { margin: 0 0 6px; }
+.ijv.explorer .game label { white-space: nowrap; } .ijv.explorer .game input { min-width: 0; width: 16em; }
 .ijv.explorer .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
-.ijv.explorer .side { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 4px; align-items: start; }
+.ijv.explorer .side { min-width: 0; display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 4px; align-items: start; }
 .ijv.explorer .side > :not(.place) { grid-column: 1 / -1; }
 .ijv.explorer .side.is-model { outline: 3px solid #009E73; outline-offset: 3px; border-radius: 4px; }
 .ijv.explorer .answer { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; margin-top: 8px; }
@@ -42,7 +43,7 @@ const EXPLORER_STYLE = `
 .ijv.explorer .stations li:last-child { flex: 2 1 304px; }
 .ijv.explorer .stations p { margin: 4px 0 0; font-size: .93em; }
 .ijv.explorer .stations .tiles { display: flex; flex-wrap: wrap; gap: 4px; min-height: 72px; }
-.ijv.explorer .stations img { width: 72px; height: 72px; box-sizing: border-box; image-rendering: pixelated; background: var(--empty);
+.ijv.explorer .stations img { width: 72px; height: 72px; object-fit: contain; box-sizing: border-box; image-rendering: pixelated; background: var(--empty);
   border: 1px solid var(--line); border-radius: 4px; }
 .ijv.explorer .stale { opacity: .55; }
 .ijv.explorer .words { position: relative; }
@@ -50,19 +51,46 @@ const EXPLORER_STYLE = `
 .ijv.explorer .words > [role=tooltip] { display: none; position: absolute; left: 0; bottom: 100%; z-index: 3; max-width: 34em; padding: 8px 10px;
   color: var(--paper); background: var(--ink); border-radius: 4px; }
 .ijv.explorer .words > button:hover + [role=tooltip], .ijv.explorer .words > button:focus + [role=tooltip] { display: block; }
-@container ijv (min-width: 520px) {
-  .ijv.explorer { grid-template-columns: minmax(220px, 2fr) minmax(0, 3fr); }
+@container ijv (max-width: 519px) {
+  .ijv.explorer { gap: 6px; padding: 4px; }
+  .ijv.explorer .row:not(:has(.row)) { flex-wrap: nowrap; overflow-x: auto; padding: 3px; }
+  .ijv.explorer .row .row { flex: 1 1 100%; }
+  .ijv.explorer .row .pick { flex: none; width: 46px; height: 46px; } .ijv.explorer .row .pick img { width: 38px; height: 38px; }
+  .ijv.explorer .row .last { margin-left: 0; }
+  .ijv.explorer .painting { max-width: none; display: flex; flex-wrap: wrap; gap: 4px; align-items: center; }
+  .ijv.explorer .painting > .bar { display: contents; }
+  .ijv.explorer .painting > .bar button { padding: 2px 5px; }
+  .ijv.explorer .painting > details[open], .ijv.explorer .painting > .status, .ijv.explorer .painting > [role=alert] { flex: 1 1 100%; max-width: none; }
+  .ijv.explorer .painting > canvas { order: 1; width: min(100%, 34vh); margin: 0 auto; }
+  .ijv.explorer .painting > .status, .ijv.explorer .painting > [role=alert] { order: 2; margin: 0; }
+  .ijv.explorer .painting > .crop { order: 3; }
+  .ijv.explorer .cells { grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 4px; }
+  .ijv.explorer .cover { font-size: .8em; padding: 0; }
+  .ijv.explorer .sides { grid-template-columns: 1fr; }
 }
-@container ijv (min-width: 880px) { .ijv.explorer { --cell: 132px; grid-template-columns: 362px minmax(0, 1fr); } }
-@container ijv (min-width: 1050px) { .ijv.explorer { --cell: 160px; } }
+@container ijv (min-width: 520px) {
+  .ijv.explorer { grid-template-columns: minmax(220px, 2fr) minmax(0, 3fr); grid-template-rows: auto auto 1fr; }
+  .ijv.explorer > .results { grid-column: 2; grid-row: 2 / span 2; }
+  .ijv.explorer > .controls { grid-column: 1; grid-row: 3; }
+}
+@container ijv (min-width: 880px) { .ijv.explorer { --cell: 160px; grid-template-columns: 362px minmax(0, 1fr); } }
 @container ijv (min-width: 1240px) { .ijv.explorer { --cell: 205px; } }
+.ijv-frame:fullscreen { overflow: auto; background: Canvas; }
+.ijv-frame:fullscreen > .ijv { min-height: 100%; box-sizing: border-box; align-content: start; border-radius: 0; }
 .ijv.explorer.projector { font-size: 21px; }
 @container ijv (min-width: 520px) { .ijv.explorer.projector { --cell: 150px; grid-template-columns: minmax(220px, 2fr) minmax(0, 3fr); } }
-@container ijv (min-width: 880px) { .ijv.explorer.projector { --cell: 200px; grid-template-columns: minmax(362px, 38%) minmax(0, 1fr); } }
+@container ijv (min-width: 880px) { .ijv.explorer.projector { --cell: 180px; grid-template-columns: minmax(320px, 37%) minmax(0, 1fr); } }
+@container ijv (min-width: 1240px) { .ijv.explorer.projector { --cell: 205px; grid-template-columns: minmax(362px, 36%) minmax(0, 1fr); } }
 .ijv.explorer.projector .painting { max-width: none; }
 .ijv.explorer.projector .stations li { flex-basis: 240px; }
 .ijv.explorer.projector .stations img { width: 110px; height: 110px; }
-.ijv.explorer.projector .row .pick { width: 74px; height: 74px; } .ijv.explorer.projector .row .pick img { width: 66px; height: 66px; }
+@container ijv (max-width: 1239px) {
+  .ijv.explorer.projector .row .row { flex: 1 1 0 !important; min-width: 0; flex-wrap: nowrap; overflow-x: auto; padding: 3px; }
+  .ijv.explorer.projector .row .pick { flex: none; font-size: .6em; }
+}
+@container ijv (min-width: 1240px) {
+  .ijv.explorer.projector .row .pick { width: 74px; height: 74px; } .ijv.explorer.projector .row .pick img { width: 66px; height: 66px; }
+}
 .ijv.explorer.projector input[type=checkbox] { width: 1.1em; height: 1.1em; }
 `;
 
@@ -107,7 +135,8 @@ function pictureRow(model, choose, upload) {
   row.show = () => {
     const at = [...picks.children].indexOf(document.activeElement), chosen = model.get("chosen");
     picks.replaceChildren(...(model.get("gallery") || []).map((entry, i) => {
-      const button = element("button", { type: "button", className: "pick", title: i ? entry.name : "Back to the first picture" },
+      const title = i ? [entry.name, entry.kind && `of the kind ${entry.kind}`].filter(Boolean).join(", ") : "Back to the first picture";
+      const button = element("button", { type: "button", className: "pick", title },
         element("img", { src: entry.picture, alt: entry.name, draggable: false }));
       button.setAttribute("aria-pressed", String(i === chosen));
       button.onclick = () => choose(i);
@@ -268,55 +297,4 @@ function storyStrip(model) {
       element("p", { textContent: station.words }))));
   };
   return box;
-}
-
-// --------------------------------------------------------------------------- saved results
-
-// All pictures on one sheet, each {source: an image or canvas, words}.
-async function saveSheet(pictures, outline, footer) {
-  const side = 256, gap = 12, line = 24, columns = Math.min(4, pictures.length), rows = Math.ceil(pictures.length / columns);
-  const canvas = element("canvas", { width: columns * (side + gap) + gap, height: rows * (side + line + gap) + gap + line });
-  const pen = canvas.getContext("2d");
-  pen.fillStyle = "#fff";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  pen.font = "15px system-ui, sans-serif";
-  pen.imageSmoothingEnabled = false;
-  for (const [i, { source, words, lined }] of pictures.entries()) {
-    const x = gap + (i % columns) * (side + gap), y = gap + Math.floor(i / columns) * (side + line + gap);
-    let image = source;
-    if (typeof source === "string") {
-      image = new Image();
-      image.src = source;
-      await image.decode();
-    }
-    pen.drawImage(image, x, y, side, side);
-    pen.fillStyle = "#1d1d1f";
-    pen.fillText(words, x, y + side + 17, side);
-    if (!lined || !outline.stroke) continue;
-    const [rowCount, colCount] = outline.grid;
-    pen.save();
-    pen.translate(x, y);
-    pen.scale(side / colCount, side / rowCount);
-    pen.strokeStyle = outline.stroke;
-    pen.lineWidth = (2 * colCount) / side;
-    pen.stroke(new Path2D(borderPath(outline.hole, outline.grid)));
-    pen.restore();
-  }
-  pen.fillText(footer, gap, canvas.height - 10, canvas.width - 2 * gap);
-  const blob = await new Promise((give) => canvas.toBlob(give, "image/png"));
-  download("samples.png", "image/png", blob);
-}
-
-// One line a patch; what was chosen stands in every line, so that files can be joined.
-function saveNumbers(model) {
-  const [, cols] = model.get("grid"), cosines = model.get("cosines");
-  const quoted = (value) => (/[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
-  const settings = ["choice", "show", "seed", "steps", "guidance"];
-  const lines = [["row", "col", "hidden", "cosine", "model", ...settings.slice(1)].join()];
-  [...model.get("hole")].forEach((cell, i) => {
-    const cosine = cosines[i] >= -1 ? cosines[i] : "";
-    const chosen = settings.map((name) => quoted(name === "steps" && !model.get(name) ? "default" : model.get(name)));
-    lines.push([Math.floor(i / cols), i % cols, cell, cosine, ...chosen].join());
-  });
-  download("numbers.csv", "text/csv", lines.join("\n") + "\n");
 }

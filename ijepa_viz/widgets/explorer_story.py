@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
+from ijepa_viz.data.picture_size import in_words
 from ijepa_viz.data.transforms import normalise, to_pil
 from ijepa_viz.figures.token_colours import common_components
 from ijepa_viz.inspections.maps import token_map
@@ -84,8 +85,8 @@ def tell(model: IJEPA, prediction: Prediction, drawn: Any, frames: Frames, show:
     stations = [
         {
             "name": "Patches",
-            "words": f"The picture of {config.image_size} px is cut into {rows} × {cols} patches of {size} px; "
-            f"{away} of {count} {'is' if away == 1 else 'are'} hidden.",
+            "words": f"The picture of {in_words(config.image_size)} px is cut into {rows} × {cols} patches of "
+            f"{size} px; {away} of {count} {'is' if away == 1 else 'are'} hidden.",
             "pictures": [_picture(to_pil(shown), f"The picture with {away} of {count} patches hidden")],
         },
         {
@@ -130,8 +131,7 @@ def _of_predictor(prediction: Prediction, away: int, seen: int, show: str) -> di
 
 
 def _of_decoder(prediction: Prediction, drawn: Any, frames: Frames) -> dict[str, Any]:
-    side = drawn.images.shape[-1]
-    behind = prediction.picture(side).to(drawn.images)
+    behind = prediction.picture(drawn.images.shape[-2]).to(drawn.images)
     hole = drawn.inside
     pictures = [
         _picture(to_pil(torch.where(hole, frame, behind)), f"Sample 1 as expected after step {step} of {frames.done}")

@@ -16,7 +16,8 @@ import traitlets
 from PIL import Image
 
 from ijepa_viz import masks as mask_samplers
-from ijepa_viz.data.transforms import read_image, square
+from ijepa_viz.data.fitting import centre_crop
+from ijepa_viz.data.transforms import read_image
 from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.runtime.files import read_text, write_file
 from ijepa_viz.widgets.picture_widget import PictureWidget, data_uri, javascript
@@ -36,7 +37,8 @@ class MaskPainter(PictureWidget):
     keys and space; Shift and an arrow hides along the way; Ctrl+Z undoes.
 
     Args:
-        image: any input of :func:`ijepa_viz.data.transforms.read_image`; its centred square is shown.
+        image: any input of :func:`ijepa_viz.data.transforms.read_image`; the largest centred part of the grid's
+            proportions is shown.
         grid: (rows, cols) of patches.
         hidden: (rows, cols) bool, the initial mask; None hides nothing.
 
@@ -59,7 +61,7 @@ class MaskPainter(PictureWidget):
 
     def __init__(self, image: Any, grid: Grid, hidden: np.ndarray | None = None, **traits: Any) -> None:
         rows, cols = grid
-        self._picture = square(read_image(image), _SIDE)
+        self._picture = centre_crop(read_image(image), shown_size(grid))
         start = np.zeros((rows, cols), bool) if hidden is None else hidden
         traits.setdefault("paper_masks", _paper_masks(grid))
         super().__init__(grid=[rows, cols], image=data_uri(self._picture), mask=to_text(start, (rows, cols)), **traits)
@@ -89,7 +91,7 @@ class MaskPainter(PictureWidget):
 
     @property
     def picture(self) -> Image.Image:
-        """The current image, 320 pixels square, which an upload may have replaced."""
+        """The current image, 320 pixels wide, which an upload may have replaced."""
         return self._picture
 
     def on_hole(self, answer: Callable[[Masks], object]) -> None:
@@ -160,8 +162,8 @@ class MaskPainter(PictureWidget):
 
     def _painted(self) -> Image.Image:
         overlay = (self.hidden * 184).astype(np.uint8)
-        mask = Image.fromarray(overlay).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
-        return Image.composite(Image.new("RGB", (_SIDE, _SIDE), "#D55E00"), self._picture, mask)
+        mask = Image.fromarray(overlay).resize(self._picture.size, Image.Resampling.NEAREST)
+        return Image.composite(Image.new("RGB", self._picture.size, "#D55E00"), self._picture, mask)
 
     def _on_upload(self) -> None:
         if not self.upload:
@@ -178,9 +180,14 @@ class MaskPainter(PictureWidget):
 
     def _take(self, image: Image.Image) -> None:
         """Replace the image."""
-        self._picture = square(image, _SIDE)
+        self._picture = centre_crop(image, shown_size((self.grid[0], self.grid[1])))
         with self.hold_sync():
             self.image, self.error = data_uri(self._picture), ""
+
+
+def shown_size(grid: Grid) -> tuple[int, int]:
+    """(height, width) in pixels of the image on the page, whose patches are square."""
+    return max(1, round(_SIDE * grid[0] / grid[1])), _SIDE
 
 
 def _paper_masks(grid: Grid) -> list[str]:

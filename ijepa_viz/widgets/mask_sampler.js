@@ -9,7 +9,8 @@ export default {
     const root = element("div", { className: "ijv" });
     keepKeys(root);
     const left = element("div"), right = element("div");
-    left.style.maxWidth = "340px";
+    left.style.cssText = "max-width: min(340px, 100%); min-width: 0";
+    right.style.cssText = "max-width: 100%; min-width: 0";
     const alertBox = element("div");
     alertBox.setAttribute("role", "alert");
     const summary = element("p", { className: "status" });

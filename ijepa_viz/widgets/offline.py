@@ -18,7 +18,7 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>%(title)s</title>
 <style>:root { color-scheme: light dark; } body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem;
-margin: 1.5rem auto; padding: 0 1rem; }</style></head>
+margin: 1.5rem auto; padding: 0 1rem; } %(style)s</style></head>
 <body><main><h1>%(title)s</h1><p>%(words)s</p><div id="widget"></div></main>
 <script type="application/json" id="state">%(state)s</script>
 <script type="application/json" id="answers">%(answers)s</script>
@@ -72,6 +72,9 @@ window.model = model;
 %(script)s
 </script></body></html>
 """
+# A page with answers has them for its own holes only: a press places the nearest. What would draw another is not shown.
+_ONLY_PRESS = """#widget .painting > .bar:first-child, #widget button[title^="Hide what is shown"],
+#widget label:has(> input[type=checkbox]:disabled) { display: none; }"""
 # Traits of the communication with a kernel; a page without them does not wait for one.
 _KERNEL = ("heard", "uploads", "layout", "gallery", "game_round")
 
@@ -88,6 +91,8 @@ def offline_page(
     state = {
         name: value for name, value in widget.get_state().items() if not name.startswith("_") and name not in _KERNEL
     }
+    if answers:
+        state["paper_masks"] = []
     # Choices that this page can answer: the widget offers no others.
     state["offline"] = {"shows": list(dict.fromkeys(str(answer["show"]) for answer in answers or ()))}
     # The script is a module of its own; here it becomes part of the page's.
@@ -95,6 +100,7 @@ def offline_page(
     script += '\nwidget.render({ model, el: document.getElementById("widget") });'
     return _PAGE % {
         "title": escape(title), "words": escape(words), "script": script.replace("</script", "<\\/script"),
+        "style": _ONLY_PRESS if answers else "",
         "state": _json(state), "answers": _json(list(answers or [])),
     }  # fmt: skip
 

@@ -20,7 +20,7 @@ body[data-jp-theme-light="false"] .ijv { --ink: #f2f2f4; --paper: #1b1b1f; --lin
        border: 1px solid var(--line); border-radius: 4px; padding: 2px 8px; }
 .ijv button[aria-pressed=true] { background: var(--focus); color: var(--paper); border-color: var(--focus); }
 .ijv input[type=number] { width: 4.5em; }
-.ijv input[type=range] { padding: 0; width: 9em; accent-color: var(--focus); }
+.ijv input[type=range] { padding: 0; width: 9em; min-width: 4em; flex: 0 1 auto; accent-color: var(--focus); }
 .ijv input[type=checkbox] { accent-color: var(--focus); }
 .ijv button:disabled, .ijv select:disabled { opacity: .55; }
 .ijv .status { margin: 4px 0 0; min-height: 1.4em; }
@@ -31,7 +31,7 @@ body[data-jp-theme-light="false"] .ijv { --ink: #f2f2f4; --paper: #1b1b1f; --lin
 .ijv .strip img { width: 140px; height: 140px; image-rendering: pixelated; border-radius: 4px; border: 1px solid var(--line); }
 .ijv .boxed { position: relative; display: inline-flex; }
 .ijv .boxed svg { position: absolute; inset: 1px; width: calc(100% - 2px); height: calc(100% - 2px); overflow: visible; pointer-events: none; }
-.ijv label { display: inline-flex; gap: 4px; align-items: center; }
+.ijv label { display: inline-flex; gap: 4px; align-items: center; max-width: 100%; }
 .ijv [hidden] { display: none !important; }
 .ijv summary { cursor: pointer; }
 .ijv table { border-collapse: collapse; } .ijv td, .ijv th { padding: 2px 8px; text-align: left; border-bottom: 1px solid var(--line); }
@@ -80,14 +80,15 @@ function redrawInPageColours(root, draw) {
 // Milliseconds without a reply after which the kernel is reported as busy or gone.
 const PATIENCE = 8000;
 
+const SILENT_KERNEL = "The kernel does not answer: it is busy with another cell, or it died. If no cell is running, " +
+  "choose Kernel, Restart Kernel and Run All Cells.";
+
 // The kernel repeats the number of every request in "heard" at once. Where there is no kernel there is no "heard".
 function watchKernel(model, complain) {
-  const words = "The kernel does not answer: it is busy with another cell, or it died. If no cell is running, " +
-    "choose Kernel, Restart Kernel and Run All Cells.";
   let timer = null, late = false;
   const asked = () => {
     if (model.get("heard") === undefined || timer) return;
-    timer = setTimeout(() => { timer = null; late = true; complain(words); }, model.get("patience") || PATIENCE);
+    timer = setTimeout(() => { timer = null; late = true; complain(SILENT_KERNEL); }, model.get("patience") || PATIENCE);
   };
   const heard = () => {
     if (model.get("heard") < model.get("seq")) return;

@@ -49,19 +49,19 @@ function fileMenu(model, painter) {
     download("mask.png", head.slice(5, -7), Uint8Array.from(atob(body), (c) => c.charCodeAt(0)));
   });
   button("Save SVG", "The picture with its mask, for print", () => {
-    const w = 320 / cols, h = 320 / rows;
+    const w = 320 / cols, tall = Math.round((320 * rows) / cols), h = tall / rows;
     const blocks = painter.cells().map((c, i) =>
       c ? `<rect x="${(i % cols) * w}" y="${Math.floor(i / cols) * h}" width="${w}" height="${h}"/>` : "").join("");
     download("mask.svg", "image/svg+xml",
-      `<svg xmlns="http://www.w3.org/2000/svg" width="320" height="320"><defs><pattern id="h" width="8" height="8" ` +
+      `<svg xmlns="http://www.w3.org/2000/svg" width="320" height="${tall}"><defs><pattern id="h" width="8" height="8" ` +
       `patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="8" height="8" fill="#D55E00" ` +
       `fill-opacity=".72"/><path d="M0 0V8" stroke="#fff" stroke-opacity=".75" stroke-width="1.5"/></pattern></defs>` +
-      `<image href="${model.get("image")}" width="320" height="320"/><g fill="url(#h)">${blocks}</g></svg>`);
+      `<image href="${model.get("image")}" width="320" height="${tall}"/><g fill="url(#h)">${blocks}</g></svg>`);
   });
   for (const save of painter.saves) button(...save);
   if (model.get("uploads")) {
-    chooser("Own picture", "image/*", painter.take ? "A JPEG, PNG or WebP; choose the square of it that is used"
-      : "A JPEG, PNG or WebP; its middle square is used", painter.take || ((file) => upload(model, file)));
+    chooser("Own picture", "image/*", painter.take ? "A JPEG, PNG or WebP; choose the part of it that is used"
+      : "A JPEG, PNG or WebP; its middle is used", painter.take || ((file) => upload(model, file)));
   }
   return menu;
 }

@@ -259,6 +259,8 @@ function peekButton(look) {
   const button = element("button", { type: "button", textContent: "Peek", title: "Hold to see what is hidden" });
   const turn = (now) => () => { button.setAttribute("aria-pressed", String(now)); look(now); };
   button.setAttribute("aria-pressed", "false");
+  button.style.touchAction = "none";  // a finger that is held neither scrolls nor opens a menu
+  button.addEventListener("contextmenu", (event) => event.preventDefault());
   button.addEventListener("pointerdown", turn(true));
   for (const type of ["pointerup", "pointerleave", "pointercancel", "blur"]) button.addEventListener(type, turn(false));
   for (const [type, now] of [["keydown", true], ["keyup", false]]) {

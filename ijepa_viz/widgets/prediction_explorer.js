@@ -15,15 +15,16 @@ const TOKENS = "The target tokens that were sampled for each picture, as colours
 export default {
   render({ model, el }) {
     // A page without a kernel names the choices that it can answer; others are not offered.
-    const offline = model.get("offline");
+    const offline = model.get("offline"), answers = !offline || offline.engine;  // by a kernel, or by the browser
+    const [rows, cols] = model.get("grid"), shape = cols / rows;
     const crop = async (file) => {
       const image = await readPicture(file);
       cropPanel(surface.left, image, (part) => {
         if (!part) return surface.canvas.focus({ preventScroll: true });
         const side = Math.max(1, Math.min(SENT_SIDE, part[2]));
-        send(model, image, part, [side, side]);
+        send(model, image, part, [side, Math.max(1, Math.round(side / shape))]);
         surface.canvas.focus({ preventScroll: true });
-      });
+      }, shape);
     };
     const takeFile = async (file) => {
       surface.complain("");
@@ -35,10 +36,17 @@ export default {
         if (!model.get("pictures").length) return surface.complain("There is nothing to save yet: hide something first.");
         if (!unfinished()) saveNumbers(model);
       }],
+      ...[".pdf", ".svg"].map((ending) => [`Save figure (${ending.slice(1).toUpperCase()})`,
+        "Original, context and samples, for print: the text stays text", () => {
+          if (!model.get("pictures").length) return surface.complain("There is nothing to save yet: hide something first.");
+          if (!unfinished()) figures.save(ending);
+        }]),
     ] });
+    const figures = figureSaver(model, surface.complain);
     el.append(element("style", { textContent: EXPLORER_STYLE }));
     const { root } = surface;
     root.classList.add("explorer");
+    root.style.setProperty("--shape", shape);
     const frame = element("div", { className: "ijv-frame" });
     root.replaceWith(frame);
     frame.append(root);
@@ -81,10 +89,15 @@ export default {
     const number = (min, max, step = 1) => element("input", { type: "number", min, max, step });
 
     const first = element("div", { className: "bar" });
-    const choices = model.get("choices"), most = model.get("most_samples") || 24;
-    if (choices.length > 1 && !offline) {
-      const node = field("choice", menu(choices.map((c) => [c, c]), "Model"), (n) => n.value);
-      first.append(element("label", {}, "model", node));
+    const most = model.get("most_samples") || 24;
+    const models = menu([], "Models of this kind of picture");
+    if ((model.get("names") || []).length > 1 && !offline) {
+      first.append(element("label", {}, "model", field("choice", models, (n) => n.value, () => {
+        const fitting = model.get("choices");
+        models.replaceChildren(...fitting.map((name) => element("option", { value: name, textContent: name })));
+        models.value = model.get("choice");
+      })));
+      fields.push(["choices", fields.at(-1)[1]]);
     }
     const offered = SHOWN.filter(([show]) => !offline || offline.shows.includes(show));
     if (offered.length > 1) {
@@ -97,7 +110,7 @@ export default {
     const tokens = element("input", { type: "checkbox" });
     tokens.onchange = draw;
     const tokensLabel = element("label", {}, tokens, "sampled tokens");
-    if (!offline) {
+    if (answers) {
       first.append(
         element("label", { title: `1 to ${most}` }, "samples", field("samples", number(1, most), within("samples", 1, most))),
         element("label", { title: "Sample i is drawn from noise of seed + i" }, "seed", field("seed", number(0, 1e9), within("seed", 0, 1e9))),
@@ -121,7 +134,7 @@ export default {
 
     const story = storyStrip(model);
     const row = pictureRow(model, choose, takeFile);
-    const named = [cells, caption, first, second, compared, heat];  // what says whose pictures they are
+    const controls = element("div", { className: "controls" }, first, second);
     let playing = "off";
     const game = gamePanel(model, {
       begin: () => {
@@ -139,27 +152,44 @@ export default {
     });
     function another() {
       surface.commit(anyBlock(model.get("grid")), null, () => {
-        const count = model.get("gallery").length;
-        if (count) model.set("chosen", (model.get("chosen") + 1) % count);
+        // Of the same kind, so that the score is of one model.
+        const row = model.get("gallery"), now = model.get("chosen"), kind = row[now]?.kind || "";
+        const next = row.map((_, i) => (now + 1 + i) % row.length).find((i) => (row[i].kind || "") === kind);
+        if (next !== undefined) model.set("chosen", next);
         model.set("game", model.get("game") + 1);
       });
     }
-    const projector = element("button", { type: "button", className: "last", textContent: "Projector", title: "Large type and pictures, for a class" });
-    projector.setAttribute("aria-pressed", "false");
-    projector.onclick = () => projector.setAttribute("aria-pressed", String(root.classList.toggle("projector")));
+    const projector = element("button", { type: "button", className: "last", textContent: "Projector", title: "Large type and pictures on the whole screen, for a class" });
+    const project = (on) => {
+      root.classList.toggle("projector", on);
+      projector.setAttribute("aria-pressed", String(on));
+    };
+    project(false);
+    projector.onclick = () => {
+      const on = !root.classList.contains("projector");
+      project(on);
+      if (!on) return document.fullscreenElement === frame && document.exitFullscreen();
+      // Where a page may not fill the screen, as in a frame, the large layout stays in its place.
+      const inPlace = () => frame.scrollIntoView({ block: "start" });
+      frame.requestFullscreen ? frame.requestFullscreen().catch(inPlace) : inPlace();
+    };
+    frame.addEventListener("fullscreenchange", () => { if (document.fullscreenElement !== frame) project(false); });
     const top = element("div", { className: "row wide" });
+    if (answers) {
+      top.append(row);
+      row.style.flex = "1 1 auto";
+    }
     if (!offline) {
-      top.append(row, element("button", {
+      top.append(element("button", {
         type: "button", className: "last", textContent: "Predict, then reveal", onclick: game.start,
         title: "A game: which pictures are the model's, and which a control's?",
       }));
-      row.style.flex = "1 1 auto";
       projector.classList.remove("last");
     }
     top.append(projector);
     root.prepend(top);
-    right.append(game.panel, cells, caption, first, second, compared, heat);
-    root.append(right, story, wordsExplained());
+    right.append(game.panel, cells, caption, compared, heat);
+    root.append(right, controls, story, wordsExplained());
     root.lastChild.classList.add("wide");
 
     function choose(i) {
@@ -178,7 +208,7 @@ export default {
     const outline = () => ({ hole: model.get("hole"), grid: model.get("grid"), stroke: lines.checked ? model.get("line") : "" });
     // What is half drawn does not belong to the caption and the numbers that stand there.
     function unfinished() {
-      if (offline || (!model.get("busy") && model.get("result_seq") === model.get("seq"))) return false;
+      if (!answers || (!model.get("busy") && model.get("result_seq") === model.get("seq"))) return false;
       surface.complain("Still drawing: save when the samples are there.");
       return true;
     }
@@ -196,7 +226,7 @@ export default {
     function draw() {
       const pictures = model.get("pictures"), without = model.get("no_tokens"), tiles = model.get("token_tiles");
       const secret = playing !== "off";
-      for (const node of named.slice(0, 4)) node.hidden = secret;
+      for (const node of [cells, caption, controls]) node.hidden = secret;  // what says whose pictures they are
       top.style.visibility = secret ? "hidden" : "";
       const tiled = tokens.checked && !without;
       tokens.disabled = Boolean(without);
@@ -225,10 +255,17 @@ export default {
       story.show(model.get("busy"));
       story.style.visibility = secret ? "hidden" : "";  // its place stays
     }
-    const cover = () => { truth.open = false; draw(); };
+    // One message of the kernel changes several traits: drawn once, after all of them.
+    let queued = false;
+    const redraw = () => {
+      if (queued) return;
+      queued = true;
+      queueMicrotask(() => { queued = false; draw(); });
+    };
+    const cover = () => { truth.open = false; redraw(); };
     const reactions = [
       ...["pictures", "hole", "line", "busy", "caption", "result_seq", "cosines", "token_tiles", "reference_tiles", "agreement",
-        "no_tokens", "truth", "story", "samples"].map((name) => [name, draw]),
+        "no_tokens", "truth", "story", "samples"].map((name) => [name, redraw]),
       ...["mask", "image"].map((name) => [name, cover]),
       ...["gallery", "chosen"].map((name) => [name, row.show]),
       ...fields,
@@ -239,6 +276,7 @@ export default {
     return () => {
       surface.cleanUp();
       game.cleanUp();
+      figures.cleanUp();
       reactions.forEach(([name, react]) => model.off(`change:${name}`, react));
     };
   },

@@ -5,24 +5,28 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import traitlets
-from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from ijepa_viz.data import menagerie
+from ijepa_viz.data.picture_size import ImageSize, image_size
 from ijepa_viz.data.transforms import read_image, square, to_pil, to_tensor
 from ijepa_viz.figures.completion import BOX
-from ijepa_viz.figures.token_samples import TokenColours, token_colours
+from ijepa_viz.figures.figure import Figure
+from ijepa_viz.figures.token_samples import token_colours
 from ijepa_viz.inspections.maps import controls, token_map
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import Prediction, Sampler, check_pair, predict
+from ijepa_viz.widgets import explorer_pictures
+from ijepa_viz.widgets.explorer_figure import figure_file, samples_figure
+from ijepa_viz.widgets.explorer_pictures import Entry, OtherImage
 from ijepa_viz.widgets.explorer_story import Frames, tell
+from ijepa_viz.widgets.explorer_tokens import DRAWN_AT_ONCE, NO_TILES, ONE_STAGE, token_traits
 from ijepa_viz.widgets.mask_painter import MaskPainter, to_text
 from ijepa_viz.widgets.picture_widget import data_uri, javascript
 
@@ -36,32 +40,29 @@ _SHOW: dict[str, dict[str, str]] = {
     "null": {"conditioning": "null"},
 }
 _CONTROLS = {"other": "another image", "mean": "mean prediction"}
-# Colour of the line around the decoded region, as in the figures.
-_LINE = {show: BOX["control"] for show in _SHOW} | {
-    "predicted": BOX["predicted"],
-    "pooled": BOX["predicted"],
-    "target": BOX["target"],
-}
-# Why there are no sampled tokens to show: of a menu's choice, and of a decoder.
-_DRAWN_AT_ONCE = {
-    "target": "The target encoder's tokens are drawn as they are: none are sampled.",
-    "null": "Without a condition no tokens are sampled.",
-}
-_ONE_STAGE = "This decoder has one stage: it samples pixels, and no tokens."
+# Kind of box around the decoded region, as in the figures.
+_BOX = {show: "control" for show in _SHOW} | {"predicted": "predicted", "pooled": "predicted", "target": "target"}
 # Choices without a predicted token: neither their caption nor their map has a cosine.
 _UNPREDICTED = {
     "target": "decoded from the target encoder's own tokens, not from a prediction",
     "null": "decoded from nothing: neither from a prediction nor from the picture",
 }
 _PREVIEW_EVERY = 4
-_OTHERS = 24
 _MOST_SAMPLES = 24
-# Pictures of the row to choose from, where none are given; side of their thumbnails; name of an uploaded one.
-_ROW, _THUMBNAIL, _OWN = 5, 64, "your own picture"
+# Side of the row's thumbnails; name of an uploaded picture.
+_THUMBNAIL, _OWN = 64, "your own picture"
 # Samples on each side of a round of "Predict, then reveal".
 _ROUND_SAMPLES = 3
 _NOTHING: dict[str, Any] = {"pictures": [], "cosines": [], "story": []}
-_NO_TILES: dict[str, Any] = {"token_tiles": [], "reference_tiles": [], "agreement": ""}
+
+
+class _Answer(NamedTuple):
+    """Traits of the page, samples and the prediction they are of, and what tells their story."""
+
+    traits: dict[str, Any]
+    drawn: Any
+    prediction: Prediction
+    story: Callable[[], list[dict[str, Any]]]
 
 
 class PredictionExplorer(MaskPainter):
@@ -76,11 +77,14 @@ class PredictionExplorer(MaskPainter):
         decoder: trained on that model.
         image: any input of :func:`ijepa_viz.data.transforms.read_image`.
         other: one or several other images: the first for the control "another image's prediction", all for the mean
-            prediction. None takes drawn scenes.
+            prediction. None takes pictures of the model's kind: photographs for the models of photographs, and drawn
+            scenes for those of drawn scenes; for a model of your own, drawn scenes, and the caption says so.
         gallery: further pictures of the row to choose from, name -> image, or images. None takes those of ``other``.
         hidden: (rows, cols) bool, the initial mask; None is a centred block.
         name: of this model, in the page's menu.
-        alternatives: name -> (model, decoder), further entries of the menu, of the same grid.
+        alternatives: name -> (model, decoder), further entries of the menu, of the same grid. The menu offers those of
+            the shown picture's kind; a model of another kind brings pictures of its own into the row. All given
+            pictures are taken to be of the kind of ``model``; an uploaded one may be of any.
 
     Attributes:
         last: the samples on the page.
@@ -92,8 +96,8 @@ class PredictionExplorer(MaskPainter):
     """
 
     _esm = javascript(
-        "painter_files.js", "picture_crop.js", "painter_surface.js", "explorer_parts.js", "explorer_game.js",
-        "prediction_explorer.js",
+        "painter_files.js", "picture_crop.js", "painter_surface.js", "explorer_parts.js", "explorer_files.js",
+        "explorer_game.js", "prediction_explorer.js",
     )  # fmt: skip
 
     samples = traitlets.Int(6, min=1, max=_MOST_SAMPLES).tag(sync=True)
@@ -103,11 +107,13 @@ class PredictionExplorer(MaskPainter):
     guidance = traitlets.Float(1.0).tag(sync=True)
     show = traitlets.Enum(list(_SHOW), "predicted").tag(sync=True)
     choice = traitlets.Unicode("").tag(sync=True)
+    # Names of all models, and of those that fit the picture.
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
     # The picture as it is, at the samples' resolution.
     truth = traitlets.Unicode("").tag(sync=True)
-    # Row of pictures, each {"name", "picture"}, and which one is shown.
+    # Row of pictures, each {"name", "picture", "kind"}, and which one is shown.
     gallery = traitlets.List(traitlets.Dict()).tag(sync=True)
     chosen = traitlets.Int(0).tag(sync=True)
     # Stations of :func:`ijepa_viz.widgets.explorer_story.tell`; they come after the samples.
@@ -117,6 +123,10 @@ class PredictionExplorer(MaskPainter):
     game = traitlets.Int(0).tag(sync=True)
     game_round = traitlets.Dict().tag(sync=True)
     score = traitlets.List(traitlets.Bool()).tag(sync=True)
+    # Figure that the page asked for, {"number", "ending"}, and what it got: {"number", "name", "type", "content" in
+    # base64} or {"number", "error"}.
+    figure_wanted = traitlets.Dict().tag(sync=True)
+    figure_file = traitlets.Dict().tag(sync=True)
     # Mask of the shown samples (``mask`` may be newer), and the colour of its line.
     hole = traitlets.Unicode("").tag(sync=True)
     line = traitlets.Unicode("").tag(sync=True)
@@ -154,17 +164,30 @@ class PredictionExplorer(MaskPainter):
                     f"{title!r} takes {theirs.image_size} px on a grid of {theirs.grid}, {name!r} {mine.image_size} px "
                     f"on {mine.grid}: they cannot share one painter."
                 )
-        self._others = _read_others(other, model.config.image_size)
-        self._read_gallery(read_image(image), gallery, drawn=other is None)
-        self._show_source(self._row[0][1])
+        size = model.config.image_size
+        self._kinds = {title: explorer_pictures.kind_of(pair[1]) for title, pair in self._pairs.items()}
+        kind = self._kinds[name]
+        # Of a model of unknown kind it is not known that drawn scenes are another image of its kind.
+        self._guessed = other is None and not kind
+        self._others: dict[str, list[OtherImage]] = {kind: explorer_pictures.read_others(other, kind, size)}
+        self._row = explorer_pictures.read_gallery(read_image(image), gallery, self._others[kind], kind)
+        for further in dict.fromkeys(self._kinds.values()):
+            if further and further not in self._others:
+                self._others[further] = explorer_pictures.read_others(None, further, size)
+                if not explorer_pictures.fits(kind, further):
+                    self._row += explorer_pictures.entries(self._others[further], further)
+        self._others.setdefault("", self._others[kind])  # of a model of unknown kind beside this one
+        self._show_source(self._row[0])
         if hidden is None:
             hidden = Masks.from_block(model.grid, model.grid[0] // 4, model.grid[1] // 4,
                                       model.grid[0] // 2, model.grid[1] // 2).hidden[0].numpy()  # fmt: skip
         row = self._thumbnails()
         super().__init__(
-            self._source, model.grid, hidden, choice=name, choices=list(self._pairs), gallery=row, **traits
-        )
+            self._source, model.grid, hidden, choice=name, names=list(self._pairs), choices=self._fitting(),
+            gallery=row, **traits,
+        )  # fmt: skip
         self.last: Any = None
+        self._shown: tuple[Prediction, Any, str, str] | None = None
         self._played = self.game
         self._wanted, self._answered = threading.Event(), threading.Event()
         self._closed = False
@@ -172,6 +195,7 @@ class PredictionExplorer(MaskPainter):
         self._worker.start()
         self.observe(lambda _: self._wanted.set(), "seq")
         self.observe(lambda _: self._on_chosen(), "chosen")
+        self.observe(lambda _: self._on_figure(), "figure_wanted")
         self._wanted.set()
 
     def close(self) -> None:
@@ -181,48 +205,48 @@ class PredictionExplorer(MaskPainter):
             self._wanted.set()
         super().close()
 
-    def _read_gallery(self, first: Image.Image, gallery: Any, drawn: bool) -> None:
-        """Set the pictures to choose from, [(name, image), ...]."""
-        self._row: list[tuple[str, Image.Image]] = [("the first picture", first)]
-        if gallery is None:
-            what = "drawn scene" if drawn else "other picture"
-            found = [Image.fromarray(one.permute(1, 2, 0).numpy()) for one in self._others[:_ROW]]
-            self._row += [(f"{what} {i}", one) for i, one in enumerate(found, start=1)]
-        elif isinstance(gallery, Mapping):
-            self._row += [(str(name), read_image(one)) for name, one in gallery.items()]
-        else:
-            self._row += [(f"picture {i}", read_image(one)) for i, one in enumerate(gallery, start=2)]
-
     def _thumbnails(self) -> list[dict[str, str]]:
-        return [{"name": name, "picture": data_uri(square(one, _THUMBNAIL))} for name, one in self._row]
+        return [
+            {"name": entry.name, "picture": data_uri(square(entry.image, _THUMBNAIL)), "kind": entry.kind}
+            for entry in self._row
+        ]
 
     def _on_chosen(self) -> None:
         if not 0 <= self.chosen < len(self._row):
             self.error = f"There is no picture number {self.chosen}: choose 0 to {len(self._row) - 1}."
             return
-        if self._row[self.chosen][1] is not self._source:
-            self._use(self._row[self.chosen][1])
+        if self._row[self.chosen].image is not self._source:
+            self._use(self._row[self.chosen])
 
     def _take(self, image: Image.Image) -> None:
         """Replace the image by an uploaded one, which joins the row."""
-        self._row = [(name, one) for name, one in self._row if name != _OWN] + [(_OWN, image)]
-        self._use(image)
+        own = Entry(_OWN, image)
+        self._row = [entry for entry in self._row if entry.name != _OWN] + [own]
+        self._use(own)
         with self.hold_sync():
             self.gallery, self.chosen = self._thumbnails(), len(self._row) - 1
 
-    def _use(self, image: Image.Image) -> None:
-        self._show_source(image)
-        self.truth = ""  # until the first samples on this picture
-        super()._take(image)
+    def _use(self, entry: Entry) -> None:
+        self._show_source(entry)
+        with self.hold_sync():
+            self.choices = self._fitting()
+            if self.choice not in self.choices:
+                self.choice = self.choices[0]
+            self.truth = ""  # until the first samples on this picture
+        super()._take(entry.image)
         self._wanted.set()  # independent of the order of image and request number
 
-    def _show_source(self, image: Image.Image) -> None:
-        self._source = image
-        self._resized: dict[int, Tensor] = {}
-        self._truths: dict[int, str] = {}
-        self._control: Tensor | None = None
+    def _show_source(self, entry: Entry) -> None:
+        self._source, self._kind = entry.image, entry.kind
+        self._resized: dict[ImageSize, Tensor] = {}
+        self._truths: dict[ImageSize, str] = {}
+        self._controls: dict[str, Tensor] = {}
 
-    def _truth(self, size: int) -> str:
+    def _fitting(self) -> list[str]:
+        """Names of the models that may be shown the picture."""
+        return [name for name, kind in self._kinds.items() if explorer_pictures.fits(kind, self._kind)]
+
+    def _truth(self, size: ImageSize) -> str:
         """The image at a size, as a data: URI, encoded once."""
         truths = self._truths
         if size not in truths:
@@ -230,37 +254,14 @@ class PredictionExplorer(MaskPainter):
         return truths[size]
 
     def _control_images(self) -> Tensor:
-        """Other images than the one that is shown, (n, 3, size, size) uint8: a control of itself is none."""
-        control = self._control
-        if control is None:
-            size = self._others.shape[-1]
-            shown, first = (_to_uint8(one, size) for one in (self._source, self._row[0][1]))
-            candidates = torch.cat([self._others, first[None]])
-            differs = (candidates != shown).flatten(1).any(1)
-            count = len(self._others)
-            control = candidates[:count][differs[:count]] if differs[:count].any() else candidates[differs]
-            if not len(control):
-                raise ValueError("This control needs another image than the one shown: give one as `other`.")
-            self._control = control
-        return control
+        """Other images of the model's kind than the one that is shown, (n, 3, H, W) uint8."""
+        kind, controls_ = self._kinds[self.choice], self._controls
+        if kind not in controls_:
+            controls_[kind] = explorer_pictures.control_images(self._others[kind], self._source, self._row[0].image)
+        return controls_[kind]
 
-    def _several(self, others: Tensor) -> Tensor:
-        """Images for a mean, (n, 3, size, size) uint8: those of the row too where only one was given.
-
-        Raises:
-            ValueError: there is only one, of which the mean is itself.
-        """
-        if len(others) == 1:
-            size = others.shape[-1]
-            row = torch.stack([_to_uint8(one, size) for _, one in self._row])
-            known = torch.cat([others, _to_uint8(self._source, size)[None]])
-            others = torch.cat([others, row[[bool((known != one).flatten(1).any(1).all()) for one in row]]])
-        if len(others) == 1:
-            raise ValueError("A mean prediction needs several other images: give a list as `other`, or a gallery.")
-        return others
-
-    def _pixels(self, size: int) -> Tensor:
-        """The image at a size, (3, size, size), resized once and cached."""
+    def _pixels(self, size: ImageSize) -> Tensor:
+        """The image at a size, (3, H, W), cropped and resized once and cached."""
         resized = self._resized
         if size not in resized:
             resized[size] = to_tensor(self._source, size)
@@ -287,34 +288,36 @@ class PredictionExplorer(MaskPainter):
         if self._wanted.is_set():
             return  # cancelled by a newer stroke
         words = str(error) or type(error).__name__
-        self._put(**_NOTHING, caption="", **_NO_TILES, error=words, result_seq=seq)
+        self._put(**_NOTHING, caption="", **NO_TILES, error=words, result_seq=seq)
 
     def _answer(self, seq: int) -> None:
         if "1" not in self.mask:  # as after Clear: no error
             words = "Nothing is hidden yet: drag over the picture."
-            self._put(**_NOTHING, caption=words, **_NO_TILES, error="", result_seq=seq)
+            self._put(**_NOTHING, caption=words, **NO_TILES, error="", result_seq=seq)
             return
         masks, show, number = self.masks, self.show, self.game
         if number != self._played:  # a round first: until it is answered, no names are on the page
             self._put(game_round=self._round(masks, number))
             self._played = number
-        traits, self.last, story = self._ask(masks, show, preview=True)
-        self._put(**traits, truth=self._truth(self.last.images.shape[-1]), error="", result_seq=seq, busy=False)
+        found = self._ask(masks, show, preview=True)
+        self.last = found.drawn
+        self._shown = found.prediction, found.drawn, _BOX[show], found.traits["caption"]
+        self._put(**found.traits, truth=self._truth(_size_of(self.last.images)), error="", result_seq=seq, busy=False)
         # After the samples, which are waited for.
         if not self._wanted.is_set():
-            self.story = story()
+            self.story = found.story()
 
     def _round(self, masks: Masks, number: int) -> dict[str, Any]:
         """Samples of the model and of a control in random order, for who looks to say which is which."""
         count = min(self.samples, _ROUND_SAMPLES)
         seed = secrets.randbelow(10**6)  # other noise than the page's, whose samples may have been seen
         found = [self._ask(masks, show, count=count, seed=seed) for show in ("predicted", "other")]
-        sides = [traits["pictures"] for traits, _, _ in found]
+        sides = [one.traits["pictures"] for one in found]
         first = secrets.randbelow(2)  # a side that could be learned would be no test
         return {
             "number": number, "sides": sides[::-1] if first else sides, "model": first, "control": _CONTROLS["other"],
             "hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid),
-            "truth": self._truth(found[0][1].images.shape[-1]),
+            "truth": self._truth(_size_of(found[0].drawn.images)),
         }  # fmt: skip
 
     def _put(self, **traits: Any) -> None:
@@ -334,19 +337,20 @@ class PredictionExplorer(MaskPainter):
         """
         if show not in _SHOW:
             raise ValueError(f"show is one of {', '.join(_SHOW)}, got {show!r}.")
-        traits, _, story = self._ask(Masks.from_array(hidden), show)
-        return {**traits, "story": story()}, to_text(hidden, (self.grid[0], self.grid[1]))
+        found = self._ask(Masks.from_array(hidden), show)
+        return {**found.traits, "story": found.story()}, to_text(hidden, (self.grid[0], self.grid[1]))
 
     def _ask(
         self, masks: Masks, show: str, preview: bool = False, count: int | None = None, seed: int | None = None
-    ) -> tuple[dict[str, Any], Any, Callable[[], list[dict[str, Any]]]]:
-        """Traits of the page, the samples, and what tells their story."""
+    ) -> _Answer:
         model, decoder = self._pairs[self.choice]
         prediction = predict(model, self._pixels(model.config.image_size), masks)
         given = prediction
         if show in _CONTROLS:
             others = self._control_images()
-            others = others[:1] if show == "other" else self._several(others)
+            others = (
+                others[:1] if show == "other" else explorer_pictures.several(others, self._row_of_kind(), self._source)
+            )
             given = prediction.replaced(controls(model, others, masks)[_CONTROLS[show]])
         frames = Frames()
         look = self._preview(prediction, show) if preview else None
@@ -363,6 +367,10 @@ class PredictionExplorer(MaskPainter):
         whose = {"other": "another image's", "mean": "the mean"}.get(show, "the")
         about = f"cosine of {whose} predicted and the target tokens {given.cosine.mean():.2f}"
         caption = f"seed {self.seed}; {_UNPREDICTED.get(show, about)}"
+        if len(self._pairs) > 1:
+            caption = f"{self.choice}; {caption}"
+        if show in _CONTROLS and self._guessed and not self._kinds[self.choice]:
+            caption += "; the control is of drawn scenes, which may be another kind of picture: give `other`"
         if self.guidance != 1 and show != "null":
             caption += f"; guidance {self.guidance:g}: what varies is the guidance's doing too"
         if detail := getattr(drawn, "detail", 0.0):
@@ -371,21 +379,26 @@ class PredictionExplorer(MaskPainter):
             around = np.full(masks.grid, -2.0)
         else:
             around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
-        return {
-            "pictures": [data_uri(to_pil(image)) for image in drawn.on(self._pixels(drawn.images.shape[-1]))],
+        traits = {
+            "pictures": [data_uri(to_pil(image)) for image in drawn.on(self._pixels(_size_of(drawn.images)))],
             **self._around(masks, show),
             "cosines": around.ravel().tolist(),
             "caption": caption,
             **self._tokens(given, drawn, show),
-        }, drawn, lambda: tell(model, prediction, drawn, frames, show)  # fmt: skip
+        }
+        return _Answer(traits, drawn, given, lambda: tell(model, prediction, drawn, frames, show))
+
+    def _row_of_kind(self) -> list[Entry]:
+        """Pictures of the row that the chosen model may be shown."""
+        return [entry for entry in self._row if explorer_pictures.fits(entry.kind, self._kinds[self.choice])]
 
     def _tokens(self, given: Prediction, drawn: Any, show: str) -> dict[str, Any]:
         if getattr(drawn, "tokens", None) is None:
-            return {**_NO_TILES, "no_tokens": _DRAWN_AT_ONCE.get(show, _ONE_STAGE)}
-        return {**_token_traits(token_colours(given, drawn), show), "no_tokens": ""}
+            return {**NO_TILES, "no_tokens": DRAWN_AT_ONCE.get(show, ONE_STAGE)}
+        return {**token_traits(token_colours(given, drawn), show), "no_tokens": ""}
 
     def _around(self, masks: Masks, show: str) -> dict[str, str]:
-        return {"hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid), "line": _LINE[show]}
+        return {"hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid), "line": BOX[_BOX[show]]}
 
     def _preview(self, prediction: Prediction, show: str) -> Callable[[dict[str, Any]], bool]:
         def look(state: dict[str, Any]) -> bool:
@@ -394,15 +407,32 @@ class PredictionExplorer(MaskPainter):
             if state["step"] % _PREVIEW_EVERY == 1 and state["step"] < state["steps"]:
                 size = state["images"].shape[-1] // prediction.masks.grid[1]
                 hole = prediction.masks.hidden_pixels(size)[0]
-                behind = self._pixels(state["images"].shape[-1])
+                behind = self._pixels(_size_of(state["images"]))
                 shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
                 # The tokens of these samples come with the last step: until then, none are better than the last ones.
                 unknown = [-2.0] * prediction.masks.num_patches
                 around = self._around(prediction.masks, show)
-                self._put(pictures=shown, cosines=unknown, caption="", **_NO_TILES, error="", **around)
+                self._put(pictures=shown, cosines=unknown, caption="", **NO_TILES, error="", **around)
             return False
 
         return look
+
+    def figure(self) -> Figure:
+        """Figure of the samples on the page: original, context and each sample, as the page's *Save figure*.
+
+        Raises:
+            ValueError: there are no samples yet.
+        """
+        if self._shown is None:
+            raise ValueError("There is nothing to save yet: hide something first.")
+        return samples_figure(*self._shown)
+
+    def _on_figure(self) -> None:
+        number = self.figure_wanted.get("number")
+        try:
+            self.figure_file = {"number": number, **figure_file(self.figure(), str(self.figure_wanted.get("ending")))}
+        except Exception as error:  # shown on the page, where a callback's traceback is not visible
+            self.figure_file = {"number": number, "error": str(error) or type(error).__name__}
 
     def still(self) -> tuple[Image.Image, str]:
         """The image with its mask beside the samples; waits at most ten seconds for the first samples."""
@@ -411,58 +441,15 @@ class PredictionExplorer(MaskPainter):
         first, words = super().still()
         if self.last is None:
             return first, words
-        behind = self._pixels(self.last.images.shape[-1])
+        behind = self._pixels(_size_of(self.last.images))
         pictures = [first, *(to_pil(image) for image in self.last.on(behind))]
-        sheet = Image.new("RGB", (160 * len(pictures), 160), "white")
+        height = round(160 * first.height / first.width)
+        sheet = Image.new("RGB", (160 * len(pictures), height), "white")
         for i, picture in enumerate(pictures):
-            sheet.paste(picture.resize((160, 160), Image.Resampling.NEAREST), (160 * i, 0))
+            sheet.paste(picture.resize((160, height), Image.Resampling.NEAREST), (160 * i, 0))
         return sheet, f"{words}, and {len(pictures) - 1} samples of what the model expects there; {self.caption}"
 
 
-def _token_traits(colours: TokenColours, show: str = "predicted") -> dict[str, Any]:
-    """Traits of the page for tokens as colours: one tile a sample, and those of what they are compared with.
-
-    Args:
-        colours: of one result. show: choice of the menu, for the name of the predicted tokens.
-    """
-    tiles = []
-    for i, (picture, cosine, mutual) in enumerate(
-        zip(colours.sampled, colours.target_cosine, colours.mutual_cosine, strict=True), start=1
-    ):
-        words = f"Tokens of sample {i} as colours: cosine {cosine:.2f} with the target tokens"
-        words += "" if np.isnan(mutual) else f", {mutual:.2f} with the other samples' tokens"
-        tiles.append(_tile(f"sample {i}", picture, f"{words}."))
-    given = {"other": "tokens predicted for another image", "mean": "mean predicted tokens"}.get(
-        show, "predicted tokens"
-    )
-    words = f"The {given} as colours: cosine {colours.predicted_cosine:.2f} with the target tokens."
-    references = [
-        _tile(given, colours.predicted, words),
-        _tile("target tokens", colours.target, "The target tokens as colours."),
-    ]
-    if len(tiles) > 1:
-        hidden = ~np.isnan(colours.agreement)
-        map_colours = colormaps["viridis"](np.where(hidden, colours.agreement, 0.0)) * hidden[..., None]
-        references.append(_tile("where samples agree: dark 0, bright 1", map_colours, colours.about))
-    return {"token_tiles": tiles, "reference_tiles": references, "agreement": colours.about}
-
-
-def _tile(name: str, rgba: np.ndarray, words: str) -> dict[str, str]:
-    """One pixel a patch."""
-    image = Image.fromarray((rgba * 255).round().astype(np.uint8))
-    return {"name": name, "picture": data_uri(image), "words": words}
-
-
-def _read_others(other: Any, size: int) -> Tensor:
-    """(n, 3, size, size) uint8."""
-    if other is None:
-        drawn = menagerie.scenes(0, _OTHERS, size, seed=1)
-    else:
-        several = other if isinstance(other, Sequence) and not isinstance(other, str) else [other]
-        return torch.stack([_to_uint8(read_image(one), size) for one in several])
-    return torch.from_numpy(drawn).permute(0, 3, 1, 2)
-
-
-def _to_uint8(image: Image.Image, size: int) -> Tensor:
-    """(3, size, size) uint8."""
-    return torch.from_numpy(np.array(square(image, size))).permute(2, 0, 1)
+def _size_of(images: Tensor) -> ImageSize:
+    """Size of pictures (..., H, W)."""
+    return image_size((images.shape[-2], images.shape[-1]))

@@ -1,4 +1,4 @@
-// RunMonitor: live curves of a training run, and the verdict in words.
+// RunMonitor: live curves of a training run, with their values where one points, and the verdict in words.
 
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"];
 
@@ -19,9 +19,13 @@ export default {
     const head = element("div", { className: "bar" });
     head.append(progress, words);
     const panels = element("div", { className: "strip" });
-    panels.style.maxWidth = "960px";
+    panels.style.cssText = "max-width: 960px; width: 100%";
     root.append(head, verdict, alertBox, panels);
     el.append(root);
+
+    // The number of images that is pointed at; every panel shows its values there. null: the newest ones.
+    let at = null;
+    const point = (images) => { at = images; draw(); };
 
     function draw() {
       const css = getComputedStyle(root);
@@ -32,8 +36,8 @@ export default {
       const shown = model.get("panels");
       while (panels.children.length > shown.length) panels.lastChild.remove();
       shown.forEach((panel, i) => {
-        if (!panels.children[i]) panels.append(chartFrame());
-        chart(panels.children[i], panel, css.color, css.getPropertyValue("--line"));
+        if (!panels.children[i]) panels.append(chartFrame(point));
+        chart(panels.children[i], panel, css.color, css.getPropertyValue("--line"), at);
       });
       panels.dataset.shown = model.get("tick");
     }
@@ -45,16 +49,42 @@ export default {
   },
 };
 
-function chartFrame() {
-  const canvas = element("canvas", { width: 560, height: 340 });
-  canvas.style.cssText = "width:280px;height:170px";
-  canvas.setAttribute("role", "img");
-  const figure = element("figure", {}, element("figcaption"), canvas, element("p", { className: "soft" }));
-  figure.style.cssText = "margin:0;width:290px";
+// Sides of the curves' frame in the canvas, which is 280 x 170.
+const FRAME = { left: 54, top: 8, right: 272, bottom: 148 };
+
+// A pointer or a finger on the curves, or arrows, Home and End, say where to read; Escape goes back to the newest.
+function chartFrame(point) {
+  const canvas = element("canvas", { width: 560, height: 340, tabIndex: 0 });
+  canvas.style.cssText = "width:280px;max-width:100%;aspect-ratio:280/170;touch-action:pan-y;box-sizing:border-box";
+  canvas.setAttribute("role", "slider");
+  const to = (share) => {
+    const [low, high] = canvas.range || [0, 0];
+    point(low + Math.min(1, Math.max(0, share)) * (high - low));
+  };
+  const look = (event) => {
+    const box = canvas.getBoundingClientRect();
+    to((((event.clientX - box.left) / box.width) * 280 - FRAME.left) / (FRAME.right - FRAME.left));
+  };
+  canvas.addEventListener("pointerdown", look);
+  canvas.addEventListener("pointermove", look);
+  canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") point(null); });
+  canvas.addEventListener("keydown", (event) => {
+    const { points = [], at = 0 } = canvas, last = points.length - 1;
+    const places = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, Home: 0, End: last };
+    if (event.key === "Escape") point(null);
+    else if (places[event.key] !== undefined && points.length) point(points[Math.min(last, Math.max(0, places[event.key]))]);
+    else return;
+    event.preventDefault();
+  });
+  canvas.title = "Point, or use the arrow keys, to read values";
+  const legend = element("p", { className: "soft" });
+  legend.style.minHeight = "2.8em";  // longer words do not move the panels below
+  const figure = element("figure", {}, element("figcaption"), canvas, legend);
+  figure.style.cssText = "margin:0;width:290px;max-width:100%";
   return figure;
 }
 
-function chart(figure, panel, ink, line) {
+function chart(figure, panel, ink, line, at) {
   const [caption, canvas, legend] = figure.children;
   caption.textContent = panel.title;
   const pen = canvas.getContext("2d");
@@ -62,12 +92,13 @@ function chart(figure, panel, ink, line) {
   pen.clearRect(0, 0, 280, 170);
   const points = panel.lines.flatMap((l) => l.points);
   legend.replaceChildren();
-  if (!points.length) { canvas.setAttribute("aria-label", `${panel.title}: nothing measured yet`); return; }
+  canvas.setAttribute("aria-label", panel.title);
+  if (!points.length) { canvas.setAttribute("aria-valuetext", "nothing measured yet"); return; }
   // A logarithmic axis shows no zero: such points lie on its lower end.
   const least = Math.min(...points.map((p) => p[1]).filter((v) => v > 0));
   const scaled = (v) => (panel.logarithmic ? Math.log10(Math.max(v, least)) : v);
   const xs = points.map((p) => p[0]), ys = points.map((p) => scaled(p[1]));
-  const box = { left: 54, top: 8, right: 272, bottom: 148 };
+  const box = FRAME;
   const x1 = Math.max(...xs);  // from no picture on, so that the panels can be read beside each other
   let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
   if (y0 === y1) { y0 -= Math.abs(y0) * 0.1 + 1e-6; y1 += Math.abs(y1) * 0.1 + 1e-6; }
@@ -82,6 +113,16 @@ function chart(figure, panel, ink, line) {
   pen.fillText(figures(ends[1]), box.left - 4, box.bottom);
   pen.fillText("0", box.left + 4, box.bottom + 14);
   pen.fillText(`${Math.round(x1).toLocaleString("en")} images`, box.right, box.bottom + 14);
+  canvas.range = [0, x1];
+  canvas.points = [...new Set(xs)].sort((a, b) => a - b);
+  const nearest = (among, x) => among.reduce((best, v, i) => (Math.abs(v - x) < Math.abs(among[best] - x) ? i : best), 0);
+  canvas.at = at === null ? canvas.points.length - 1 : nearest(canvas.points, at);
+  const here = canvas.points[canvas.at], where = at === null ? "now" : `at ${Math.round(here).toLocaleString("en")} images`;
+  if (at !== null) {
+    pen.strokeStyle = ink; pen.lineWidth = 1;
+    pen.beginPath(); pen.moveTo(px(here), box.top); pen.lineTo(px(here), box.bottom); pen.stroke();
+    legend.append(`${where}: `);
+  }
   const said = [];
   panel.lines.forEach((l, n) => {
     if (!l.points.length) return;
@@ -98,10 +139,14 @@ function chart(figure, panel, ink, line) {
     const swatch = element("span", { textContent: l.control ? "▱ " : "■ " });
     swatch.style.color = COLOURS[n % COLOURS.length];
     swatch.setAttribute("aria-hidden", "true");
-    const entry = element("span", {}, swatch, `${l.name} ${figures(l.points.at(-1)[1])}`);
+    const value = figures((at === null ? l.points.at(-1) : l.points[nearest(l.points.map((p) => p[0]), here)])[1]);
+    const entry = element("span", {}, swatch, `${l.name} ${value}`);
     entry.style.cssText = "white-space:nowrap;margin-right:10px";
     legend.append(entry, " ");
-    said.push(`${l.name} now ${figures(l.points.at(-1)[1])}`);
+    said.push(`${l.name} ${where} ${value}`);
   });
-  canvas.setAttribute("aria-label", `${panel.title}: ${said.join(", ")}`);
+  canvas.setAttribute("aria-valuemin", 0);
+  canvas.setAttribute("aria-valuemax", x1);
+  canvas.setAttribute("aria-valuenow", here);
+  canvas.setAttribute("aria-valuetext", said.join(", "));
 }
