@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ijepa_viz.cli.demo import Demo
+from ijepa_viz.cli.demo import Demo, lessons
 from ijepa_viz.cli.demo import page as demo_page
 from ijepa_viz.figures import Figure
 from ijepa_viz.figures.completion import BOX
@@ -31,6 +32,7 @@ from bare_page import bare_page, centre, drag
 from jupyter_lab import watch
 
 pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parent.parent
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((320, 320))
 
 
@@ -125,9 +127,25 @@ def test_many_strokes_leave_nothing_behind(painter):
         session.send("HeapProfiler.collectGarbage")
         return session.send("Runtime.getHeapUsage")["usedSize"]
 
+    # The events are made in the page: a mouse's, one by one from here, would take a minute.
+    painter.evaluate("HTMLCanvasElement.prototype.setPointerCapture = () => {}")
+
     def strokes(count):
-        for i in range(count):
-            drag(painter, (i % 8, 0), (i % 8, 7), steps=2)
+        painter.evaluate(
+            """(count) => {
+              const canvas = document.querySelector('[data-testid=painter]'), box = canvas.getBoundingClientRect();
+              const send = (type, col, row) => canvas.dispatchEvent(new PointerEvent(type, {
+                pointerId: 1, bubbles: true, cancelable: true,
+                clientX: box.x + ((col + 0.5) * box.width) / 8, clientY: box.y + ((row + 0.5) * box.height) / 8,
+              }));
+              for (let i = 0; i < count; i++) {
+                send('pointerdown', 0, i % 8);
+                for (const col of [4, 7]) send('pointermove', col, i % 8);
+                send('pointerup', 7, i % 8);
+              }
+            }""",
+            count,
+        )
 
     strokes(200)  # until the strokes that can be taken back are all there
     before = heap()
@@ -331,7 +349,7 @@ def test_what_is_hidden_looks_hidden_and_the_truth_waits_to_be_revealed(chromium
 
 
 @pytest.mark.parametrize(
-    ("width", "beside", "least"), [(1400, True, 160), (1000, True, 130), (700, True, 90), (390, False, 90)]
+    ("width", "beside", "least"), [(1400, True, 160), (1000, True, 130), (700, True, 90), (390, False, 80)]
 )
 def test_nothing_jumps_and_the_samples_stay_in_view(chromium, answered, width, beside, least):
     page = bare_page(chromium, answered)
@@ -344,7 +362,7 @@ def test_nothing_jumps_and_the_samples_stay_in_view(chromium, answered, width, b
     assert (sample["x"] > canvas["x"] + canvas["width"]) is beside
     assert (sample["y"] > canvas["y"] + canvas["height"]) is not beside
     assert sample["y"] + sample["height"] <= 900
-    if width == 1400:
+    if width in (390, 1400):
         assert all(node.bounding_box()["y"] + least <= 900 for node in strip.all())
     before = page.evaluate(places)
     page.evaluate("model.set('pictures', []); model.set('caption', ''); model.set('busy', true)")
@@ -440,6 +458,31 @@ def test_an_own_picture_is_cropped_and_dropped(chromium, explorer):
     assert sent.error == ""
     assert np.array(sent.picture).reshape(-1, 3).tolist() == [[255, 0, 0]] * 320**2
     assert crop.count() == 0
+    # Fingers: one moves the square, two zoom.
+    with page.expect_file_chooser() as coming:
+        page.get_by_role("button", name="+ your own").click()
+    coming.value.set_files({"name": "halves.png", "mimeType": "image/png", "buffer": content})
+    crop.wait_for()
+    page.evaluate("model.set('upload', '')")
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind, *points):
+        at = [{"x": view["x"] + x, "y": view["y"] + y, "id": i} for i, (x, y) in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    fingers("touchStart", (300, 150))
+    for x in range(280, -1, -20):
+        fingers("touchMove", (x, 150))
+    fingers("touchEnd")
+    fingers("touchStart", (140, 150), (180, 150))
+    for away in range(30, 81, 10):
+        fingers("touchMove", (160 - away, 150), (160 + away, 150))
+    fingers("touchEnd")
+    assert float(crop.get_by_role("slider", name="zoom").input_value()) == pytest.approx(4, rel=0.1)
+    crop.get_by_role("button", name="Use this square").click()
+    page.wait_for_function("() => model.get('upload') !== ''")
+    sent.upload = page.evaluate("model.get('upload')")
+    assert np.array(sent.picture).reshape(-1, 3).tolist() == [[0, 0, 255]] * 320**2
     # Dropped anywhere on the explorer; the keyboard moves and leaves.
     page.evaluate("model.set('upload', '')")
     page.evaluate(
@@ -492,6 +535,56 @@ def test_samples_and_numbers_are_saved(chromium, answered):
     page.evaluate("model.set('pictures', [])")
     page.get_by_role("button", name="Save samples").click()
     page.get_by_role("alert").get_by_text("nothing to save yet").wait_for()
+    assert page.errors == []
+    page.close()
+
+
+def test_a_figure_is_asked_of_the_kernel(chromium, answered):
+    def save(page, kind="SVG"):
+        page.get_by_role("button", name=f"Save figure ({kind})").click()
+
+    page = bare_page(chromium, answered)  # without a kernel
+    files(page)
+    save(page)
+    page.get_by_role("alert").get_by_text("drawn by the kernel, and this page has none").wait_for()
+    page.close()
+    page = bare_page(chromium, answered, heard=answered.seq)
+    files(page)
+    with page.expect_download() as coming:
+        save(page, "PDF")
+        answered.figure_wanted = page.evaluate("model.get('figure_wanted')")  # what a kernel would get, and send
+        page.evaluate("(found) => model.set('figure_file', found)", answered.figure_file)
+    assert coming.value.suggested_filename == "samples.pdf"
+    assert coming.value.path().read_bytes().startswith(b"%PDF-")
+    page.evaluate("model.set('patience', 100)")
+    save(page)
+    page.get_by_role("alert").get_by_text("The kernel does not answer").wait_for()
+    page.evaluate("model.set('patience', 60000)")
+    save(page)
+    asked = page.evaluate("model.get('figure_wanted')")
+    assert asked["ending"] == ".svg"
+    page.evaluate("(found) => model.set('figure_file', found)", {"number": 7, "error": "of another view"})
+    assert page.locator("[role=alert]").text_content() == ""
+    page.evaluate("(found) => model.set('figure_file', found)", {"number": asked["number"], "error": "no disk"})
+    page.get_by_role("alert").get_by_text("The figure was not drawn: no disk").wait_for()
+    assert page.errors == []
+    page.close()
+
+
+def test_only_models_of_the_pictures_kind_are_offered(chromium, answered):
+    row = [{**entry, "kind": kind} for entry, kind in zip(answered.gallery, ("a", "b", "a"), strict=True)]
+    page = bare_page(chromium, answered, names=["one", "two"], choices=["one"], choice="one", gallery=row, game=0)
+    models = page.get_by_label("model")
+    assert models.locator("option").all_inner_texts() == ["one"]
+    page.evaluate("model.set('choices', ['one', 'two']); model.set('choice', 'two')")
+    assert models.locator("option").all_inner_texts() == ["one", "two"]
+    assert models.input_value() == "two"
+    models.select_option("one")
+    assert page.evaluate("[model.get('choice'), model.get('seq')]") == ["one", 2]
+    # A game stays with pictures of one kind, so that its score is of one model.
+    page.get_by_role("button", name="Reveal the truth").click()
+    page.get_by_role("button", name="Predict, then reveal").click()
+    assert page.evaluate("model.get('chosen')") == 2
     assert page.errors == []
     page.close()
 
@@ -592,8 +685,25 @@ def test_the_sampler_paints_in_the_pages_colours_from_the_start(chromium):
 def test_the_monitor_draws_every_line(chromium, run):
     page = bare_page(chromium, RunMonitor(run, lambda rows: "healthy: all is well"))
     assert page.get_by_text("healthy: all is well").is_visible()
-    assert page.get_by_role("img", name="Loss: whole now 0.500").count() == 1
+    loss, probe = page.get_by_role("slider", name="Loss"), page.get_by_role("slider", name="What is it good for?")
+    assert loss.get_attribute("aria-valuetext") == "whole now 0.500"
     assert page.evaluate("document.querySelector('progress').value") == 0.5
+    # Values where one points, in every panel; the newest ones again when the pointer leaves or after Escape.
+    box = loss.bounding_box()
+    page.mouse.move(box["x"] + 0.55 * box["width"], box["y"] + 60)  # between 54 and 272 of 280: 100 of 200 images
+    assert loss.get_attribute("aria-valuetext") == "whole at 100 images 1.50"
+    assert "at 100 images: ■ whole 1.50" in page.locator("figure").first.inner_text()
+    assert probe.get_attribute("aria-valuetext") == "target encoder at 200 images 0.250"  # measured nowhere else
+    page.mouse.move(0, 0)
+    assert loss.get_attribute("aria-valuetext") == "whole now 0.500"
+    loss.press("ArrowLeft")
+    assert loss.get_attribute("aria-valuetext") == "whole at 100 images 1.50"
+    loss.press("End")
+    assert loss.get_attribute("aria-valuetext") == "whole at 200 images 0.500"
+    loss.press("Escape")
+    assert loss.get_attribute("aria-valuetext") == "whole now 0.500"
+    page.set_viewport_size({"width": 320, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.evaluate("model.set('panels', [])")
     assert page.locator("figure").count() == 0
     assert page.errors == []
@@ -667,11 +777,11 @@ def explorer(model, decoder, picture):
     made.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_wrong(chromium, explorer, diagram, run, scheme):
+def test_axe_finds_nothing_wrong_where_the_system_is_dark(chromium, explorer, diagram, run):
+    """As outside of JupyterLab; in it, tests/test_browser.py looks at both themes."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     for widget in (MaskPainter(PICTURE, (8, 8)), explorer, MaskSampler((8, 8)), RunMonitor(run), diagram):
-        page = bare_page(chromium, widget, scheme=scheme, pictures=[data_uri(PICTURE)])
+        page = bare_page(chromium, widget, scheme="dark", pictures=[data_uri(PICTURE)])
         for summary in page.locator("summary").all():
             summary.click()
         found = axe.Axe().run(page)
@@ -724,6 +834,8 @@ def test_one_offline_file_answers_from_what_was_computed(chromium, explorer, tmp
     assert page.get_by_role("heading").inner_text() == "Draw <a> hole"
     assert page.get_by_text("Own picture").count() == 0
     assert page.get_by_label("decode").is_visible()
+    for name in ("Brush", "Block", "Invert", "Draw one for me"):  # they would draw holes without an answer
+        assert not any(button.is_visible() for button in page.get_by_role("button", name=name, exact=True).all()), name
     assert not any(node.is_visible() for node in page.locator("input[type=number]").all())
     box = page.get_by_test_id("painter").bounding_box()
     page.get_by_role("button", name="Clear").click()
@@ -749,12 +861,14 @@ def test_one_offline_file_answers_from_what_was_computed(chromium, explorer, tmp
     assert page.get_by_role("group", name="Pictures to choose from").count() == 0
     page.get_by_role("button", name="Reveal the truth").click()
     assert page.get_by_role("img", name="The truth").get_attribute("src") == explorer.truth
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert outside == []
     assert errors == []
     page.close()
 
 
-def test_the_demo_page_fits_a_phone(chromium):
+def test_the_demo_page_fits_a_phone_and_leads_to_the_lessons(chromium):
     line = {
         "caption": "a yellow building's roof, drawn",
         "cosine": 0.7,
@@ -763,7 +877,10 @@ def test_the_demo_page_fits_a_phone(chromium):
     }
     report = {"model": "m", "images": [line], "samples": 6, "seed": 0, "decoder_steps": 12, "threads": 2}
     shown = chromium.new_page(viewport={"width": 390, "height": 844})
-    shown.set_content(demo_page([Demo(Figure("words", figsize=(2, 1)), report)]))
+    shown.set_content(demo_page([Demo(Figure("words", figsize=(2, 1)), report)], lessons(ROOT / "out" / "demo")))
     assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    links = [link.get_attribute("href") for link in shown.get_by_role("listitem").get_by_role("link").all()]
+    assert len(links) == len(list((ROOT / "notebooks").glob("*.ipynb")))
+    assert all((ROOT / "out" / "demo" / link).resolve().is_file() for link in links)
     assert shown.get_by_text("0.700").is_visible()
     shown.close()

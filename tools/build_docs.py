@@ -1,5 +1,7 @@
 """Build the documentation: ``python tools/build_docs.py`` executes the notebooks and writes the site, ``out/docs``.
 
+The site has slides and a handout for each lesson plan.
+
 An executed notebook is kept in ``out/docs-notebooks`` and executed again when it, or any file of the packages, has
 changed. ``--no-execute`` takes what is there, and shows a notebook that was never executed without its outputs.
 Warnings are errors.
@@ -19,7 +21,6 @@ import nbformat
 from docs_hooks import EXECUTED, KEY, ROOT, digest
 
 PACKAGES = ("ijepa_viz", "train", "decoders")
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def code_digest() -> str:
@@ -40,14 +41,12 @@ def execute(path: Path, code: str) -> float:
         nbclient.exceptions.CellExecutionError: a cell raised.
     """
     from build_gallery import execute as run
+    from build_gallery import without_widgets
 
     from ijepa_viz.runtime.files import write_file
 
     start = time.perf_counter()
-    notebook = run(path)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(_WIDGET, None)
+    notebook = without_widgets(run(path))
     notebook.metadata[KEY] = {"notebook": digest(path), "code": code}
     EXECUTED.mkdir(parents=True, exist_ok=True)
     write_file(EXECUTED / path.name, nbformat.writes(notebook).encode())
@@ -59,6 +58,24 @@ def is_current(path: Path, code: str) -> bool:
     kept = EXECUTED / path.name
     made_from = {"notebook": digest(path), "code": code}
     return kept.is_file() and nbformat.read(kept, as_version=4).metadata.get(KEY) == made_from
+
+
+def write_lessons(folder: Path) -> None:
+    """Write every notebook's slides and handout below ``folder``, where ``docs_hooks`` links to them."""
+    from build_handouts import FIGURES, handout
+    from build_slides import plan_of, slides
+    from docs_hooks import notebook_page
+
+    from ijepa_viz.runtime.files import write_file
+
+    for kind in ("slides", "handouts"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(notebook_page(path), as_version=4)
+        write_file(folder / "slides" / f"{path.stem}.html", slides(notebook, plan_of(path.stem)).encode())
+    for name in FIGURES:
+        page = handout(name, "../../tutorials/{}.html", "../../glossary.html")
+        write_file(folder / "handouts" / f"{name}.html", page.encode())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,6 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]
     status = subprocess.call([*command, "--site-dir", str(options.out.resolve())])
     if not status:
+        write_lessons(options.out / "teaching")
         print((options.out / "index.html").resolve())
     return status
 

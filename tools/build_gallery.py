@@ -1,7 +1,8 @@
 """Run every notebook and write one static site that needs no network: ``python tools/build_gallery.py OUT``.
 
-OUT/index.html shows a picture a notebook; beside it lie the executed notebooks as pages, and two pages on which a hole
-can be painted and is answered from what was computed before. ``--covers FOLDER`` writes the README's pictures as well.
+OUT/index.html shows a picture a notebook; beside it lie the executed notebooks as pages, their slides and handouts,
+and two pages on which a hole can be painted and is answered from what was computed before. A notebook that fails, or
+takes longer than ``--timeout``, is shown as far as it ran. ``--covers FOLDER`` writes the README's pictures as well.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
 
 import nbformat
 import numpy as np
+from build_notebooks import STORED
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from PIL import Image
 from pygments.formatters import HtmlFormatter
@@ -28,6 +32,8 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 COVER = "cover"  # the tag of the cell whose picture stands for its notebook
+TIMEOUT = 600  # seconds a cell
+STILL = "A still: in JupyterLab (make lab) this widget answers."
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -39,11 +45,15 @@ body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 62rem; margin: 1.5rem a
   background: var(--paper); }}
 a {{ color: var(--link); }} a.anchor-link {{ display: none; }}
 img {{ max-width: 100%; background: #fff; border-radius: 4px; }}
+p, li, h1, h2, code {{ overflow-wrap: anywhere; }} td code {{ overflow-wrap: normal; }}
 pre {{ background: var(--code); padding: .6rem .8rem; overflow-x: auto; border-radius: 4px; font-size: .85rem; }}
+pre, pre code {{ overflow-wrap: normal; }}
 blockquote {{ border-left: 4px solid var(--line); margin-left: 0; padding-left: 1rem; color: var(--soft); }}
-table {{ border-collapse: collapse; }} td, th {{ border-bottom: 1px solid var(--line); padding: .25rem .6rem; }}
+table {{ border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto; }}
+td, th {{ border-bottom: 1px solid var(--line); padding: .25rem .6rem; }}
 .prompt {{ display: none; }}
-.cards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.2rem; padding: 0; }}
+.cards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 1.2rem;
+  padding: 0; }}
 .cards li {{ list-style: none; border: 1px solid var(--line); border-radius: 8px; padding: .8rem; }}
 .cards h2 {{ font-size: 1.05rem; margin: 0 0 .4rem; }} .cards p {{ font-size: .9rem; margin: .4rem 0 0; }}
 .soft {{ color: var(--soft); }}
@@ -62,28 +72,68 @@ def execute(path: Path) -> nbformat.NotebookNode:
         nbclient.exceptions.CellExecutionError: a cell raised.
     """
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=600, resources=resources, store_widget_state=False)
-    client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _run(notebook, path.parent, TIMEOUT)
     return notebook
 
 
-def _whole(title: str, body: str) -> str:
+def _run(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> None:
+    resources = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(notebook, timeout=timeout, resources=resources, store_widget_state=False)
+    client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def attempt(path: Path, timeout: int = TIMEOUT) -> tuple[nbformat.NotebookNode, str]:
+    """A notebook as far as it ran, and why it stopped: empty if it ran to its end."""
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        _run(notebook, path.parent, timeout)
+    except CellExecutionError as error:
+        return notebook, f"a cell failed: {error.ename}: {error.evalue}"
+    except CellTimeoutError:
+        return notebook, f"a cell took longer than {timeout} s"
+    except DeadKernelError:
+        return notebook, "the kernel died, perhaps for lack of memory"
+    return notebook, ""
+
+
+def whole(title: str, body: str) -> str:
+    """A page in the gallery's style around ``body``, HTML; it loads nothing."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>{body}</main></body></html>"
     )
 
 
-def page(notebook: nbformat.NotebookNode) -> str:
-    """An executed notebook as one HTML text that loads nothing; a widget is shown by its picture."""
+def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An executed notebook's copy without progress bars, in which each widget is its picture and says so."""
     still = nbformat.from_dict(notebook)
+    still.cells = [cell for cell in still.cells if STORED not in cell.metadata.get("tags", [])]
     for cell in still.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_bare_widget(output)]
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(_WIDGET, None)
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(still)
+            data = output.get("data", {})
+            if data.pop(_WIDGET, None) is not None and "text/html" in data:
+                data["text/html"] += f'<p class="soft">{STILL}</p>'
+    return still
+
+
+def _is_bare_widget(output: nbformat.NotebookNode) -> bool:
+    """Whether an output is a widget without a picture, such as a progress bar, half full for ever on a page."""
+    data = output.get("data", {})
+    return _WIDGET in data and "image/png" not in data
+
+
+def page(notebook: nbformat.NotebookNode, stopped: str = "") -> str:
+    """An executed notebook as one HTML text that loads nothing.
+
+    Args:
+        stopped: why it did not run to its end.
+    """
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(without_widgets(notebook))
     title, _ = heading(notebook)
-    return _whole(title, f'<p><a href="index.html">All notebooks</a></p>{body}')
+    words = f'<p role="alert"><b>This notebook did not run to its end:</b> {escape(stopped)}.</p>' if stopped else ""
+    return whole(title, f'<p><a href="index.html">All notebooks</a></p>{words}{body}')
 
 
 def heading(notebook: nbformat.NotebookNode) -> tuple[str, str]:
@@ -141,8 +191,8 @@ def demo(name: str, image: object, other: object, title: str) -> str:
             hole[row : row + 3, col : col + 3] = True
             holes.append(hole)
     words = (
-        f"Paint a hole and let go: the page answers with what {name} expects in the nearest of {len(holes)} holes "
-        "of 3x3 patches, which were computed before. Any hole, at once, is in the notebook 00_start_here."
+        f"Press anywhere on the picture: the 3x3 patches there are hidden, and the page shows what {name} expects. "
+        f"The answers for these {len(holes)} holes were computed before. Holes of any shape: notebook 00_start_here."
     )
     try:
         return offline_page(explorer, title, words, precomputed(explorer, holes))
@@ -150,19 +200,44 @@ def demo(name: str, image: object, other: object, title: str) -> str:
         explorer.close()
 
 
-def index(cards: list[tuple[str, str, str, bytes | None, str]]) -> str:
-    """The first page: (file, title, words, picture or None, its alternative text) each."""
+@dataclass(frozen=True)
+class Card:
+    """One entry of the first page.
+
+    Attributes:
+        file, title, words: the page and what it is. picture: PNG, or None. alt: its alternative text.
+        more: further files of the same lesson, (file, name) each. stopped: why the notebook did not run to its end.
+    """
+
+    file: str
+    title: str
+    words: str
+    picture: bytes | None = None
+    alt: str = ""
+    more: tuple[tuple[str, str], ...] = ()
+    stopped: str = ""
+
+
+def index(cards: list[Card]) -> str:
+    """The first page."""
     items = []
-    for file, title, words, picture, alt in cards:
+    for card in cards:
         shown = ""
-        if picture:
-            content = base64.b64encode(picture).decode()
-            shown = f'<img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{content}">'
-        items.append(f'<li><h2><a href="{file}">{escape(title)}</a></h2>{shown}<p>{_plain(words)}</p></li>')
-    return _whole(
+        if card.picture:
+            content = base64.b64encode(card.picture).decode()
+            shown = f'<img alt="{escape(card.alt, quote=True)}" src="data:image/png;base64,{content}">'
+        stopped = f"<p><b>Did not run to its end:</b> {escape(card.stopped)}.</p>" if card.stopped else ""
+        links = " · ".join(f'<a href="{file}">{escape(name)}</a>' for file, name in card.more)
+        items.append(
+            f'<li><h2><a href="{card.file}">{escape(card.title)}</a></h2>{shown}<p>{_plain(card.words)}</p>{stopped}'
+            f"{f'<p>{links}</p>' if links else ''}</li>"
+        )
+    return whole(
         "ijepa_viz: the gallery",
-        "<h1>What a JEPA expects in the hole</h1><p>Every notebook of ijepa_viz as it ran, and two pages to paint on. "
-        'Nothing here is loaded from a network.</p><ul class="cards">' + "".join(items) + "</ul>",
+        "<h1>What a JEPA expects in the hole</h1><p>Every notebook of ijepa_viz as it ran, with slides and a handout "
+        'for a lesson, and two pages to paint on. Nothing here is loaded from a network.</p><ul class="cards">'
+        + "".join(items)
+        + "</ul>",
     )
 
 
@@ -170,44 +245,70 @@ def _plain(markdown: str) -> str:
     return re.sub(r"[*_`]+([^*_`]+)[*_`]+", r"\1", escape(markdown))
 
 
-def main() -> int:
-    """Build; returns the exit status."""
+def demo_card(out: Path, name: str, title: str) -> Card:
+    """Write the page to paint on, with a bundled model; returns its card."""
     from ijepa_viz import examples
+    from ijepa_viz.runtime.files import write_file
+
+    pictures = examples.photographs() if name.startswith("wild") else examples.drawn_scenes(64)
+    file = f"paint-{name}.html"
+    write_file(out / file, demo(name, pictures[0].image, pictures[1].image, title).encode())
+    picture = io.BytesIO()
+    pictures[0].image.resize((256, 256), Image.Resampling.NEAREST).save(picture, "png")
+    words = "Without a kernel: answers for every hole of 3x3 patches were computed before."
+    return Card(file, title, words, small(picture.getvalue()), pictures[0].caption)
+
+
+def lesson_card(out: Path, path: Path, timeout: int, covers: Path | None = None) -> Card:
+    """Run a notebook and write its page, slides and handout; returns its card, whatever became of the run."""
+    from build_handouts import FIGURES, handout
+    from build_slides import plan_of, slides
+
+    from ijepa_viz.runtime.files import write_file
+
+    notebook, stopped = attempt(path, timeout)
+    title, goal = heading(notebook)
+    write_file(out / f"{path.stem}.html", page(notebook, stopped).encode())
+    beside = {"slides": slides(notebook, plan_of(path.stem))}
+    if path.stem in FIGURES:
+        beside["handout"] = handout(path.stem, "../{}.html", "")
+    for folder, text in beside.items():
+        (out / folder).mkdir(exist_ok=True)
+        write_file(out / folder / f"{path.stem}.html", text.encode())
+    picture, alt = None, ""
+    if not stopped:
+        drawn, alt = cover(notebook)
+        picture = small(drawn)
+    if picture and covers:
+        covers.mkdir(parents=True, exist_ok=True)
+        write_file(covers / f"{path.stem}.png", picture)
+    more = tuple((f"{folder}/{path.stem}.html", folder) for folder in beside)
+    return Card(f"{path.stem}.html", f"{path.stem[:2]}  {title}", goal, picture, alt, more, stopped)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build; returns the exit status, 1 if a notebook did not run to its end."""
     from ijepa_viz.runtime.files import write_file
 
     parser = argparse.ArgumentParser(description="Run every notebook and write a static site of them.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--covers", type=Path, help="write NN_name.png here too, the README's pictures")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="only notebooks whose name starts so")
-    options = parser.parse_args()
+    parser.add_argument("--timeout", type=int, default=TIMEOUT, metavar="S", help="seconds a cell may take")
+    options = parser.parse_args(arguments)
     paths = [p for p in NOTEBOOKS if not options.only or p.name.startswith(tuple(options.only))]
-    cards: list[tuple[str, str, str, bytes | None, str]] = []
     options.out.mkdir(parents=True, exist_ok=True)
-    scenes, photographs = examples.drawn_scenes(64), examples.photographs()
-    for name, pictures, title in (
-        ("menagerie-tiny", scenes, "Paint a hole over a drawn dog"),
-        ("wild-tiny", photographs, "Paint a hole over a photograph"),
-    ):
-        file = f"paint-{name}.html"
-        write_file(options.out / file, demo(name, pictures[0].image, pictures[1].image, title).encode())
-        picture = io.BytesIO()
-        pictures[0].image.resize((256, 256), Image.Resampling.NEAREST).save(picture, "png")
-        words = "Without a kernel: answers for every hole of 3x3 patches were computed before."
-        cards.append((file, title, words, small(picture.getvalue()), pictures[0].caption))
-        print(options.out / file, flush=True)
+    cards = [
+        demo_card(options.out, "menagerie-tiny", "Paint a hole over a drawn dog"),
+        demo_card(options.out, "wild-tiny", "Paint a hole over a photograph"),
+    ]
     with ThreadPoolExecutor(2) as workers:
-        for path, notebook in zip(paths, workers.map(execute, paths), strict=True):
-            title, goal = heading(notebook)
-            picture, alt = cover(notebook)
-            write_file(options.out / f"{path.stem}.html", page(notebook).encode())
-            if options.covers:
-                options.covers.mkdir(parents=True, exist_ok=True)
-                write_file(options.covers / f"{path.stem}.png", small(picture))
-            cards.append((f"{path.stem}.html", f"{path.stem[:2]}  {title}", goal, small(picture), alt))
-            print(options.out / f"{path.stem}.html", flush=True)
-    write_file(options.out / "index.html", index(cards).encode())
+        for card in workers.map(lambda p: lesson_card(options.out, p, options.timeout, options.covers), paths):
+            cards.append(card)
+            print(options.out / card.file, *([f"stopped: {card.stopped}"] if card.stopped else []), flush=True)
+            write_file(options.out / "index.html", index(cards).encode())
     print((options.out / "index.html").resolve())
-    return 0
+    return int(any(card.stopped for card in cards))
 
 
 if __name__ == "__main__":

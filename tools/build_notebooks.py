@@ -3,6 +3,8 @@
 ``--colab ADDRESS FOLDER`` writes copies for Google Colab instead, which install the project from the git repository
 at ADDRESS first. Cell ids are the cells' numbers, so that building twice gives the same bytes. Cells tagged
 ``solution`` become folded text: *Run All* runs none of them, and a reader opens them after trying. The tests run them.
+Every cell says what it is in a slide show, so that ``jupyter nbconvert --to slides`` works; ``tools/build_slides.py``
+makes decks that fit the screen and need no network.
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ output.enable_custom_widget_manager()"""
 
 
 SOLUTION = "solution"
+STORED = "stored"  # the tag of the cell that says where outputs are, for those who read the file without running it
+_STORED = (
+    "*On GitHub? This file has no outputs. [Its main figure](images/{name}.png); `make docs` writes a page with all of "
+    "them, out/docs/tutorials/{name}.html.*"
+)
 
 
 def notebook_of(source: Path, solutions: bool = False) -> nbformat.NotebookNode:
@@ -37,7 +44,36 @@ def notebook_of(source: Path, solutions: bool = False) -> nbformat.NotebookNode:
     notebook.metadata.pop("jupytext", None)
     if not solutions:
         notebook.cells = folded(notebook.cells)
+        place = nbformat.v4.new_markdown_cell(_STORED.format(name=source.stem), metadata={"tags": [STORED]})
+        notebook.cells.insert(1, place)
+    for cell, kind in zip(notebook.cells, slide_types(notebook.cells), strict=True):
+        cell.metadata["slideshow"] = {"slide_type": kind}
     return notebook
+
+
+def slide_types(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """What each cell is in a slide show: a heading begins a slide, other cells lie below it.
+
+    Left out are the imports, the cells of an exercise that wait for the reader's code, the notebook's own check, and
+    where its outputs are.
+    """
+    code = [i for i, cell in enumerate(cells) if cell.cell_type == "code"]
+    kinds = []
+    for i, cell in enumerate(cells):
+        if STORED in cell.metadata.get("tags", []):
+            kinds.append("skip")
+        elif cell.cell_type == "markdown":
+            kinds.append("slide" if cell.source.startswith(("# ", "## ")) else "subslide")
+        elif i in (code[0], code[-1]) or not _statements(cell.source):
+            kinds.append("skip")
+        else:
+            kinds.append("subslide")
+    return kinds
+
+
+def _statements(source: str) -> str:
+    """A cell's code without its comments and empty lines."""
+    return "".join(line for line in source.splitlines() if line.strip() and not line.startswith("#"))
 
 
 def folded(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
@@ -68,6 +104,7 @@ def written(notebook: nbformat.NotebookNode) -> str:
 def for_colab(source: Path, address: str) -> nbformat.NotebookNode:
     """The notebook of a source file with the installation in front of its first cell of code."""
     notebook = notebook_of(source)
+    notebook.cells = [cell for cell in notebook.cells if STORED not in cell.metadata.get("tags", [])]
     first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
     notebook.cells.insert(first, nbformat.v4.new_code_cell(COLAB.format(address=address)))
     return notebook

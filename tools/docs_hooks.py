@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXECUTED = ROOT / "out" / "docs-notebooks"
 _UNWANTED = (
     "script, style, clipboard-copy, .clipboard-copy-txt, .zeroclipboard-container, .jp-InputPrompt, .jp-OutputPrompt, "
-    ".jp-Collapser, .jp-InputCollapser, .jp-OutputCollapser"
+    ".jp-Collapser, .jp-InputCollapser, .jp-OutputCollapser, .celltag_stored"
 )
 KEY = "ijepa_viz_docs"  # in an executed notebook's metadata: digests of what it was made from
 
@@ -89,7 +89,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return link[0]
         return f"]({posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or '.')}{link[2] or ''})"
 
-    return re.sub(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)", to_page, markdown)
+    markdown = re.sub(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)", to_page, markdown)
+    return with_lesson_links(markdown, Path(page.file.src_uri))
+
+
+def with_lesson_links(markdown: str, place: Path) -> str:
+    """A lesson plan with links to its slides and handout, which ``build_docs.write_lessons`` writes into the site."""
+    if place.parent.name != "teaching" or not (ROOT / "notebooks" / f"{place.stem}.ipynb").is_file():
+        return markdown
+    made = {"slides": "Slides", "handouts": "Handout, one page of A4"}
+    links = " · ".join(f'<a href="{kind}/{place.stem}.html">{words}</a>' for kind, words in made.items())
+    return markdown.replace("\n\n## ", f"\n\n<p>{links}</p>\n\n## ", 1)
 
 
 def notebook_source(path: Path) -> Path:

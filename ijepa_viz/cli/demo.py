@@ -6,6 +6,7 @@ import argparse
 import base64
 import html
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import add_compute_arguments, open_decoder, open_model
 from ijepa_viz.cli.decoder_of import decoder_of
+from ijepa_viz.cli.lab import cloned_notebooks, installed_notebooks
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
 from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.outputs import check_output_folder
@@ -171,8 +173,28 @@ p.soft { color: var(--soft); }
 """.strip()
 
 
-def page(demos: Sequence[Demo]) -> str:
-    """Render a self-contained HTML page, without any request."""
+def lessons(out: Path) -> str:
+    """The lessons to go on with, as HTML: links to a clone's notebooks, to built pages where there are any."""
+    folder = cloned_notebooks()
+    items = []
+    for path in sorted((folder or installed_notebooks() or out).glob("[0-9][0-9]_*.ipynb")):
+        first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+        title = html.escape("".join(first).splitlines()[0].lstrip("# "))
+        built = [path.parent.parent / "out" / kind / f"{path.stem}.html" for kind in ("docs/tutorials", "gallery")]
+        target = next((page for page in built if page.is_file()), path)
+        link = html.escape(Path(os.path.relpath(target, out)).as_posix(), quote=True)
+        items.append(f'<li><a href="{link}">{title}</a></li>' if folder else f"<li>{title}</li>")
+    if not items:
+        return ""
+    opened = "make lab" if folder else "ijepa-viz lab"
+    return (
+        "<h2>Lessons</h2><p>Paint a hole of your own, and see what lies behind these pictures: "
+        f"<code>{opened}</code> opens the notebooks in JupyterLab.</p><ol start=0>{''.join(items)}</ol>"
+    )
+
+
+def page(demos: Sequence[Demo], further: str = "") -> str:
+    """Render a self-contained HTML page, without any request; ``further`` is HTML for its end."""
     from ijepa_viz.figures import png
 
     parts = [
@@ -202,7 +224,7 @@ def page(demos: Sequence[Demo]) -> str:
             f"<p class=soft>Seed {report['seed']}, {report['decoder_steps']} sampling steps, guidance 1.0, "
             f"{report['threads']} threads.</p>"
         )
-    body = "\n".join(parts)
+    body = "\n".join([*parts, further])
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>ijepa_viz demo</title>'
@@ -217,7 +239,7 @@ def write_demo(demos: Sequence[Demo], out: Path, seconds_total: float) -> list[P
     files: dict[str, bytes] = {}
     for i, demo in enumerate(demos):
         files["completions.png" if i == 0 else f"completions-{demo.report['model']}.png"] = png(demo.figure)
-    files["index.html"] = page(demos).encode()
+    files["index.html"] = page(demos, lessons(out)).encode()
     report = {"models": [demo.report for demo in demos], "seconds_total": round(seconds_total, 2)}
     files["report.json"] = (json.dumps(report, indent=2) + "\n").encode()
     for name, data in files.items():

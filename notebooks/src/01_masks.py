@@ -53,20 +53,29 @@ sampler
 
 # %%
 strategies = {name: drawn(name) for name in ("multiblock", "rasterized", "block", "random")}
-mask_figure(strategies["multiblock"])
+
+
+def named(name):
+    """Six masks of a strategy, below its name."""
+    shown = mask_figure(strategies[name])
+    shown.suptitle(name, fontsize=11)
+    return shown
+
+
+named("multiblock")
 
 # %%
-mask_figure(strategies["rasterized"])
+named("rasterized")
 
 # %%
-mask_figure(strategies["block"])
+named("block")
 
 # %%
-mask_figure(strategies["random"])
+named("random")
 
 # %% [markdown]
-# Random patches leave a visible neighbour beside most hidden ones: the task can be solved by looking next door.
-# Large blocks far from anything visible ask what *belongs* there. How many hidden patches have a visible neighbour?
+# Random patches leave a visible neighbour beside most hidden ones: much of the task can be solved by looking next door.
+# Large blocks ask what *belongs* there. How many hidden patches have a visible neighbour?
 
 # %%
 
@@ -149,6 +158,8 @@ painter
 # 2. On an 8x8 grid the faithful sampler keeps few context patches (the last printed line). Which part of a photograph are
 #    they from?
 # 3. What would a model learn about the sky, and what about legs, from the faithful sampler?
+# 4. By the share of visible neighbours *rasterized* should be best; in the paper's table it is the worst. What does this
+#    share not measure?
 #
 # <details><summary>Answers</summary>
 #
@@ -157,6 +168,9 @@ painter
 # 2. From the top: usually sky, ceiling or background, seldom the subject.
 # 3. It sees sky as context in almost every image and legs almost never, so it learns to predict *from* sky, and seldom from
 #    what stands on the ground. Legs are still targets, except in the last row.
+# 4. Whether what is visible is *enough*. A rasterized context is one quarter of the picture, on one side of everything that is
+#    asked: a task can be too hard to learn from as well as too easy. Multi-block hides large parts and leaves a large context
+#    around them.
 #
 # </details>
 #

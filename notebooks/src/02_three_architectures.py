@@ -21,9 +21,9 @@
 # * **Generative** (masked autoencoder): the hidden pixels are drawn, and compared as pixels.
 # * **Joint-embedding predictive** (I-JEPA): the *representation* of the hidden part is predicted.
 #
-# All three here have the same encoder and were trained on the same drawn scenes, the I-JEPA longest (printed below). Two of them need help against collapse:
-# VICReg by its definition, and **our I-JEPA by a variance-covariance term that the paper's does not have**. The second half
-# of this notebook takes it away.
+# All three here have the same encoder and were trained on the same drawn scenes, the I-JEPA with more than twice the
+# arithmetic of the others (printed below). Two of them need help against collapse: VICReg by its definition, and **our I-JEPA
+# by a variance-covariance term that the paper's does not have**. The second half of this notebook takes it away.
 
 # %%
 import os
@@ -34,6 +34,7 @@ from pathlib import Path
 from textwrap import fill
 
 import torch
+from IPython.display import display
 
 from ijepa_viz.checkpoints.training_cost import training_of
 from ijepa_viz.data.transforms import to_pil
@@ -58,11 +59,11 @@ for kind, name in NAMES.items():
 # %% [markdown]
 # ## Point at the parts, then try candidates
 #
-# A part of one thing is hidden. The candidates are the true completion and seven others; each changes one thing. Press
-# one, and read the three energies, each as a multiple of what that architecture gives to the truth. The scene is not
+# A part of one thing is hidden. The candidates are the true completion and seven others; each changes one thing. In
+# JupyterLab, press one and read the three energies, each as a multiple of what that architecture gives to the truth. The scene is not
 # picked by hand: of the scenes drawn, it is the one whose multiples are nearest to their medians.
 #
-# **Try this.** Guess first, then press; the cell below has the answers for this scene and for all.
+# **Try this.** Guess first, then look; the cell below has the answers for this scene and for all.
 # 1. *moved* is a block from elsewhere in the same picture. Which architecture minds it least, and why?
 # 2. *texture shifted* changes a nuisance factor only. Is any of them sensitive to it?
 # 3. *mirrored* and *recoloured*: which architecture is sensitive to which?
@@ -113,7 +114,9 @@ for i, name in enumerate(candidates):
 # `python -m train.reports.energies menagerie-tiny menagerie-tiny-mae menagerie-tiny-invariance`.
 
 # %% tags=["cover"]
-table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=100)
+COUNT = 100
+table, figure = energy_table({kind: models[kind] for kind in NAMES}, count=COUNT)
+print(f"{COUNT} scenes; share in which a candidate has more energy than the truth")
 print(f"{'':16}", *(f"{name.split(', ')[-1]:>11}" for name in table))
 for kind in DISTRACTORS:
     print(f"{kind:16}", *(f"{row[kind]['accuracy']:11.2f}" for row in table.values()))
@@ -157,7 +160,7 @@ def break_it(name):
 
 runs = {name: break_it(name) for name in ABLATIONS}
 monitor = RunMonitor(runs["no stop-gradient"][0], lambda rows: verdict(rows, WIDTH, TESTED))
-monitor
+watched = display(monitor, display_id=True)
 
 # %%
 for _, process in runs.values():
@@ -165,6 +168,7 @@ for _, process in runs.values():
     assert process.returncode == 0, errors[-2000:]
     print(fill(output.splitlines()[0], 96), "\n")
 monitor.stop()
+watched.update(monitor)  # pages that are exported show the whole run
 
 # %%
 logs = {name: read_log(folder) for name, (folder, _) in runs.items()}

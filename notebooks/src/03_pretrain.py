@@ -28,6 +28,8 @@ import tempfile
 from pathlib import Path
 from textwrap import fill
 
+from IPython.display import display
+
 import train
 from ijepa_viz import load_model
 from ijepa_viz.checkpoints.training_cost import training_of
@@ -86,7 +88,7 @@ without = start("without-the-term", "regularizer.name=none")  # the paper's obje
 generative = start("mae", *GENERATIVE)
 frozen = start("frozen", "optimization.ema=[1.0, 1.0]", *BRIEF)  # one that fails, for later
 monitor = RunMonitor(run[0], lambda rows: verdict(rows, WIDTH, TESTED))
-monitor
+watched = display(monitor, display_id=True)
 
 # %% [markdown]
 # ## A generative model on the same images
@@ -98,6 +100,7 @@ monitor
 trained = finish(run)
 other = finish(generative)
 monitor.look()
+watched.update(monitor)  # pages that are exported show the whole run
 run_figure(monitor.rows, "I-JEPA")
 
 # %%
@@ -160,8 +163,8 @@ run_figure(read_log(without[0]), "without the variance-covariance term")
 # %% [markdown]
 # ## A run that fails
 #
-# A teacher whose momentum is one never moves: the model then predicts the features of a random initialisation. The loss
-# looks wonderful. This one was started beside the others.
+# A teacher whose momentum is one never moves: the model then predicts the features of a random initialisation. Its loss
+# falls as smoothly as one would wish. This run was started beside the others.
 
 # %%
 finish(frozen)
@@ -205,7 +208,7 @@ else:  # a loss that is no number stops a run with the step and the way out
 
 # %% [markdown] tags=["solution"]
 # The first measurement after the warm-up shows it: an update of the weights longer than a few hundredths of the weights
-# themselves. Healthy runs stay below one hundredth, so there was no need to wait for the loss.
+# themselves. The healthy I-JEPA above stays below one hundredth, so there was no need to wait for the loss.
 
 # %% [markdown]
 # ## What to take home

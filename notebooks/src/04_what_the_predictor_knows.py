@@ -48,7 +48,7 @@ def look(name, scene):
     found = INSPECTIONS[name](inputs_of(scene))
     figure = found.pop("figure")
     for key, value in found.items():
-        print(f"{key.replace('_', ' '):40} {value:.3f}")
+        print(f"{key.replace('_', ' '):40} {value:.3f}".removesuffix(".000"))
     return figure
 
 
@@ -91,6 +91,9 @@ look("components", scenes[2])
 #
 # Position embeddings alone tell the predictor where to predict. One context can therefore be queried at *every*
 # position, and a part classifier, trained on target tokens, applied to each prediction. Where is it uncertain?
+#
+# Printed below: scene and hole are moved by so many (rows, columns) of patches, and the prediction there is compared
+# with the one here. A cosine of 1 would mean that the prediction moves along exactly.
 
 # %%
 look("position", scenes[2])
@@ -98,8 +101,8 @@ look("position", scenes[2])
 # %% [markdown]
 # ## Attribution to context patches
 #
-# Leave out one context patch after the other and see how far the prediction moves; or take the gradient, which is much
-# cheaper and not the same.
+# Leave out one context patch after the other and see how far the prediction moves; or take the gradient, which needs fewer
+# passes (in the titles) and is not quite the same (the printed rank correlation of the two).
 
 # %%
 look("ablation", scenes[0])
@@ -114,7 +117,9 @@ look("ablation", scenes[0])
 # minutes instead of seconds.
 
 # %%
-table = factor_table(model, train=1000, test=400)
+LEARNED, TESTED = 1000, 400
+table = factor_table(model, train=LEARNED, test=TESTED)
+print(f"per cent right on {TESTED} scenes, by probes that learned from {LEARNED}")
 for factor, row in table.items():
     cells = "  ".join(
         f"{name} {100 * row[name]['accuracy']:3.0f}" for name in ("random_init", "context_mean", "predicted", "target")

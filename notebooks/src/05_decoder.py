@@ -50,13 +50,14 @@ predictions = [ijepa_viz.predict(model, scene.image, scene.masks(model.grid)) fo
 # an hour.
 
 # %%
+STEPS, BATCHES = 200, 40
 work = Path(tempfile.mkdtemp())
 config = Path(decoders.__file__).parent / "configs" / "menagerie-tiny.yaml"
 training = subprocess.Popen(
     [
         sys.executable, "-m", "decoders", "--fname", str(config), f"run.folder={work / 'decoder'}",
-        "data.source=menagerie:count=640", "data.cached_batches=40", "network.options={width: 96, depth: 4, heads: 4}",
-        "optimization.steps=200", "optimization.batch_size=16", "optimization.lr=1.5e-3", "optimization.ema=0.98",
+        "data.source=menagerie:count=640", f"data.cached_batches={BATCHES}", "network.options={width: 96, depth: 4, heads: 4}",
+        f"optimization.steps={STEPS}", "optimization.batch_size=16", "optimization.lr=1.5e-3", "optimization.ema=0.98",
     ],
     stdout=subprocess.DEVNULL, stderr=(work / "log.txt").open("w"), env={**os.environ, "OMP_NUM_THREADS": "1"},
 )  # fmt: skip
@@ -104,8 +105,8 @@ answers = [
 one_hole_figure(dog, answers)
 
 # %% [markdown]
-# Below each other in print, beside each other in the figure: the prediction and its average are nearer to the truth than
-# every control, and the target tokens, which have seen the hole, are nearest.
+# In the printed distances as in the figure: the prediction and its average are nearer to the truth than every control, and
+# the target tokens, which have seen the hole, are nearest.
 #
 # ## Not one pixel leaks
 #
@@ -142,6 +143,7 @@ many = {
     name: decoder.sample(dog, 32, seed=SEED, conditioning=c)
     for name, c in (("the prediction", "tokens"), ("nothing", "null"))
 }
+print(f"{len(many['nothing'].images)} samples each")
 spreads = {
     name: samples.images.std(0).mean(0).masked_fill(~samples.inside, float("nan")) for name, samples in many.items()
 }
@@ -161,29 +163,30 @@ figure
 # %% [markdown]
 # ## Your own decoder
 #
-# The mean of what fits is learned first: the upper two rows are one step, and already have about the right tones. The
-# lower two rows are samples, and after 200 small steps they are little more than noise around that mean: drawing is what
-# takes an hour to learn.
+# The mean of what fits is learned first: the upper two rows are one step, and have taken on tones of their scenes, but no
+# shapes yet. The lower two rows are samples, and after 200 small steps they are little more than noise around that mean:
+# drawing is what takes an hour to learn.
 
 # %%
 assert training.wait() == 0, (work / "log.txt").read_text()[-2000:]
 own = load_decoder(sorted((work / "decoder").glob("step-*"))[-1])
+print(f"trained for {STEPS} steps on the features of {BATCHES} batches")
 rows = [(p, own.sample(p, 6, steps=steps, seed=SEED)) for steps in (1, None) for p in predictions[:2]]
 completion_grid(rows, names=["1 step"] * 2 + [f"{own.config.steps} steps"] * 2)
 
 # %% [markdown]
 # ## Questions
 #
-# 1. The "nothing" row draws *something*. What, and where does the decoder know it from?
-# 2. Target tokens give nearly perfect pictures. Why does that prove nothing about the predictor?
+# 1. Given *nothing*, the decoder still draws something. What, and where does it know it from?
+# 2. With target tokens the picture is nearest to the truth. Why does that prove nothing about the predictor?
 # 3. The paper decodes the average of a block's tokens. What survives the averaging, and what does not?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Average scenes at that place, and different ones with each noise seed: what the decoder learned of blocks in general.
-#    It is what you would see if the predictor knew nothing.
+# 1. What is often at that place, and something different with each noise seed: what the decoder learned of blocks in
+#    general. It is what you would see if the predictor knew nothing.
 # 2. The target encoder saw the hole. Good pictures from its tokens show that the decoder can draw what tokens hold, which is
-#    needed, but not that a predictor who saw only the rest put it there.
+#    needed, but not that a predictor that saw only the rest put it there.
 # 3. What the block's tokens share: species, colours, roughly what is in it. Where in the block things are, mostly not.
 #
 # </details>
@@ -211,7 +214,8 @@ guided = decoder.sample(dog, 32, guidance=3.0, seed=SEED)
 print(f"spread without guidance {spread_of(many['the prediction']):.3f}, with guidance 3 {spread_of(guided):.3f}")
 
 # %% [markdown] tags=["solution"]
-# Whatever guidance does to the spread, it is the decoder's doing and not the prediction's: the reading rule is broken.
+# The spread shrinks, though the prediction is the same. That is the decoder's doing: samples now agree on more than the
+# prediction says, and the reading rule is broken.
 
 # %% [markdown]
 # ## What to take home

@@ -14,8 +14,8 @@
 # **You need** `00_start_here`.
 #
 # The protocol (appendix A.2): the *target* encoder, frozen; its patch tokens averaged; the last layer, or the last four
-# side by side. Three things stand beside every number here: the most frequent class, a random initialisation of the
-# same network, and an 8x8 colour thumbnail, without any learning. A model that only matches the thumbnail
+# side by side. Three things stand beside it here, none of which has learned features: the most frequent class, a random
+# initialisation of the same network, and an 8x8 colour thumbnail. A model that only matches the thumbnail
 # knows where which colour is. (`menagerie-tiny` is an I-JEPA with a variance-covariance term in its loss; the paper's numbers
 # below are of models without one, and of other data.)
 
@@ -60,6 +60,7 @@ def show(table):
 # %%
 everything = PROBES["all"](model, split)
 knn, linear = everything.pop("knn"), everything.pop("linear")
+print(f"{split('train').count} pictures to learn from, {split('test').count} to test on")
 show(knn)
 
 # %%
@@ -69,7 +70,7 @@ show(linear)
 # ## Counting, facing, distance
 #
 # Counting and distance stand for CLEVR's in the paper's table 4: how many things are there, and how far is the nearest?
-# (`CLEVR=FOLDER` works too: `--data clevr:FOLDER`.)
+# (Those of CLEVR itself, if you have it: `--data clevr:FOLDER`.)
 
 # %%
 show({name: everything[name] for name in ("count", "facing", "distance")})

@@ -90,7 +90,7 @@ def look(name):
     figure = found.pop("figure")
     figure.suptitle(TITLE, fontsize=9)
     for key, value in found.items():
-        print(f"{key.replace('_', ' '):34} {value:.3f}")
+        print(f"{key.replace('_', ' '):34} {value:.3f}".removesuffix(".000"))
     return figure, found
 
 
@@ -114,7 +114,9 @@ look("retrieval")[0]
 
 # %%
 path = Path(decoders.__file__).parent / "configs" / "in1k-vith14-128px.yaml"
-needs = plan(config_files.load(DecoderTrainConfig, path), sizes_of("ijepa-vith14-in1k"), gpus=8, tflops=400)
+GPUS, TFLOPS = 8, 400
+needs = plan(config_files.load(DecoderTrainConfig, path), sizes_of("ijepa-vith14-in1k"), gpus=GPUS, tflops=TFLOPS)
+print(f"on {GPUS} GPUs at {TFLOPS} TFLOP/s each")
 for name, value in needs.items():
     print(
         f"{name.replace('_', ' '):34} {value:,.1f}"
@@ -129,7 +131,7 @@ print(f"pretraining it took {cost.flops:.1e} operations, at most {cost.hours:.0f
 # %% [markdown]
 # ## Questions
 #
-# 1. Which of the numbers above would change if the weights were real, and in which direction?
+# 1. Which of the printed numbers would change if the weights were those of a trained model, and in which direction?
 # 2. Why does `load_model` of a Hugging Face id give a model that refuses to predict?
 # 3. The checkpoint holds the encoder twice. Which of the two does the paper evaluate?
 #

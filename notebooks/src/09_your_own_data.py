@@ -109,11 +109,12 @@ training = start(
 )  # fmt: skip
 before = ijepa_viz.load_model(START)
 monitor = RunMonitor(work / "model", lambda rows: verdict(rows, before.config.width))
-monitor
+watched = display(monitor, display_id=True)
 
 # %%
 finish(training, "train")
 monitor.stop()
+watched.update(monitor)  # pages that are exported show the whole run
 checkpoint = sorted((work / "model").glob("step-*"))[-1]
 model = ijepa_viz.load_model(checkpoint)
 print(fill(str(verdict(read_log(work / "model"), model.config.width)), 96))
@@ -177,8 +178,8 @@ rows = [
 completion_grid(rows)
 
 # %% [markdown]
-# Green must differ from orange, or the pictures say nothing. What you can expect of so small a model: the tones and the large
-# shapes around the hole go on into it; a face or a cup it has not seen does not appear. More pictures of *your* kind and an hour
+# Green must differ from orange, or the pictures say nothing. What you can expect of so small a model: the tones around the
+# hole go on into it, large shapes in part; a face or a cup that it has not seen does not appear. More pictures of *your* kind and an hour
 # of training change that; a minute does not.
 #
 # ## Share it
