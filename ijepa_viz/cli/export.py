@@ -1,4 +1,4 @@
-"""``ijepa-viz export``: a trained model and its decoder as one folder to share."""
+"""``ijepa-viz export``: a trained model and its decoder as one folder to share, or as ONNX files for the live page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from ijepa_viz.runtime.outputs import check_output_folder
 
 
 def _export(options: argparse.Namespace) -> int:
+    if (options.folder is None) == (options.onnx is None):
+        raise ValueError("Name either FOLDER, for a model to share, or --onnx FOLDER, for the live page.")
+    if options.onnx is not None:
+        return _export_onnx(options)
+    if options.weights or options.autoencoder:
+        raise ValueError("--weights and --autoencoder belong to --onnx.")
     check_output_folder(options.folder)
     if options.folder.exists() and any(options.folder.iterdir()):
         raise FileExistsError(f"{options.folder} is not empty: name a new folder.")
@@ -42,16 +48,50 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export_onnx(options: argparse.Namespace) -> int:
+    if options.half:
+        raise ValueError("--half is of a folder to share; with --onnx it is --weights float16, the default.")
+    check_output_folder(options.onnx)
+    import_libraries()
+    from ijepa_viz.cli.onnx_export import default_autoencoder, export_onnx
+
+    named = options.autoencoder or default_autoencoder(options.model)
+    autoencoder = None if named == "none" else named
+    manifest = export_onnx(options.model, options.onnx, options.decoder, autoencoder, options.weights or "float16")
+    for name, graph in manifest["graphs"].items():
+        size = f"{graph['bytes'] / 2**20:.2f} MiB"
+        print(f"{options.onnx / graph['file']}  {size}  {name}: differs from torch by {graph['difference']:.1e}")
+    kept = manifest["kept"]
+    print(
+        f"mean cosine of predicted and target tokens, drawn scenes: {kept['cosine_files']:.4f}, "
+        f"torch {kept['cosine_torch']:.4f}"
+    )
+    return 0
+
+
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
         help="a bundled or published name, a folder such as RUN/step-00008000, or a checkpoint",
     )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder to write; new or empty")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", help="folder to write; new or empty")
+    parser.add_argument(
+        "--onnx", metavar="FOLDER", type=Path, help="instead of FOLDER: ONNX files for the live page; new or empty"
+    )
     parser.add_argument("--decoder", metavar="FOLDER", help="a decoder trained on this model")
     parser.add_argument(
         "--half", action="store_true", help="store float16, half the size; train the decoder on the result"
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("float32", "float16", "int8"),
+        help="with --onnx: how weights are stored; they are computed with in float32 (default: float16)",
+    )
+    parser.add_argument(
+        "--autoencoder",
+        metavar="NAME",
+        help="with --onnx: a masked autoencoder to compare with (default: the bundled MODEL-mae, if any), or none",
     )
 
 
