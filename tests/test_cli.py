@@ -377,7 +377,7 @@ def test_export_halves_a_model_and_keeps_its_decoder_with_it(folder, tmp_path, c
         (["demo", "-ot", "x"], "unrecognized option -ot. Did you mean --out?"),
         (["predict", "i", "--device", "gpu"], "A GPU is cuda."),
         (["predict", "i", "--device", "1"], "Did you mean cuda:1?"),
-        (["export", "wild-tiny"], "required: FOLDER"),
+        (["push", "wild-tiny"], "required: OWNER/NAME"),
     ],
 )
 def test_usage_errors_name_the_mend(arguments, words, capsys):

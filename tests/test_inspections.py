@@ -268,7 +268,7 @@ def test_the_part_classifier_draws_so_many_scenes(monkeypatch, scenes, grid, rea
             return torch.zeros(len(images), grid * grid, 2)
 
     Blank.grid = (grid, grid)
-    monkeypatch.setattr(menagerie, "scene", lambda *_: SimpleNamespace(image=np.zeros((16, 16, 3), np.uint8)))
+    monkeypatch.setattr(position, "framed_scene", lambda *_: SimpleNamespace(image=np.zeros((16, 16, 3), np.uint8)))
     monkeypatch.setattr(position, "patch_parts", lambda scene, grid: torch.zeros(grid[0] * grid[1], dtype=torch.int64))
     monkeypatch.setattr(position, "PartClassifier", lambda tokens, labels: (len(tokens), len(labels)))
     assert position.fit_part_classifier(Blank(), scenes) == (read * grid**2, read * grid**2)

@@ -22,7 +22,7 @@ from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.folder_lock import FolderLock
 from train import schedules
 from train.__main__ import main
-from train.config import OptimizationConfig, RunConfig, TrainConfig
+from train.config import OptimizationConfig, PretrainRunConfig, TrainConfig
 from train.ema import ema_update
 from train.objectives.objective import build
 from train.trainer import Trainer
@@ -558,7 +558,7 @@ def test_every_wrong_setting_is_named_with_its_origin(tmp_path, capsys):
 
 def test_a_run_without_steps_is_refused_before_anything_is_written(tmp_path):
     folder = tmp_path / "run"
-    none = TrainConfig(optimization=OptimizationConfig(steps=0), run=RunConfig(folder=str(folder)))
+    none = TrainConfig(optimization=OptimizationConfig(steps=0), run=PretrainRunConfig(folder=str(folder)))
     with pytest.raises(ValueError, match="steps must be at least 1"):
         Trainer(none)
     assert not folder.exists()

@@ -62,7 +62,7 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:36}{value}")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,10 @@ def _check_several(options: argparse.Namespace) -> None:
     if options.checkpoints is not None and not options.over_time:
         raise ValueError("--checkpoints is for --over-time: leave it out.")
     if options.out.suffix.lower() in FILM_ENDINGS and not options.over_time:
-        raise ValueError(f"A film ({', '.join(FILM_ENDINGS)}) is of a run: add --over-time, or name a figure.")
+        raise ValueError(
+            f"{options.out} ends in {options.out.suffix}, and a film is of a run: add --over-time, or name a figure "
+            "(.png, .pdf, .svg)."
+        )
     if options.over_time and not Path(options.model).is_dir():
         raise FileNotFoundError(f"--over-time takes a run's folder, and there is no folder {options.model}.")
 
