@@ -255,7 +255,9 @@ def stroke(page, canvas, row, start, stop, by="mouse"):
         session = page.context.new_cdp_session(page)
         for kind, touched in (("touchStart", points[:1]), *(("touchMove", [p]) for p in points[1:]), ("touchEnd", [])):
             if kind == "touchEnd":
-                page.wait_for_timeout(150)  # the finger rests: lifted in motion it flings, and a next tap only ends that
+                page.wait_for_timeout(
+                    150
+                )  # the finger rests: lifted in motion it flings, and a next tap only ends that
             session.send(
                 "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": p[0], "y": p[1]} for p in touched]}
             )

@@ -15,7 +15,7 @@ import pytest
 
 from ijepa_viz.runtime.folder_lock import FolderLock
 from ijepa_viz.runtime.loop import Due, TrainingLoop
-from ijepa_viz.runtime.run_folder import RunConfig
+from ijepa_viz.runtime.run_folder import RunConfig, RunFolder
 from ijepa_viz.runtime.trackers import Trackers, tracker_names
 
 
@@ -250,3 +250,10 @@ def test_examples_and_device_time_are_counted(tmp_path, monkeypatch):
     loop.at_step = lambda step: now.__setitem__(0, now[0] + 2.0)
     loop.run()
     assert (loop.examples, loop.device_seconds) == (6 * 5, 6 * 2.0)
+
+
+def test_a_resumed_run_keeps_no_model_of_a_branch_that_it_left(tmp_path):
+    for step in (0, 50, 150):
+        (tmp_path / "history" / f"step-{step:08d}").mkdir(parents=True)
+    RunFolder(tmp_path, ["step"], resume=True).start("", 100)
+    assert sorted(p.name for p in (tmp_path / "history").iterdir()) == ["step-00000000", "step-00000050"]

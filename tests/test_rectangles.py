@@ -548,3 +548,11 @@ def test_a_rectangle_is_painted_in_the_explorer(model, decoder, chromium):
         assert not page.errors
     finally:
         explorer.close()
+
+
+def test_a_model_at_another_resolution_is_not_saved_as_another_model(tmp_path):
+    model = IJEPA(TINY)
+    with pytest.raises(ValueError, match="save that one, and call at"):
+        save_folder(model.at(32, 48), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    save_folder(model, tmp_path / "model")

@@ -61,12 +61,24 @@ def save_folder(model: IJEPA, folder: str | Path, dtype: torch.dtype | None = No
 
     Raises:
         OSError: a write error; previous content of the folder is intact.
+        ValueError: a model at another resolution than its weights' (:meth:`IJEPA.at`), whose trained positions a folder
+            does not hold.
     """
+    refuse_another_resolution(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     whole = _one_encoder(model) if model.predictor is None and _encoders_are_equal(model) else model
     digest = write_tensors(folder / WEIGHTS, whole.state_dict(), dtype)
     write_config(folder / CONFIG, model.config, digest)
+
+
+def refuse_another_resolution(model: IJEPA) -> None:
+    """Raise ValueError for a model at another resolution than its weights': saved, it would be another model."""
+    if model.trained_config is not None:
+        raise ValueError(
+            f"This model is at {model.config.image_size} px by at(...), and its weights are of "
+            f"{model.trained_config.image_size} px: save that one, and call at(...) after loading."
+        )
 
 
 def _one_encoder(model: IJEPA) -> nn.Module:

@@ -148,7 +148,7 @@ def _step_graph(name: str, network: BlockNetwork) -> Graph:
 
     rows, cols = network.grid
     block = [r * cols + c for r in range(min(2, rows)) for c in range(min(3, cols))]
-    scattered = [0, min(cols + 1, rows * cols - 1), rows * cols - 1]
+    scattered = sorted({0, min(cols + 1, rows * cols - 1), rows * cols - 1})  # a small grid has fewer
     return Graph(
         name,
         DenoisingStep(network),

@@ -10,7 +10,7 @@ from pathlib import Path
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import positive
 from ijepa_viz.cli.decoder_of import decoder_of
-from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.files import read_json, write_file
 from ijepa_viz.runtime.outputs import check_output, check_output_folder
 
 
@@ -21,6 +21,10 @@ def _page(options: argparse.Namespace) -> int:
         _build(options)
     elif options.serve is None:
         raise ValueError("--only-serve needs --serve PORT.")
+    elif options.single_file is not None:
+        raise ValueError("--single-file is built: leave --only-serve out.")
+    elif not (options.out / "index.html").is_file():
+        raise FileNotFoundError(f"{options.out} holds no page: leave --only-serve out, and it is built.")
     if options.serve is not None:
         _serve(options.out, options.serve)
     return 0
@@ -39,6 +43,13 @@ def _build(options: argparse.Namespace) -> None:
         model = checkpoints.load_model(options.model).eval()
         decoder = load_decoder(decoder_of(options.model))
     check_pair(model, decoder)
+    exported = options.out / "models" / "manifest.json"
+    named = Path(options.model).name if Path(options.model).is_dir() else options.model
+    if exported.is_file() and (found := read_json(exported).get("model")) != named:
+        raise ValueError(
+            f"{exported.parent} holds {found!r}, and the page would show answers of {named!r} beside it: export that "
+            f"model there (ijepa-viz export {options.model} --onnx {exported.parent}), or name another --out."
+        )
     build_page(options.out, model, decoder, pictures=options.pictures, answered=min(options.answered, options.pictures))
     if missing := missing_parts(options.out):
         print(

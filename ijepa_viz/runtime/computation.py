@@ -29,10 +29,9 @@ def compute_in(network: nn.Module, precision: str = "fp32", batch: int | None = 
     if precision == "fp32" and batch is None:
         return
     given = network.forward
-    # A forward pass that somebody has replaced by a function is called as such.
-    whole: Callable[..., Tensor] = getattr(
-        given, "__func__", lambda _, *arguments, **options: given(*arguments, **options)
-    )
+    own = getattr(given, "__func__", None) if getattr(given, "__self__", None) is network else None
+    # A forward pass that somebody has replaced, by a function or another network's, is called as it is.
+    whole: Callable[..., Tensor] = own or (lambda _, *arguments, **options: given(*arguments, **options))
 
     def lowered(self: nn.Module, *arguments: Any, **options: Any) -> Tensor:
         if precision == "fp32":

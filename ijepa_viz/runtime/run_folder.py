@@ -117,10 +117,13 @@ class RunFolder:
         return saved_steps(self.path)
 
     def start(self, config: str, step: int) -> None:
-        """Write ``config.yaml`` and drop log rows past ``step``, where a resumed run begins."""
+        """Write ``config.yaml``; drop log rows and kept models past ``step``, where a resumed run begins."""
         self.path.mkdir(parents=True, exist_ok=True)
         for left_over in [*self.path.glob("*.partial"), *self.path.glob(f"{HISTORY}/*.partial")]:  # of a killed run
             shutil.rmtree(left_over)
+        for later in saved_steps(self.path / HISTORY):  # of a branch that is taken no further
+            if int(later.name.removeprefix("step-")) > step:
+                shutil.rmtree(later)
         write_file(self.path / "config.yaml", config.encode())
         log = self.path / "log.csv"
         rows = []

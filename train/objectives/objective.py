@@ -100,7 +100,13 @@ class Objective(nn.Module):
         """
         size = self.model.config.image_size
         if saved.config.image_size != size and replace(saved.config, image_size=size) == self.model.config:
-            saved = saved.at(*self.model.config.height_and_width, positions="recomputed")
+            try:
+                saved = saved.at(*self.model.config.height_and_width, positions="recomputed")
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} cannot begin at {size}, its own size is {saved.config.image_size}: {error} Train at "
+                    f"model.image_size={saved.config.image_size}."
+                ) from error
         if saved.config != self.model.config:
             raise ValueError(
                 f"{name} holds a model of other sizes ({saved.config}) than the config's ({self.model.config})."
