@@ -255,5 +255,6 @@ def test_examples_and_device_time_are_counted(tmp_path, monkeypatch):
 def test_a_resumed_run_keeps_no_model_of_a_branch_that_it_left(tmp_path):
     for step in (0, 50, 150):
         (tmp_path / "history" / f"step-{step:08d}").mkdir(parents=True)
+    (tmp_path / "step-00000100").mkdir()
     RunFolder(tmp_path, ["step"], resume=True).start("", 100)
     assert sorted(p.name for p in (tmp_path / "history").iterdir()) == ["step-00000000", "step-00000050"]
