@@ -78,7 +78,8 @@ browser:
 
 # Tests of the live page's engine use onnxruntime-web, which npm fetches once.
 runtime: install
-	@if command -v npm >/dev/null; then $(BIN)/python -m ijepa_viz.page.runtime_files out/page/ort || \
+	@if $(BIN)/python -c 'import json, sys; from ijepa_viz.page.runtime_files import VERSION; sys.exit(json.load(open("out/page/ort/files.json", encoding="utf-8"))["version"] != VERSION)' 2>/dev/null; then :; \
+	  elif command -v npm >/dev/null; then rm -rf out/page/ort; $(BIN)/python -m ijepa_viz.page.runtime_files out/page/ort || \
 	  echo "onnxruntime-web is not to be had: the tests of the live page's engine will be skipped."; \
 	  else echo "No npm found: the tests of the live page's engine will be skipped."; fi
 

@@ -36,7 +36,7 @@ export async function createEngine({ onProgress = () => {} } = {}) {
       colours: { mean: Array(DIM).fill(0), components: [0, 1, 2].map((k) => Array.from({ length: DIM }, (_, d) => Number(d === k))), low: [0, 0, 0], high: [1, 1, 1] },
     },
     async sample(question) {
-      const number = ++running, { source = "prediction", samples = 6, seed = 0, steps = STEPS, onStep } = question;
+      const number = question.beside ? running : ++running, { source = "prediction", samples = 6, seed = 0, steps = STEPS, onStep } = question;
       engineCalls.push({ call: "sample", source, samples, seed, steps, guidance: question.guidance, hidden: question.hidden, other: Boolean(question.other) });
       if (OPTIONS.get("fails")) throw new Error("the network is broken");
       const at = (step) => Array.from({ length: samples }, (_, i) => fill(question, COLOURS[source].map((v) => (128 + (v + 10 * i - 128) * (step / steps)))));

@@ -31,6 +31,7 @@ from ijepa_viz.page.explorer_page import explorer_page
 from ijepa_viz.page.pictures import page_pictures
 from ijepa_viz.page.scripts import bundle, painter_module, single_file
 from ijepa_viz.prediction import predict
+from ijepa_viz.runtime.weights import Weights
 from ijepa_viz.widgets import PredictionExplorer
 
 GRID = (8, 8)
@@ -669,7 +670,10 @@ def test_an_exported_explorer_answers_without_a_kernel(chromium, pair, folder, t
     manifest.write_text('{"grid": [4, 4], "size": [64, 64]}')
     with pytest.raises(ValueError, match="grid of"):
         explorer_page(explorer, built, "t")
-    manifest.write_text('{"grid": [8, 8], "size": [64, 64]}')
+    manifest.write_text('{"grid": [8, 8], "size": [64, 64], "weights_sha256": "of another"}')
+    with pytest.raises(ValueError, match="other weights"):
+        explorer_page(explorer, built, "t")
+    manifest.write_text(json.dumps({"grid": [8, 8], "size": [64, 64], "weights_sha256": Weights(pair[0]).sha256()}))
     path = tmp_path / "explorer.html"
     path.write_text(explorer_page(explorer, built, "An <explorer>", "words"))
     explorer.close()

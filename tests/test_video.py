@@ -11,6 +11,7 @@ from PIL import Image
 from ijepa_viz.data.clips import ClipSource
 from ijepa_viz.data.film_files import VideoFile
 from ijepa_viz.data.opening import open_source
+from ijepa_viz.data.splits import Splits
 
 av = pytest.importorskip("av")
 
@@ -146,6 +147,17 @@ def test_without_parts_films_are_held_out_whole(tmp_path):
     assert not names[0] & names[1]
     assert (len(names[0]), len(names[1])) == (8, 2)
     assert (len(train), len(test)) == (24, 6)
+    # Shorter films, which longer clips leave out, do not move a film to the other part.
+    for i in range(10):
+        write_gif(tmp_path / f"short{i}.gif", GREY[:4])
+    both = [[open_source(f"video:{tmp_path},frames={f}", s) for s in ("train", "test")] for f in (3, 9)]
+    names = [[{s.name_of(i).partition("#")[0] for i in range(len(s))} for s in pair] for pair in both]
+    assert names[1][0] <= names[0][0]
+    assert names[1][1] <= names[0][1]
+    with pytest.raises(ValueError, match="Clips of one film"):
+        Splits(f"video:{tmp_path},frames=3", test_share=0.3)("test")
+    for path in tmp_path.glob("*.gif"):
+        path.unlink()
     (tmp_path / "one").mkdir()
     write_gif(tmp_path / "one" / "a.gif")
     assert len(open_source(f"video:{tmp_path / 'one'}")) == 1

@@ -64,8 +64,13 @@ def export_onnx(
         graphs += decoder_graphs(loaded)
     if autoencoder:
         graphs.append(_autoencoder_graph(autoencoder, model))
-    name = Path(source).name if Path(source).is_dir() else str(source)
-    return write_models(folder, name, model, graphs, weights, entry, autoencoder)
+    autoencoder = autoencoder and shown_name(autoencoder)
+    return write_models(folder, shown_name(source), model, graphs, weights, entry, autoencoder)
+
+
+def shown_name(source: str) -> str:
+    """A source without the folders above it, which a published page should not tell."""
+    return Path(source).resolve().name if Path(source).exists() else str(source)
 
 
 def _own_decoder(source: str) -> str | Path | None:
@@ -154,13 +159,13 @@ def _step_graph(name: str, network: BlockNetwork) -> Graph:
         DenoisingStep(network),
         STEP_INPUTS,
         ("clean",),
-        _step_arguments(network, 3, block),
+        _step_arguments(network, 6, block),
         (_step_arguments(network, 1, [rows * cols - 1]), _step_arguments(network, 2, scattered)),
     )
 
 
 def _step_arguments(network: BlockNetwork, samples: int, hole: list[int]) -> tuple[Any, ...]:
-    """Random arguments of a denoising step, with every conditioning and source among the samples."""
+    """Random arguments of a denoising step: six samples have every conditioning and source, at levels from 1 down."""
     import torch
 
     generator = torch.Generator().manual_seed(samples)
@@ -168,11 +173,11 @@ def _step_arguments(network: BlockNetwork, samples: int, hole: list[int]) -> tup
     extents = [max(side) - min(side) + 1 for side in ([i // cols for i in hole], [i % cols for i in hole])]
     return (
         torch.randn(*shape, network.channels, generator=generator),
-        torch.rand(samples, generator=generator) * 0.9 + 0.1,
+        torch.linspace(1, 0.001, samples),
         torch.tensor(hole).expand(shape).contiguous(),
         torch.randn(*shape, network.config.feature_width, generator=generator),
         2 - torch.arange(samples) % 3,
-        torch.arange(samples) % 2,
+        torch.arange(samples) // 3 % 2,
         torch.zeros(*extents),
     )
 

@@ -38,17 +38,19 @@ def _build(options: argparse.Namespace) -> None:
     from ijepa_viz.page.scripts import single_file
     from ijepa_viz.prediction import check_pair
     from ijepa_viz.runtime.progress import Progress
+    from ijepa_viz.runtime.weights import Weights
 
     with Progress(f"loading {options.model}"):
         model = checkpoints.load_model(options.model).eval()
         decoder = load_decoder(decoder_of(options.model))
     check_pair(model, decoder)
     exported = options.out / "models" / "manifest.json"
-    named = Path(options.model).name if Path(options.model).is_dir() else options.model
-    if exported.is_file() and (found := read_json(exported).get("model")) != named:
+    found = read_json(exported) if exported.is_file() else None
+    if found is not None and found.get("weights_sha256") != Weights(model).sha256():
         raise ValueError(
-            f"{exported.parent} holds {found!r}, and the page would show answers of {named!r} beside it: export that "
-            f"model there (ijepa-viz export {options.model} --onnx {exported.parent}), or name another --out."
+            f"{exported.parent} holds {found.get('model')!r} with other weights, and the page would show answers of "
+            f"{options.model!r} beside it: export that model "
+            f"there (ijepa-viz export {options.model} --onnx {exported.parent}), or name another --out."
         )
     build_page(options.out, model, decoder, pictures=options.pictures, answered=min(options.answered, options.pictures))
     if missing := missing_parts(options.out):

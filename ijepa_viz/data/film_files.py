@@ -92,7 +92,7 @@ class GifFile(FilmFile):
         try:
             with Image.open(self.path) as image:
                 return ask(image)
-        except (OSError, EOFError, SyntaxError) as error:
+        except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{self.path} cannot be read as GIF: {error}") from error
 
 
@@ -122,7 +122,10 @@ class VideoFile(FilmFile):
 
     def _times(self) -> tuple[int, ...] | int:
         """Presentation times of all frames, ascending; their number where the file holds no times."""
-        state = os.stat(self.path)
+        try:
+            state = os.stat(self.path)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read as a video: {error}") from error
         return _presentation_times(self.path, state.st_size, state.st_mtime_ns)
 
     def _decode(self, wanted: set[int], start: int | None, key_of: Callable[[int, Any], int]) -> dict[int, Image.Image]:
@@ -186,4 +189,4 @@ def has_pyav() -> bool:
 
 def _by_number(path: str) -> list[tuple[int, str]]:
     """Key that puts frame10 after frame9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", os.path.basename(path))]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", os.path.basename(path))]

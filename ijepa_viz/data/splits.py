@@ -182,6 +182,10 @@ class Splits:
     def _held_out(self) -> tuple[Source, Source] | None:
         if self.test_data is not None or (self.test_share is None and self._whole.split is not None):
             return None
+        if self._whole.name.startswith("video "):
+            raise ValueError(
+                f"Clips of one film of {self._whole.name} would be in both parts: leave out the share of test pictures."
+            )
         return hold_out(self._whole, self.test_share or TEST_SHARE)
 
     @cached_property

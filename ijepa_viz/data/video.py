@@ -64,7 +64,18 @@ def open_videos(options: str, split: str) -> ClipSource:
         reason = " ".join(notes) or f"it has no {', '.join((*VIDEO_SUFFIXES, *GIF_SUFFIXES))} and no pictures."
         raise ValueError(f"{tree.root} holds no film of {(frames - 1) * stride + 1} frames: {reason}")
     if part is None:
-        kept = _held_out(readable, tree.root, split)
+        # Of all films that there are: another length of clips, or a film that is damaged, moves none to the other part.
+        chosen = {films[i].path for i in _held_out(films, tree.root, split)} if len(readable) > 1 else None
+        if chosen is None and split != "train":
+            raise ValueError(
+                f"{tree.root} holds one film, so none can be tested on: add films, or a folder named test."
+            )
+        kept = [i for i, film in enumerate(readable) if chosen is None or film.path in chosen]
+        if not kept:
+            raise ValueError(
+                f"None of the films of {tree.root} that are the {split} part holds {(frames - 1) * stride + 1} frames: "
+                "add films, shorten the clips, or sort the films into folders named train and test."
+            )
         readable = [readable[i] for i in kept]
         clips_of = [clips_of[i] for i in kept]
     ends = np.cumsum(clips_of).tolist()
@@ -172,11 +183,7 @@ def _count_clips(
 
 
 def _held_out(films: Sequence[FilmFile], root: Path, split: str) -> list[int]:
-    """Indices of the films of one split, of a folder that has one part: chosen by name, at least one on each side."""
-    if len(films) < 2:
-        if split == "train":
-            return [0]
-        raise ValueError(f"{root} holds one film, so none can be tested on: add films, or a folder named test.")
+    """Indices of the films of one split, of a folder of two or more without parts: chosen by name, one or more each."""
     names = [os.path.relpath(film.path, root).encode() for film in films]
     order = sorted(range(len(films)), key=lambda i: hashlib.blake2b(names[i], digest_size=8).digest())
     test = set(order[: max(1, len(films) // _HELD_OUT)])

@@ -44,6 +44,8 @@ def write_answers(
     Args:
         pictures: of the model's size; the control "another" takes the next one. holes: how many; None is all.
     """
+    if len(pictures) < 2:
+        raise ValueError('Answers need at least two pictures: the control "another" takes the next one.')
     grid = model.grid
     size = pictures[0].image.width
     texts = answer_holes(pictures, grid, holes)

@@ -94,6 +94,6 @@ export class Asker {
 
   fail(error) {
     console.warn(error);
-    this.store.set("error", `The model could not answer: ${error.message}. Change the hole to ask again, or reload the page.`);
+    this.store.set("error", `The model could not answer: ${error.message.replace(/\.$/, "")}. Change the hole to ask again, or reload the page.`);
   }
 }

@@ -35,7 +35,7 @@ export function controlsSection(section, store, asker) {
     wanted: watchSection(section, () => asker.askOn()),
     work: async (engine, question, alive) => {
       for (const row of rows) {
-        const drawn = await engine.sample({ ...question, source: row.source, steps: row.steps, samples: row.tiles.length, onStep: undefined });
+        const drawn = await engine.sample({ ...question, source: row.source, steps: row.steps, guidance: row.steps === 1 ? 1 : question.guidance, samples: row.tiles.length, onStep: undefined });
         if (!alive()) return;
         row.tiles.forEach((tile, i) => {
           if (drawn.images[i]) tile.show(drawn.images[i], `${row.name}, picture ${i + 1}`, { hole: question.mask, grid: store.get("grid"), stroke: LINE[row.source] });
@@ -67,7 +67,7 @@ export function generativeSection(section, store, asker, pictures) {
       find("missing").hidden = Boolean(painted);
       if (painted) tiles.mae.show(painted, "The masked autoencoder's pixels", outline("#CC79A7"));
       for (const [names, steps] of [[["mean"], 1], [["one", "two"], undefined]]) {
-        const drawn = await engine.sample({ ...question, source: "prediction", steps, samples: names.length, onStep: undefined });
+        const drawn = await engine.sample({ ...question, source: "prediction", steps, guidance: steps === 1 ? 1 : question.guidance, samples: names.length, onStep: undefined });
         if (!alive()) return;
         names.forEach((name, i) => tiles[name].show(drawn.images[i], `Drawn from I-JEPA's prediction: ${tiles[name].label.textContent}`, outline(LINE.prediction)));
       }

@@ -115,6 +115,7 @@ class Engine {
     solver = undefined,
     canvas = undefined,
     keepSteps = false,
+    beside = false, // other samples go on
     onStep = undefined,
   }) {
     if (source === "another" && !other) throw new TypeError('source "another" needs the other image.');
@@ -132,9 +133,9 @@ class Engine {
       keepSteps,
       previews: Boolean(onStep),
     };
-    this.#sampling?.cancel("a newer sample() was asked for");
+    if (!beside) this.#sampling?.cancel("a newer sample() was asked for");
     const call = this.#calls.start("sample", options, { step: (state) => onStep?.(state) });
-    this.#sampling = call;
+    if (!beside) this.#sampling = call;
     try {
       return await call.result;
     } finally {

@@ -65,7 +65,7 @@ export class EngineModel extends Store {
       put({ pictures: drawn.images.map(address), ...around, cosines, caption: `seed ${this.get("seed")}; ${words}`, truth: shown, result_seq: seq, busy: false });
     } catch (error) {
       if (error.name === "EngineCancelled" || number !== this.latest) return;
-      put({ pictures: [], cosines: [], error: `The model could not answer: ${error.message}. Change the hole to ask again.`, busy: false, result_seq: seq });
+      put({ pictures: [], cosines: [], error: `The model could not answer: ${error.message.replace(/\.$/, "")}. Change the hole to ask again.`, busy: false, result_seq: seq });
     }
   }
 }

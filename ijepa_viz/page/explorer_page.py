@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ijepa_viz.page.scripts import bundle, inlined_files
+from ijepa_viz.runtime.weights import Weights
 from ijepa_viz.widgets import PredictionExplorer
 
 # Traits of the communication with a kernel, and of what only a kernel computes.
@@ -52,7 +53,8 @@ def explorer_page(explorer: PredictionExplorer, folder: Path, title: str, words:
 
     Raises:
         FileNotFoundError: a folder that is no built page with a model.
-        ValueError: the folder's model has another grid than the explorer's, or takes larger pictures than its row has.
+        ValueError: the folder's model has other weights or another grid than the explorer's, or takes larger pictures
+            than its row has.
     """
     manifest = folder / "models" / "manifest.json"
     if not manifest.is_file() or not (folder / "explorer_model.js").is_file():
@@ -61,6 +63,11 @@ def explorer_page(explorer: PredictionExplorer, folder: Path, title: str, words:
     if list(exported["grid"]) != list(explorer.grid):
         raise ValueError(
             f"The page's model has a grid of {exported['grid']}, the explorer's {list(explorer.grid)}: export the same."
+        )
+    shown, _ = explorer._pairs[explorer.choice]
+    if exported.get("weights_sha256") != Weights(shown).sha256():
+        raise ValueError(
+            f"{folder} holds {exported.get('model')!r} with other weights than the explorer's model: export the same."
         )
     if max(exported["size"]) > _ROW_SIDE:
         raise ValueError(f"The row's pictures have {_ROW_SIDE} px, and this model takes {exported['size']}.")

@@ -33,7 +33,7 @@ export function gameSection(section, pictures, grid, { engine, choices }) {
     const question = { picture: id, mask, image, other, hidden: [...mask].flatMap((c, i) => (c === "1" ? [i] : [])), samples: EACH, seed };
     const sides = [];
     for (const source of ["prediction", "another"]) {
-      const drawn = await patiently(() => engine().sample({ ...question, source }));
+      const drawn = await patiently(() => engine().sample({ ...question, source, beside: true }));
       sides.push(drawn.images.map((pixels) => address(pixels)));
     }
     if (number !== store.get("game")) return;

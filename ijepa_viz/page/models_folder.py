@@ -24,6 +24,7 @@ from ijepa_viz.page.onnx_files import checked_bytes, run, session_of
 from ijepa_viz.page.onnx_graphs import Graph
 from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.progress import Progress
+from ijepa_viz.runtime.weights import Weights
 
 MANIFEST = "manifest.json"
 
@@ -76,6 +77,7 @@ def write_models(
     manifest: dict[str, Any] = {
         "format": 1,
         "model": name,
+        "weights_sha256": Weights(model).sha256(),
         "size": list(model.config.height_and_width),
         "patch": model.config.patch_size,
         "grid": [rows, cols],

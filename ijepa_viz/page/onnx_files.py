@@ -137,7 +137,7 @@ def difference(data: bytes, graph: Graph) -> float:
             if expected.shape != found.shape:
                 raise RuntimeError(f"The file {graph.name} gives {tuple(found.shape)} for {tuple(expected.shape)}.")
             gap = (found - expected).abs() / expected.abs().clamp_min(1)
-            largest = max(largest, float(gap.max()))
+            largest = float(np.maximum(largest, float(gap.max())))  # max() would drop a NaN
     return largest
 
 
@@ -145,7 +145,8 @@ def checked_bytes(graph: Graph, weights: str) -> tuple[bytes, float]:
     """The file of a graph, and its difference from torch.
 
     Raises:
-        RuntimeError: with exact weights it differs by more than :data:`TOLERANCE`. Or onnx is missing.
+        RuntimeError: with exact weights it differs by more than :data:`TOLERANCE`, or as ``weights`` they overflow. Or
+            onnx is missing.
     """
     exact = onnx_bytes(graph)
     gap = difference(exact, graph)
@@ -155,7 +156,11 @@ def checked_bytes(graph: Graph, weights: str) -> tuple[bytes, float]:
             "this model is not exported."
         )
     data = stored_as(exact, weights)
-    return data, gap if data == exact else difference(data, graph)
+    if data != exact:
+        gap = difference(data, graph)
+        if not np.isfinite(gap):
+            raise RuntimeError(f"Weights as {weights} overflow in the network {graph.name!r}: take --weights float32.")
+    return data, gap
 
 
 def import_onnx() -> None:

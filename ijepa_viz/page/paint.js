@@ -118,16 +118,16 @@ function results(cells, words, store, pictures) {
     if (!result) {
       const preview = store.get("preview");
       if (store.get("phase") === "loading") return `The model is on its way (${Math.round(100 * store.get("progress"))} %); it answers as soon as it is there.`;
-      return preview ? `Drawing: step ${preview.step} of ${preview.of} …` : store.get("busy") ? "Predicting …" : "";
+      return !store.get("busy") ? "" : preview ? `Drawing: step ${preview.step} of ${preview.of} …` : "Predicting …";
     }
     const many = result.images.length;
     let text = {
-      prediction: `${many} pictures that fit what the model expects here. What all share, it predicted; where they differ, it does not know.`,
+      prediction: `${many} pictures that fit what the model expects here. What all share is predicted or the decoder's own (see Controls); where they differ, the prediction leaves it open.`,
       another: `A control: drawn from what the model expects in another picture (${pictures.entry(result.otherPicture).name}).`,
       nothing: "A control: the decoder draws on its own, told nothing.",
       target: "Drawn from the target encoder's tokens, which have seen the hidden part: the best that this decoder can do.",
     }[result.source];
-    if (store.get("steps") === 1) text = "One step: the mean of everything that fits, which is a blur.";
+    if (store.get("steps") === 1 && (store.get("phase") === "ready" || result.source === "prediction")) text = `One step: the mean of everything that fits, which is a blur${(result.guidance ?? 1) === 1 ? "" : ", pushed further by the guidance"}.`;
     if (tokens?.cosine && result.source === "prediction") {
       const mean = tokens.cosine.reduce((a, b) => a + b, 0) / tokens.cosine.length;
       text += ` Cosine of predicted and target tokens: ${mean.toFixed(2)}.`;

@@ -58,6 +58,7 @@ export class Pictures {
   other(id) {
     const scenes = this.entries.filter((entry) => entry.kind === (this.entry(id)?.kind === "photograph" ? "photograph" : "scene"));
     const at = scenes.findIndex((entry) => entry.id === id);
+    if (scenes.length === 1 && at === 0) return (this.entries.find((entry) => entry.id !== id) ?? scenes[0]).id;
     return scenes[(at + 1) % scenes.length].id;
   }
 }

@@ -94,7 +94,7 @@ def archive() -> bytes:
             f"Node.js, or put the package's archive at {kept}."
         )
     with Progress(f"fetching {PACKAGE} {VERSION}"), tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", folder]
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--loglevel=error", "--pack-destination", folder]
         done = subprocess.run(command, capture_output=True, text=True)
         found = sorted(Path(folder).glob("*.tgz"))
         if done.returncode or not found:

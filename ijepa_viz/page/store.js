@@ -48,7 +48,7 @@ export function fromAddress(hash, { pictures, sources, count }) {
   }
   if (parts.has("seed")) {
     const seed = Number(parts.get("seed"));
-    if (Number.isInteger(seed) && seed >= 0 && seed < 1e9) found.seed = seed;
+    if (/^\d{1,9}$/.test(parts.get("seed"))) found.seed = seed;
     else complain("The link's seed is not a whole number from 0 to 999999999: seed 0 is used.");
   }
   if (parts.has("from")) {

@@ -164,7 +164,7 @@ def open_films(options: str, split: str) -> ClipSource:
     numbers = {"seed": 0, "count": 20000 if split == "train" else 4000, "frames": 16, "size": 64}
     for text in filter(None, options.split(",")):
         key, _, value = text.partition("=")
-        if key not in numbers or not value.lstrip("-").isdigit():
+        if key not in numbers or not value.isdecimal():
             raise ValueError(f"menagerie-film options are seed=N, count=N, frames=N and size=N, got {text!r}.")
         numbers[key] = int(value)
     seed, count = numbers["seed"] * 2 + (split != "train"), numbers["count"]
