@@ -76,7 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
             if rest[:1] == ["tree"]:
                 return self._json([self._entry(file, data) for file, data in sorted(files.items())])
             siblings = [{"rfilename": file} for file in sorted(files)]
-            return self._json({"id": name, "sha": self.server.sha(name), "siblings": siblings, "private": False})
+            return self._json(
+                {"id": name, "sha": self.server.sha(name), "siblings": siblings, "private": name in self.server.private}
+            )
         name, file = "/".join(words[:2]), "/".join(words[4:])
         if name not in self.server.models:
             return self._missing("RepoNotFound")
@@ -114,10 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             data = json.loads(body)
             name = f"{data['organization']}/{data['name']}"
-            if data.get("visibility") == "private" or data.get("private"):
-                self.server.private.add(name)
             if name in self.server.models:
                 return self._json({"url": f"{self.server.address}/{name}"}, 409)
+            if data.get("visibility") == "private" or data.get("private"):
+                self.server.private.add(name)
             self.server.models[name] = {".gitattributes": b""}
             return self._json({"url": f"{self.server.address}/{name}"})
         if path.endswith("/info/lfs/objects/batch"):

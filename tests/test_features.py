@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 
@@ -543,6 +544,7 @@ def test_networks_compute_in_parts_and_the_numbers_stay(model):
     images = torch.randn(5, 3, 32, 32)
     with torch.no_grad():
         expected = model.predict(model.encode_context(images, masks), masks), model.encode_target(images)
+    whole_encoder = copy.deepcopy(model.target_encoder)
     sizes = []
     for network in (model.encoder, model.target_encoder, model.predictor):
         plain = network.forward
@@ -551,6 +553,8 @@ def test_networks_compute_in_parts_and_the_numbers_stay(model):
     with torch.no_grad():
         found = model.predict(model.encode_context(images, masks), masks), model.encode_target(images)
     assert sizes == [2, 2, 1] * 3
+    in_parts = layer_tokens(model.target_encoder, images, (1,))[1]
+    assert torch.allclose(in_parts, layer_tokens(whole_encoder, images, (1,))[1], atol=1e-5)
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
     with pytest.raises(ValueError, match="at least one picture"):

@@ -78,6 +78,15 @@ print(json.dumps([fingerprint(model), decoder.config.ijepa_sha256]))
 """
 
 
+def test_what_is_to_be_private_is_not_sent_to_a_public_model(hub, folder, run):
+    hub.models["me/public"] = {".gitattributes": b""}
+    done = run("push", str(folder), "me/public", "--private")
+    assert done.returncode == 1
+    assert "me/public exists and is public, and nothing was sent" in done.stderr
+    assert not hub.commits
+    assert set(hub.models["me/public"]) == {".gitattributes"}
+
+
 def test_a_model_and_its_decoder_go_to_the_hub_and_come_back(hub, folder, model, run):
     done = run("push", str(folder), "me/mine", "--license", "cc-by-4.0", "--private")
     assert done.returncode == 0, done.stderr

@@ -96,9 +96,15 @@ def push_to_hub(
     api = HfApi(token=token, library_name=_LIBRARY)
     try:
         api.create_repo(name, private=private, exist_ok=True)
+        if private and not api.repo_info(name).private:  # one that exists stays as it is
+            raise PermissionError(
+                f"{name} exists and is public, and nothing was sent: make it private first, or push it openly."
+            )
         there = [place for place in api.list_repo_files(name) if place in _FILES or place.startswith(f"{DECODER}/")]
         operations += [CommitOperationDelete(place) for place in there if place not in sent]
         return str(api.create_commit(name, operations, commit_message=message).commit_url)
+    except PermissionError:
+        raise
     except Exception as error:  # the hub and its transport raise many kinds
         told = str(error).strip().partition("\n")[0]
         status = getattr(getattr(error, "response", None), "status_code", None)

@@ -53,7 +53,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _refuse_another_head(folder: Path) -> None:
     """As :func:`ijepa_viz.probes.head.refuse_another_head`, before the slow imports."""
-    if (folder / "head.json").exists():
+    if any((folder / name).exists() for name in ("head.json", "head.safetensors")):
         raise FileExistsError(f"{folder} holds a head already: it is not replaced. Name another folder, or remove it.")
 
 

@@ -172,7 +172,8 @@ def save_head(head: Head, folder: str | Path) -> None:
         digest = write_tensors(folder / WEIGHTS, tensors)
         write_config(folder / CARD, head.card, digest)
     except BaseException:  # Ctrl-C as well
-        (folder / WEIGHTS).unlink(missing_ok=True)
+        for name in (CARD, WEIGHTS):
+            (folder / name).unlink(missing_ok=True)
         if made and folder.is_dir():
             folder.rmdir()
         raise

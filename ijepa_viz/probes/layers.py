@@ -47,11 +47,11 @@ def layer_tokens(encoder: Encoder, images: Tensor, layers: Sequence[int]) -> dic
         images: (B, 3, H, W), normalised.
         layers: of :func:`layer_numbers`.
     """
-    kept: dict[int, Tensor] = {}
+    kept: dict[int, list[Tensor]] = {}  # parts of the batch, where the network computes in parts
 
     def keeper(number: int) -> Any:
         def keep(_module: Any, _inputs: Any, output: Tensor) -> None:
-            kept[number] = encoder.norm(output)
+            kept.setdefault(number, []).append(encoder.norm(output))
 
         return keep
 
@@ -62,4 +62,4 @@ def layer_tokens(encoder: Encoder, images: Tensor, layers: Sequence[int]) -> dic
     finally:
         for hook in hooks:
             hook.remove()
-    return {number: last if number == depth else kept[number] for number in layers}
+    return {number: last if number == depth else torch.cat(kept[number]).to(last.dtype) for number in layers}
