@@ -56,12 +56,18 @@ def bird_parts(
         test: number of test pictures. train: of training pictures. epochs: of the recogniser.
 
     Raises:
-        ValueError: data without the column or without a visible leg, or the judge is not installed.
+        ValueError: data without the column or without a visible leg, holes that are no multiple of 4 px, or the judge
+            is not installed.
     """
     require_judges()
     pair = train_and_test(split)
     size, patch = model.config.image_size, model.config.patch_size
     side = max(1, round(HOLE * min(model.grid)))
+    if side * patch % 4:
+        raise ValueError(
+            f"The recogniser of bird parts reads holes of a multiple of 4 px, and {side} patches of {patch} px are "
+            f"{side * patch} px. Ask a model whose patch size is a multiple of 4."
+        )
     chosen, learned = drawn_indices(pair.test, test), drawn_indices(pair.train, train)
     own, theirs = (group_points(part_points(s, size)[i]) for s, i in ((pair.test, chosen), (pair.train, learned)))
     rows, over, masks = holes_over_parts(own, model.grid, patch, side)

@@ -18,7 +18,7 @@ from ijepa_viz.prediction import Prediction, predict
 from ijepa_viz.probes.probe import Split
 from ijepa_viz.runtime.progress import track
 
-ROWS, SAMPLES = 24, 3
+ROWS, SAMPLES = 48, 3
 
 
 def first_images(source: Source, size: ImageSize, count: int) -> Tensor:
@@ -42,8 +42,8 @@ def columns(decoder: Decoder, own: Prediction, other: Prediction) -> dict[str, t
 
 @DECODER_METRICS.register("sheet")
 def sheet(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
-    """Complete the centre of the first 24 test images; ``--figure FILE`` writes the sheet."""
-    images = first_images(split("test"), model.config.image_size, ROWS)
+    """Complete the centre of the first 48 test images; ``--figure FILE`` writes the sheet."""
+    images = first_images(split("test"), decoder.image_size, ROWS)
     hole = centre_hole(model)
     predictions = [predict(model, image, hole) for image in images]
     following = [*predictions[1:], predictions[0]]
