@@ -40,8 +40,10 @@ from ijepa_viz.widgets import PredictionExplorer
 SEED = 0
 model = ijepa_viz.load_model("menagerie-tiny")
 decoder = load_decoder("menagerie-tiny")
-scenes = examples.drawn_scenes(model.config.image_size)
-print(f"{len(scenes)} scenes, {model.config.image_size} px, a grid of {model.grid[0]}x{model.grid[1]} patches")
+scenes = examples.drawn_scenes(decoder.image_size)
+print(
+    f"{len(scenes)} scenes; the model reads {model.config.image_size} px, a grid of {model.grid[0]}x{model.grid[1]} patches, and the decoder draws {decoder.image_size} px"
+)
 
 # %% [markdown]
 # ## Draw the hole yourself
