@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -180,3 +181,16 @@ def test_names_of_the_hub_are_told_from_paths(tmp_path, monkeypatch):
     assert not is_hub_name("me/mine")
     with pytest.raises(FileNotFoundError):
         load_decoder("me/mine")
+
+
+def test_a_decoder_that_is_none_or_damaged_is_not_sent(folder, model):
+    shutil.rmtree(folder / "decoder", ignore_errors=True)
+    (folder / "decoder").mkdir()
+    with pytest.raises(ValueError, match="holds no decoder"):
+        push_to_hub(folder, "me/mine")
+    (folder / "decoder" / "decoder.json").write_text(json.dumps({"ijepa_sha256": fingerprint(model)}))
+    with pytest.raises(ValueError, match="holds no weights"):
+        push_to_hub(folder, "me/mine")
+    (folder / "decoder" / "network.safetensors").write_bytes(b"half of a file")
+    with pytest.raises(ValueError, match="is damaged"):
+        push_to_hub(folder, "me/mine")

@@ -13,6 +13,7 @@ from PIL import Image
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.cli import main
 from ijepa_viz.cli.side_by_side import scaled_block
+from ijepa_viz.data.film_files import has_pyav
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.figures.film import stacked_figure, write_film
 from ijepa_viz.figures.hole_views import hole_frames, hole_views_figure
@@ -90,7 +91,7 @@ def test_figures_have_a_column_or_a_frame_each(inputs, tmp_path):
     with pytest.raises(ValueError, match="have one size"):
         write_film(tmp_path / "x.gif", [Figure("A", figsize=(1, 1)), Figure("B", figsize=(2, 1))])
     with pytest.raises(ValueError, match=r"\.gif"):
-        write_film(tmp_path / "x.mp4", frames)
+        write_film(tmp_path / "x.webm", frames)
 
 
 def test_a_block_is_the_same_part_of_the_picture_on_another_grid():
@@ -135,7 +136,7 @@ run: {precision: fp32, log_with: none, monitor_images: 8}
 """
 
 
-def test_a_run_keeps_checkpoints_and_is_looked_at_over_time(tmp_path, capsys):
+def test_a_run_keeps_checkpoints_and_is_looked_at_over_time(tmp_path, capsys, monkeypatch):
     (tmp_path / "c.yaml").write_text(CONFIG)
     run = tmp_path / "run"
     command = ["--fname", str(tmp_path / "c.yaml"), f"run.folder={run}"]
@@ -156,6 +157,17 @@ def test_a_run_keeps_checkpoints_and_is_looked_at_over_time(tmp_path, capsys):
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == 4
     assert main([*look, str(tmp_path / "maps.gif"), "--inspection", "maps"]) == 0
+    if has_pyav():
+        import av
+
+        assert main([*look, str(tmp_path / "film.mp4")]) == 0
+        with av.open(str(tmp_path / "film.mp4")) as video:
+            assert sum(1 for _ in video.decode(video=0)) == 4 + 4  # the last one stays
+    with monkeypatch.context() as patch:
+        patch.setattr("ijepa_viz.runtime.outputs.importlib.util.find_spec", lambda name: None)
+        assert main([*look, str(tmp_path / "none.mp4")]) == 1
+        assert "pip install 'ijepa-viz[video]'" in capsys.readouterr().err
+    assert not (tmp_path / "none.mp4").exists()
     # A run that kept nothing says how to.
     assert train([*command[:-1], f"run.folder={tmp_path / 'other'}"]) == 0
     assert main([look[0], str(tmp_path / "other"), *look[2:], str(tmp_path / "x.png")]) == 1

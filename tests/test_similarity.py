@@ -118,3 +118,16 @@ def test_the_command_compares_models_beside_random_init(model, tmp_path, capsys)
     assert "1 to 2, or last" in capsys.readouterr().err
     assert main(["cka", a, a, *command[3:]]) == 1
     assert "named twice" in capsys.readouterr().err
+
+
+def test_places_of_tokens_do_not_depend_on_the_batch(model):
+    scenes = open_source("menagerie:count=7", "test")
+    first, second = (
+        picture_features(model.encoder, PictureStream(scenes, 32, batch), (1,), tokens=True) for batch in (2, 7)
+    )
+    torch.testing.assert_close(first[0], second[0])
+
+
+def test_arrays_are_as_good_as_tensors():
+    x, y = seeded(20, 4), seeded(20, 3, seed=1)
+    assert linear_cka(x.numpy(), y.numpy()) == linear_cka(x, y)

@@ -168,7 +168,9 @@ def main() -> int:
         root = options.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root.mkdir(parents=True, exist_ok=True)
         sizes = ModelConfig.of_size(options.size, patch_size=14, predictor_depth=12)
-        rows = stages(sizes, root, options.pictures, options.stages and options.stages.split(","))
+        rows = stages(
+            sizes, root, options.pictures, options.stages and [name.strip() for name in options.stages.split(",")]
+        )
     print("| step | CPU s, planned | CPU s | s by the clock | GiB, planned | GiB, peak |\n|---|---|---|---|---|---|")
     for row in rows:
         numbers = f"{row.planned_seconds:.0f} | {row.cpu_seconds:.0f} | {row.clock_seconds:.0f}"
@@ -228,6 +230,9 @@ def stages(sizes: ModelConfig, root: Path, pictures: int, only: list[str] | None
             predicted + SAMPLES * 24 * cost.decoder, three + table["decoder_parameters_millions"] * 4e6 / 2**30,
         ),
     }  # fmt: skip
+    known = [name.partition(",")[0] for name in plans]
+    if unknown := sorted(set(only or ()) - set(known)):
+        sys.exit(f"There are no stages {', '.join(unknown)}; there are {', '.join(known)}.")
     if not checkpoint.is_file():
         measured("checkpoint", lambda: make(sizes, checkpoint), 0.0, three)
     return [

@@ -15,6 +15,7 @@ from huggingface_hub import (
     snapshot_download,
 )
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from safetensors import SafetensorError, safe_open
 
 from ijepa_viz.checkpoints.folders import (
     CARD,
@@ -166,7 +167,21 @@ def hub_folder(name: str) -> Path:
 def _check_decoder(folder: Path, model: IJEPA) -> None:
     card = folder / DECODER / DECODER_CARD
     if not card.is_file():
+        if (folder / DECODER).exists():
+            raise ValueError(
+                f"{folder / DECODER} holds no {DECODER_CARD}, so it is no decoder: nothing was sent. Remove the folder, or "
+                "write it anew with ijepa-viz export MODEL FOLDER --decoder DECODER."
+            )
         return
+    weights = sorted(card.parent.rglob("*.safetensors"))
+    if not weights:
+        raise ValueError(f"{folder / DECODER} holds no weights (.safetensors): nothing was sent.")
+    for path in weights:
+        try:
+            with safe_open(path, "pt") as file:
+                file.keys()
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged ({error}): nothing was sent. Write the decoder anew.") from error
     trained_on = read_json(card).get("ijepa_sha256")
     if trained_on != fingerprint(model):
         raise ValueError(

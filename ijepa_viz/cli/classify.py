@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,7 @@ class _Score:
     """Right and wrong answers on pictures of the head's classes that it was not trained on."""
 
     def __init__(self, classes: list[str]) -> None:
-        self.classes = frozenset(classes)
+        self.classes = {_composed(name): name for name in classes}
         self.pictures = self.seen = self.right = 0
         self.counts: dict[str, int] = {}
         self.unknown: dict[str, int] = {}
@@ -112,13 +113,16 @@ class _Score:
         if row["trained_on"] == "yes":
             self.seen += 1
         elif row["class"]:
-            known = row["class"] in self.classes
-            counts = self.counts if known else self.unknown
-            counts[row["class"]] = counts.get(row["class"], 0) + 1
-            self.right += known and row["class"] == row["predicted"]
+            # Of one spelling, and so one class: macOS writes an accent as a character of its own.
+            known = self.classes.get(_composed(row["class"]))
+            counts, name = (self.unknown, row["class"]) if known is None else (self.counts, known)
+            counts[name] = counts.get(name, 0) + 1
+            self.right += known is not None and known == row["predicted"]
 
     def lines(self, head: Head, source: Source) -> Iterator[str]:
         """What to say of them."""
+        from ijepa_viz.probes.intervals import wilson
+
         tested, where = sum(self.counts.values()), f"{self.pictures} pictures of {source.name}"
         if self.seen:
             yield f"{self.seen} of the {where} are among those that the head was trained on."
@@ -126,17 +130,22 @@ class _Score:
             count = sum(self.unknown.values())
             yield (
                 f"{count} of the {where} are of {_words('class', sorted(self.unknown))}, which the head does not know: "
-                f"it answers with one of its own, {_few(sorted(self.classes))}, and they are left out of the accuracy."
+                f"it answers with one of its own, {_few(sorted(self.classes.values()))}, and they are left out of the accuracy."
             )
             if not tested:
                 yield "There is no accuracy: no labelled picture is of a class that the head knows."
         if tested:
             most, count = max(self.counts.items(), key=lambda pair: pair[1])
             others = " others" if self.seen or self.unknown else ""
+            low, high = wilson(self.right, tested)
             yield (
-                f"accuracy {self.right / tested:.4f} on {tested}{others} (always {most!r}: {count / tested:.4f}; on "
+                f"accuracy {self.right / tested:.4f} [{low:.4f}, {high:.4f}] on {tested}{others} (always {most!r}: {count / tested:.4f}; on "
                 f"the head's own test pictures {head.card.accuracy:.4f})"
             )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _few(names: list[str]) -> str:

@@ -9,9 +9,9 @@ from ijepa_viz.cli.choices import help_on, name_of
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import add_compute_arguments, positive
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture
-from ijepa_viz.cli.side_by_side import FILM_ENDINGS, look_at_one, look_at_several
+from ijepa_viz.cli.side_by_side import look_at_one, look_at_several
 from ijepa_viz.cli.tables import as_text
-from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, check_output, ending
+from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, FILM_ENDINGS, check_film, check_output, ending
 
 _BLOCK = ("ROW", "COL", "HEIGHT", "WIDTH")
 
@@ -52,6 +52,8 @@ def _check_several(options: argparse.Namespace) -> None:
         raise ValueError("--over-time is of one run, --models of several models: give one of the two.")
     if options.checkpoints is not None and not options.over_time:
         raise ValueError("--checkpoints is for --over-time: leave it out.")
+    if options.out.suffix.lower() in FILM_ENDINGS:
+        check_film(options.out)
     if options.out.suffix.lower() in FILM_ENDINGS and not options.over_time:
         raise ValueError(
             f"{options.out} ends in {options.out.suffix}, and a film is of a run: add --over-time, or name a figure "
@@ -100,7 +102,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--over-time",
         action="store_true",
-        help="every checkpoint that the run MODEL kept (run.keep_every), as a strip, or as a film: --out FILE.gif",
+        help="every checkpoint that the run MODEL kept (run.keep_every), as a strip, or as a film: --out FILE.gif or .mp4",
     )
     parser.add_argument(
         "--checkpoints",

@@ -137,6 +137,7 @@ def _rows(model: Any, streams: list[Any], masks: Any, controls: tuple[Any, Any])
     """One row a picture; the control is the prediction from the next one of the control pictures that is another."""
     import torch.nn.functional as F
 
+    from ijepa_viz.inspections.inspection import copies_of
     from ijepa_viz.prediction import predict
 
     shown, predicted = controls
@@ -152,7 +153,7 @@ def _rows(model: Any, streams: list[Any], masks: Any, controls: tuple[Any, Any])
                 row = {"name": source.name_of(int(index)), "split": source.split or ""}
                 row |= {"class": name or (str(label) if label >= 0 else "")}
                 row |= {"cosine": float(cosine[i]), "energy": float(energy[i])}
-                differs = (shown != pictures.pixels[i]).flatten(1).any(1).nonzero()[:, 0].tolist()
+                differs = (~copies_of(pictures.pixels[i] / 255, shown)).nonzero()[:, 0].tolist()
                 if differs:  # a copy of the picture is no control of it
                     other, target = predicted[differs[number % len(differs)]], found.target[i]
                     row["cosine_of_another"] = float(F.cosine_similarity(other, target, dim=-1).mean())

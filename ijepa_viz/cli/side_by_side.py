@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ijepa_viz.cli.compute import open_model
 from ijepa_viz.cli.pictures import open_picture
 from ijepa_viz.cli.tables import as_text
+from ijepa_viz.runtime.outputs import FILM_ENDINGS
 
 # torch takes seconds, and every file of this folder is imported for --help.
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Block = tuple[int, int, int, int]
 
-FILM_ENDINGS = (".gif",)
 _STRIP, _FRAMES = 8, 60  # most checkpoints, where nobody says
 
 
@@ -74,8 +74,10 @@ def _views(options: argparse.Namespace, sources: list[str]) -> Iterator[HoleView
     before, grid = None, None
     for source in sources:
         inputs, grid = inputs_of(source, grid)
-        before = hole_view(inputs, before)
-        yield before
+        view = hole_view(inputs, before)
+        yield view
+        # A run's colours go over slowly from one checkpoint to the next; several models have those of the first.
+        before = view if options.over_time or before is None else before
 
 
 def _any_inspection(

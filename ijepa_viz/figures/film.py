@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import matplotlib.figure
@@ -12,28 +13,29 @@ from PIL import Image
 
 from ijepa_viz.figures.figure import Figure, png
 from ijepa_viz.runtime.files import write_file
-from ijepa_viz.runtime.outputs import ending
-
-FILM_ENDINGS = (".gif",)
+from ijepa_viz.runtime.outputs import check_film
 
 
 def write_film(path: Path, figures: Sequence[matplotlib.figure.Figure], seconds: float = 0.4, dpi: int = 100) -> None:
-    """Write figures of one size as an animated GIF that begins anew after a longer look at the last one.
+    """Write figures of one size as an animated GIF or an MP4 video (H.264), with a longer look at the last one.
 
     Args:
         seconds: of each frame; the last one stays five times as long.
 
     Raises:
-        ValueError: another ending, no figures, or figures of several sizes. OSError: as
+        ValueError: another ending, no figures, figures of several sizes, or a video without PyAV. OSError: as
             :func:`ijepa_viz.runtime.files.write_file`.
     """
-    ending(path, FILM_ENDINGS)
+    check_film(path)
     if not figures:
         raise ValueError("A film has at least one frame.")
     frames = [Image.open(io.BytesIO(png(figure, dpi))).convert("RGB") for figure in figures]
     sizes = {frame.size for frame in frames}
     if len(sizes) > 1:
         raise ValueError(f"The frames of a film have one size, these have {', '.join(map(str, sorted(sizes)))} pixels.")
+    if path.suffix.lower() == ".mp4":
+        write_file(path, _video(frames, seconds))
+        return
     # One palette for all frames, of the first, middle and last: with one each, colours would flicker.
     some = [frames[0], frames[len(frames) // 2], frames[-1]]
     together = Image.fromarray(np.concatenate([np.asarray(frame) for frame in some]))
@@ -45,6 +47,22 @@ def write_film(path: Path, figures: Sequence[matplotlib.figure.Figure], seconds:
         out, "GIF", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0, optimize=False, disposal=1
     )
     write_file(path, out.getvalue())
+
+
+def _video(frames: Sequence[Image.Image], seconds: float) -> bytes:
+    """An MP4 file of the frames, H.264, its sides rounded down to even numbers of pixels as the format wants them."""
+    import av
+
+    out = io.BytesIO()
+    width, height = (side // 2 * 2 for side in frames[0].size)
+    with av.open(out, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(seconds).limit_denominator(1000) ** -1)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in [*frames, *[frames[-1]] * 4]:
+            picture = av.VideoFrame.from_image(frame.crop((0, 0, width, height)))
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return out.getvalue()
 
 
 def stacked_figure(figures: Sequence[matplotlib.figure.Figure], names: Sequence[str], dpi: int = 130) -> Figure:

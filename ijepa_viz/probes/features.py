@@ -19,6 +19,7 @@ from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.models import IJEPA, Encoder
 from ijepa_viz.probes.probe import Split
+from ijepa_viz.runtime.computation import compute_like
 from ijepa_viz.runtime.progress import track
 
 # train features, train labels, test features, test labels -> accuracy.
@@ -132,7 +133,8 @@ class FeatureBank:
         )
         found = {"colour_thumbnail_8x8": (thumbnail_features(x), thumbnail_features(a))}
         torch.manual_seed(0)
-        random_init = Encoder(self.model.config).to(self.model.device)
+        random_init = Encoder(self.model.config).to(self.model.device).eval()
+        compute_like(random_init, self.model.target_encoder)
         last, width = min(LAST, self.model.config.depth), self.model.config.width
         for name, encoder in (("random_init", random_init), ("target_encoder", self.model.target_encoder)):
             train, test = (pooled_features(encoder, images, layers=last) for images in (x, a))

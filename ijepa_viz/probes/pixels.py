@@ -18,6 +18,7 @@ from ijepa_viz.data.transforms import normalise
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, gather_targets, patchify
 from ijepa_viz.probes.probe import PROBES, Split
+from ijepa_viz.runtime.computation import compute_like
 from ijepa_viz.runtime.progress import track
 
 
@@ -79,6 +80,8 @@ def pixel_table(model: IJEPA, source: Source, limit: int = 2400, seed: int = 0) 
     truth = gather_targets(patchify(images, model.config.patch_size), masks)[:, 0]  # (n, T, 3 p p)
     torch.manual_seed(seed)
     random_init = IJEPA(model.config).to(model.device).eval()
+    for own, trained in zip(random_init.children(), model.children(), strict=True):
+        compute_like(own, trained)
     predicted, target = _tokens(model.eval(), images, masks)
     features = {
         "mean_visible_colour": _mean_colour(images, masks, model.config.patch_size),

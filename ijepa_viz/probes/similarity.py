@@ -23,7 +23,7 @@ def linear_cka(first: Tensor, second: Tensor) -> float:
     """Linear CKA of two representations, unbiased: 1 where they agree but for rotation and scale, about 0 by chance.
 
     Args:
-        first, second: (n, D) and (n, E), of the same n examples in the same order.
+        first, second: (n, D) and (n, E), tensors or NumPy arrays, of the same n examples in the same order.
 
     Raises:
         ValueError: as :func:`cka_matrix`.
@@ -62,7 +62,7 @@ def _centred_gram(values: Tensor) -> Tensor:
     if values.ndim != 2 or n < FEWEST:
         raise ValueError(f"CKA needs features (n, D) of at least {FEWEST} examples, got {tuple(values.shape)}.")
     # On the CPU: not every device has float64. Centred first, for precision; the result does not depend on it.
-    x = values.detach().cpu().double()
+    x = torch.as_tensor(values).detach().cpu().double()
     x = x - x.mean(0)
     gram = (x @ x.T).fill_diagonal_(0)
     rows = gram.sum(1) / (n - 2)
@@ -90,14 +90,15 @@ def picture_features(
             same for all layers and, as a share of height and width, for all models.
         seed: of these places.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)
     found: dict[int, list[np.ndarray]] = {number: [] for number in layers}
     rows, cols = encoder.config.grid
     for batch in stream_features(encoder, pictures, layers, tokens):
         values = batch.pooled
         if tokens:
-            down, right = torch.rand(2, len(batch.pictures), generator=generator)
-            places = ((down * rows).long() * cols + (right * cols).long()).numpy()
+            # Picture by picture, so that the places do not depend on how the pictures come in batches.
+            down, right = generator.random((len(batch.pictures), 2)).T
+            places = (down * rows).astype(int) * cols + (right * cols).astype(int)
             values = {number: all_of[np.arange(len(places)), places] for number, all_of in batch.tokens.items()}
         for number, some in values.items():
             found[number].append(some)

@@ -52,8 +52,14 @@ def compute_in(network: nn.Module, precision: str = "fp32", batch: int | None = 
             parts.append(lowered(self, *some, **{name: _rows(value, rows, count) for name, value in options.items()}))
         return torch.cat(parts)
 
+    network.computes_in = (precision, batch)  # type: ignore[assignment]
     # A method, which a copy of the network binds to itself: a function would go on computing with this one.
     network.forward = types.MethodType(forward, network)  # type: ignore[method-assign]
+
+
+def compute_like(network: nn.Module, other: nn.Module) -> None:
+    """Have a network compute as :func:`compute_in` has made ``other`` compute, so that the two can be compared."""
+    compute_in(network, *getattr(other, "computes_in", ("fp32", None)))
 
 
 def _rows(value: Any, rows: slice, count: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 from ijepa_viz.runtime.files import write_file
 
 FIGURE_ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
+FILM_ENDINGS = (".gif", ".mp4")
 TABLE_ENDINGS = (".json", ".csv")
 
 
@@ -28,6 +30,16 @@ def ending(path: str | Path, endings: tuple[str, ...]) -> str:
         is_what = f"ends in {found}" if found else "has no ending"
         raise ValueError(f"{path} {is_what}, and the ending decides the format: {', '.join(endings)}.")
     return found
+
+
+def check_film(path: Path) -> None:
+    """Refuse a video where PyAV, which writes it, is missing.
+
+    Raises:
+        ValueError: another ending than those of :data:`FILM_ENDINGS`, or a video without PyAV.
+    """
+    if ending(path, FILM_ENDINGS) == ".mp4" and importlib.util.find_spec("av") is None:
+        raise ValueError(f"{path} is a video, and PyAV writes videos: pip install 'ijepa-viz[video]', or name a .gif.")
 
 
 def figure_file(text: str) -> Path:
