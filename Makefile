@@ -36,7 +36,7 @@ gallery: install
 # the same as one file. Needs Node.js for npm.
 page: .venv/.installed-page
 	rm -rf out/page out/page.html
-	$(BIN)/ijepa-viz export menagerie-tiny --onnx out/page/models
+	$(BIN)/ijepa-viz export menagerie-tiny --onnx out/page/models --weights mixed
 	$(BIN)/python -m ijepa_viz.page.runtime_files out/page/ort
 	$(BIN)/ijepa-viz page --out out/page --single-file out/page.html
 

@@ -24,6 +24,8 @@ class DataConfig:
     Attributes:
         source: any string ``open_source`` takes; the images the I-JEPA was trained on or others.
         crop_scale, horizontal_flip: of the random crops.
+        cues: where the I-JEPA takes cues and the data set has sentences, the share of the images or films that are
+            predicted with one.
         patch_size: of the decoded pixels; None is the I-JEPA's own. With 8, an I-JEPA of 16x16 patches of 14 px is
             decoded at 128 px; with 16, one of 8x8 patches of 8 px as well. The data set's pictures are read at that
             resolution beside the I-JEPA's own, and drawn scenes are drawn at it.
@@ -37,6 +39,7 @@ class DataConfig:
     source: str = "menagerie"
     crop_scale: tuple[float, float] = (0.5, 1.0)
     horizontal_flip: bool = True
+    cues: float = 0.5
     patch_size: int | None = None
     keep: bool | None = None
     workers: int | None = None
@@ -49,7 +52,9 @@ class HoleConfig:
     """Hidden blocks in training.
 
     Attributes:
-        targets: holes an image. scale: their share of its area. aspect: height / width.
+        targets: holes an image; of films one. scale: their share of its area. aspect: height / width.
+        future: of films, share of the batches whose holes are whole frames: the next steps after a context of a quarter
+            to half of them, up to half of them. The other batches have the same hole in all frames, of ``scale``.
         focus: share of the images that are, of :data:`decoders.training.batches.TRIES` drawn, the one with the most
             contrast in its holes: most holes hide sky or ground, from which little is to be learned. What is drawn then
             leans to contrast, too, where the prediction leaves that open; below 1 it does so less.
@@ -59,6 +64,7 @@ class HoleConfig:
     scale: tuple[float, float] = (0.1, 0.3)
     aspect: tuple[float, float] = (0.5, 2.0)
     focus: float = 0.0
+    future: float = 0.7
 
 
 @dataclass(frozen=True)

@@ -76,17 +76,19 @@ class Samples:
         tokens: (S, M, T, D), the sampled target tokens that were drawn; None of one stage.
         detail: noise level at which sampling ended with the expected picture; 0 if it did not end early. A figure's
             caption says it.
+        frames: T of films, whose images are (S, T, 3, H, W) and whose hole is (T, H, W); 1 of pictures.
     """
 
     images: Tensor
     inside: Tensor
     tokens: Tensor | None = None
     detail: float = 0.0
+    frames: int = 1
 
     @property
     def batched(self) -> bool:
         """Whether these are of a batch."""
-        return self.images.ndim == 5
+        return self.images.ndim == 5 + (self.frames > 1)
 
     def __len__(self) -> int:
         if not self.batched:
@@ -106,7 +108,7 @@ class Samples:
         if not -count <= index < count:
             raise IndexError(f"This batch has {count} images, there is no number {index}.")
         tokens = None if self.tokens is None else self.tokens[index]
-        return Samples(self.images[index], self.inside[index], tokens, self.detail)
+        return Samples(self.images[index], self.inside[index], tokens, self.detail, self.frames)
 
     def __iter__(self) -> Iterator[Samples]:
         return (self[index] for index in range(len(self)))
@@ -114,24 +116,29 @@ class Samples:
     def on(self, image: Tensor) -> Tensor:
         """Paste the samples into the hole of ``image`` (3, H, W); returns (S, 3, H, W).
 
-        Samples of another resolution than the image's are resized. Of a batch, (B, 3, H, W) to (B, S, 3, H, W).
+        Samples of another resolution than the image's are resized. Of a batch, (B, 3, H, W) to (B, S, 3, H, W); of
+        films, ``image`` is (T, 3, H, W), or (B, T, 3, H, W).
 
         Raises:
-            ValueError: an image of other proportions, or another number of images.
+            ValueError: an image of other proportions, or another number of images or frames.
         """
+        one = self.images.ndim - 1 - self.batched  # dimensions of one image or film
         if self.batched:
-            if image.ndim != 4 or len(image) != len(self):
+            if image.ndim != one + 1 or len(image) != len(self):
                 raise ValueError(f"The images must be ({len(self)}, 3, H, W), got {tuple(image.shape)}.")
-            return torch.stack([own.on(one) for own, one in zip(self, image, strict=True)])
+            return torch.stack([own.on(given) for own, given in zip(self, image, strict=True)])
         own, wanted = self.images.shape[-2:], image.shape[-2:]
-        if image.ndim != 3 or image.shape[0] != 3 or own[0] * wanted[1] != own[1] * wanted[0]:
+        same = image.ndim == one and image.shape[:-2] == self.images.shape[1:-2]
+        if not same or own[0] * wanted[1] != own[1] * wanted[0]:
             raise ValueError(
                 f"The image must be {tuple(self.images.shape[1:])} or in proportion, got {tuple(image.shape)}."
             )
-        images, inside = self.images, self.inside
+        images, inside = self.images, self.inside.unsqueeze(-3)
         if own != wanted:
-            images = F.interpolate(images, wanted, mode="bilinear", antialias=True)
-            inside = F.interpolate(inside[None, None].float(), wanted, mode="nearest-exact")[0, 0] > 0.5
+            flat = images.flatten(0, -4)
+            images = F.interpolate(flat, wanted, mode="bilinear", antialias=True).unflatten(0, images.shape[:-3])
+            flat = inside.flatten(0, -4) if inside.ndim > 3 else inside[None]
+            inside = F.interpolate(flat.float(), wanted, mode="nearest-exact").view(*inside.shape[:-2], *wanted) > 0.5
         return torch.where(inside, images, image.to(images))
 
 
@@ -160,9 +167,9 @@ class Decoder:
             if part is not None and part.draws != draws:
                 raise ValueError(f"A network that draws {draws} is needed, {type(part).__name__} draws {part.draws}.")
         if token_network is not None:
-            mine, its = ((n.grid, n.config.feature_width) for n in (network, token_network))
+            mine, its = ((n.grid, n.config.feature_width, n.steps) for n in (network, token_network))
             if mine != its:
-                raise ValueError(f"The networks are of different models: grid and width are {mine} and {its}.")
+                raise ValueError(f"The networks are of different models: grid, width and steps are {mine} and {its}.")
             token_network.eval()
         self.pipeline = BlockPipeline(network.eval(), scheduler or SOLVERS[DEFAULT_SOLVER](), token_network)
 
@@ -370,6 +377,11 @@ class Decoder:
 
     def _check(self, masks: Masks, tokens: Tensor) -> None:
         grid, width = self.network.grid, self.network.config.feature_width
+        if masks.steps != self.network.steps:
+            raise ValueError(
+                f"This decoder, of {self.config.ijepa!r}, draws {_films(self.network.steps)}, the prediction is of "
+                f"{_films(masks.steps)}."
+            )
         if masks.grid != grid or tokens.shape[-1] != width:
             raise ValueError(
                 f"This decoder reads {width}-dimensional tokens on a {grid[0]}x{grid[1]} grid (those of "
@@ -378,16 +390,17 @@ class Decoder:
             )
 
     def _compose(self, pixels: Tensor, samples: int, masks: Masks) -> Samples:
-        """Compose pixels (b S M, T, 3 p p) in [-1, 1] to images; of overlapping blocks the last one is on top."""
-        (rows, cols), patch = masks.grid, self.network.config.patch_size
+        """Compose pixels (b S M, T, 3 t p p) in [-1, 1] to images; of overlapping blocks the last one is on top."""
+        patch, tubelet = self.network.config.patch_size, self.network.tubelet
         images, blocks, count = masks.targets.shape
-        canvas = torch.full((images, samples, rows * cols, pixels.shape[-1]), 0.5)
+        canvas = torch.full((images, samples, masks.num_patches, pixels.shape[-1]), 0.5)
         values = (pixels.float().cpu() / 2 + 0.5).clamp(0, 1).view(images, samples, blocks, count, -1)
         for image, targets in enumerate(masks.targets.cpu()):
             for m in range(blocks):
                 canvas[image][:, targets[m]] = values[image, :, m]
-        drawn = unpatchify(canvas.flatten(0, 1), (rows, cols), patch).unflatten(0, (images, samples))
-        return Samples(drawn, masks.hidden_pixels(patch))
+        time = {} if masks.steps == 1 else {"tubelet": tubelet, "steps": masks.steps}
+        drawn = unpatchify(canvas.flatten(0, 1), masks.grid, patch, **time).unflatten(0, (images, samples))
+        return Samples(drawn, masks.hidden_pixels(patch, tubelet), frames=masks.steps * tubelet)
 
 
 def _joined(parts: list[Samples]) -> Samples:
@@ -398,7 +411,12 @@ def _joined(parts: list[Samples]) -> Samples:
         torch.cat([part.inside for part in parts]),
         torch.cat(tokens) if tokens else None,
         parts[0].detail,
+        parts[0].frames,
     )
+
+
+def _films(steps: int) -> str:
+    return "pictures" if steps == 1 else f"films of {steps} steps"
 
 
 def _whole(name: str, value: Any) -> int:

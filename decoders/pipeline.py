@@ -64,7 +64,7 @@ class BlockPipeline(DiffusionPipeline):
         """Tensors on the network's device, checked."""
         device = self.network.feature_mean.device
         tokens, indices = (torch.as_tensor(v, device=device) for v in (tokens, patch_indices))
-        width, patches = self.network.config.feature_width, self.network.grid[0] * self.network.grid[1]
+        width, patches = self.network.config.feature_width, self.network.num_patches
         if tokens.ndim != 3 or tokens.shape[-1] != width or not tokens.is_floating_point():
             raise ValueError(f"Tokens are (B, T, {width}) floats, got {tokens.dtype} {tuple(tokens.shape)}.")
         if indices.is_floating_point() or indices.dtype == torch.bool or indices.shape != tokens.shape[:2]:

@@ -44,7 +44,8 @@ class Prediction:
         predicted: (M, T, D), the predictor's output.
         target: (M, T, D), the target encoder's output after the loss's LayerNorm.
         masks: of this image (B = 1), or of the images of the batch.
-        image: (3, H, W) in [0, 1], the model's input. For figures only; decoders must not read it.
+        image: (3, H, W) in [0, 1], the model's input, of a film (T, 3, H, W). For figures only; decoders must not read
+            it.
         patch_size: in pixels.
         originals: the same part of each image at its own resolution, at most :data:`LARGEST_ORIGINAL` px; empty where
             none is larger than the model's input. For figures only.
@@ -73,7 +74,7 @@ class Prediction:
     @property
     def batched(self) -> bool:
         """Whether this is of a batch."""
-        return self.image.ndim == 4
+        return self.predicted.ndim == 4
 
     def __len__(self) -> int:
         if not self.batched:

@@ -16,6 +16,7 @@ const GRID = 8, SIZE = 64, DIM = 6, STEPS = 4;
 export async function createEngine({ onProgress = () => {} } = {}) {
   globalThis.engineCalls = [];
   if (OPTIONS.get("lacks")) throw new EngineError(OPTIONS.get("lacks"), "This browser has no WebAssembly with SIMD, which the networks need.");
+  if (OPTIONS.get("broken")) throw new Error("the runtime is broken.");
   for (const done of [10, 60, 100]) { onProgress(done, 100); await rest(1); }
   if (OPTIONS.get("held")) await new Promise((go) => { globalThis.letGo = go; });
   let running = 0;
@@ -32,7 +33,7 @@ export async function createEngine({ onProgress = () => {} } = {}) {
   return {
     backend: "wasm", threads: 1, note: "",
     manifest: {
-      model: "a stand-in", size: [SIZE, SIZE], patch: 8, grid: [GRID, GRID], dim: DIM, decoder: { pixels: 8, steps: STEPS, guidance: 1 },
+      model: "a stand-in", autoencoder: OPTIONS.get("alone") ? null : "another", size: [SIZE, SIZE], patch: 8, grid: [GRID, GRID], dim: DIM, decoder: { pixels: 8, steps: STEPS, guidance: 1 },
       colours: { mean: Array(DIM).fill(0), components: [0, 1, 2].map((k) => Array.from({ length: DIM }, (_, d) => Number(d === k))), low: [0, 0, 0], high: [1, 1, 1] },
     },
     async sample(question) {
@@ -42,7 +43,7 @@ export async function createEngine({ onProgress = () => {} } = {}) {
       const at = (step) => Array.from({ length: samples }, (_, i) => fill(question, COLOURS[source].map((v) => (128 + (v + 10 * i - 128) * (step / steps)))));
       for (let step = 1; step <= steps; step++) {
         await alive(number);
-        onStep?.({ step, steps, level: 1 - step / steps, pixels: at(step), expected: at(steps) });
+        onStep?.({ step, steps, size: [SIZE, SIZE], level: 1 - step / steps, pixels: at(step), expected: at(steps) });
       }
       return { size: [SIZE, SIZE], images: at(steps) };
     },

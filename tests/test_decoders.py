@@ -169,6 +169,7 @@ class _Oracle(torch.nn.Module):
     def __init__(self, network, clean):
         super().__init__()
         self.config, self.grid, self.channels = network.config, network.grid, network.channels
+        self.steps, self.tubelet, self.num_patches = network.steps, network.tubelet, network.num_patches
         self.feature_mean, self.clean = network.feature_mean, clean
 
     def forward(self, noisy, sigma, patch_indices, tokens, conditioning, token_source):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,13 +19,14 @@ from ijepa_viz.cli import main
 from ijepa_viz.models import IJEPA
 
 pytest.importorskip("onnxruntime", reason="pip install 'ijepa-viz[page]'")
+import onnx
 
 from ijepa_viz.cli import onnx_export
 from ijepa_viz.cli.onnx_export import decoder_entry, export_onnx, solver_entry
 from ijepa_viz.masks import Masks
-from ijepa_viz.page.models_folder import folder_or_nothing
 from ijepa_viz.page.onnx_files import TOLERANCE, checked_bytes, onnx_bytes, run, session_of, stored_as
 from ijepa_viz.page.onnx_graphs import Graph, model_graphs, reconstruction_graph
+from ijepa_viz.runtime.files import folder_or_nothing
 
 
 def random_masks(model, seed):
@@ -159,6 +162,47 @@ def test_nothing_is_left_after_an_error(model, tmp_path, capsys, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         interrupted_half_way(tmp_path / "empty")
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_current_folder_is_filled_and_stays_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inode = tmp_path.stat().st_ino
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_half_way(Path())
+    assert list(tmp_path.iterdir()) == []
+    with folder_or_nothing(Path()) as partial:
+        (partial / "models").mkdir()
+        (partial / "models" / "file").write_text("all")
+    assert Path("models/file").read_text() == "all"
+    assert tmp_path.stat().st_ino == inode
+    assert [p.name for p in tmp_path.iterdir()] == ["models"]
+    with pytest.raises(FileExistsError, match="not empty"):
+        interrupted_half_way(Path())
+
+
+def test_a_folder_to_share_is_written_completely_or_not_at_all(model, tmp_path, monkeypatch, capsys):
+    save_folder(model, tmp_path / "model")
+
+    def refused(*_):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr("ijepa_viz.checkpoints.copy_objective", refused)
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "shared")]) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_mixed_weights_have_fewer_bits_in_the_decoder_and_are_packed(model, tmp_path):
+    save_folder(model, tmp_path / "model")
+    save_decoder(random_decoder(model, "token-vit"), tmp_path / "model" / "decoder")
+    manifest = export_onnx(str(tmp_path / "model"), tmp_path / "out", weights="mixed")
+    most = {}
+    for name, graph in manifest["graphs"].items():
+        data = (tmp_path / "out" / graph["file"]).read_bytes()
+        assert len(data) == graph["bytes"]
+        whole = [onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(gzip.decompress(data)).graph.initializer
+                 if t.name.endswith(".int8")]  # fmt: skip
+        most[name] = max(int(abs(values.astype(int)).max()) for values in whole)
+    assert most == {"predict": 127, "target": 127, "denoise": 63, "denoise_tokens": 31}
 
 
 @pytest.mark.parametrize(

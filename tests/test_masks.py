@@ -229,7 +229,7 @@ def test_json_round_trip(strategy, grid, seed):
         (lambda: Masks.from_array(np.zeros((2, 4, 4), bool)), "empty"),
         (lambda: Masks.from_array(np.ones((2, 4, 4), bool)), "hides everything"),
         (lambda: Masks.from_array(np.zeros((0, 4, 4), bool)), "empty"),
-        (lambda: Masks.from_array(np.zeros((1, 1, 4, 4), bool)), "B, rows, cols"),
+        (lambda: Masks.from_array(np.zeros((1, 1, 1, 4, 4), bool)), "B, rows, cols"),
         (lambda: Masks.from_array([[True, False], [True]]), "no array of numbers"),
         (lambda: Masks(np.eye(4, dtype=bool), np.eye(4, dtype=bool)[None], (4, 4)), "from_array"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
 import io
@@ -28,6 +29,7 @@ from ijepa_viz.models import IJEPA
 from ijepa_viz.page.answers import COUNTS, answer_holes
 from ijepa_viz.page.build import HERE, build_page, missing_parts
 from ijepa_viz.page.explorer_page import explorer_page
+from ijepa_viz.page.models_folder import decoder_fingerprints
 from ijepa_viz.page.pictures import page_pictures
 from ijepa_viz.page.scripts import bundle, painter_module, single_file
 from ijepa_viz.prediction import predict
@@ -82,7 +84,7 @@ def test_an_answer_is_what_the_decoder_draws_in_its_hole(folder, pair):
     assert np.allclose(index["cosine"][5], prediction.cosine.flatten(), atol=1e-4)
     rows, cols = np.nonzero(drawn.inside.numpy())
     cut = drawn.images[:, :, rows.min() : rows.max() + 1, cols.min() : cols.max() + 1].permute(0, 2, 3, 1)
-    each, side = sum(COUNTS.values()), index["tile"]
+    each, side = sum(COUNTS.values()), index["tile"][0]
     for i in (0, 5):
         at = 5 * each + i
         top, left = at // index["columns"] * side, at % index["columns"] * side
@@ -442,6 +444,41 @@ def test_addresses_are_read_back_or_refused_in_words(desk):
 
 
 @browser
+def test_an_error_of_no_known_cause_leaves_the_answers_from_before(visit):
+    page = visit(query="broken=1")
+    page.get_by_text("the runtime is broken").first.wait_for()
+    assert state(page, "phase") == "precomputed"
+    assert page.locator("#paint .cells .place.full").count() == 6
+    page.quiet = False  # the console is told as well
+
+
+@browser
+def test_without_a_masked_autoencoder_its_section_says_so_and_compares_the_rest(visit):
+    page = visit(query="alone=1")
+    page.get_by_role("button", name="Pixels", exact=True).click()
+    page.get_by_text("exported without a masked autoencoder").wait_for()
+    page.wait_for_function("document.querySelectorAll('#generative .place.full').length === 5")
+    assert not page.locator("#generative .tile", has_text="masked autoencoder").is_visible()
+    assert page.locator("[data-part=problem]").inner_text() == ""
+    assert not any(call["call"] == "reconstruct" for call in calls(page))
+
+
+@browser
+def test_cosines_and_explanations_are_read_by_keys(desk):
+    page = desk
+    tile = page.locator("#chain [data-part=tokens] canvas").first
+    tile.focus()
+    patch = page.locator("#chain [data-part=patch]")
+    assert patch.inner_text() == "row 3, column 3: cosine 0.64"
+    tile.press("ArrowRight")
+    assert patch.inner_text() == "row 3, column 4: cosine 0.65"
+    tile.press("ArrowUp")
+    assert patch.inner_text() == "row 2, column 4: not hidden"
+    page.locator("#paint [data-part=guidance]").focus()
+    assert "Above 1, drawings are pushed" in page.locator("#paint [data-part=tip]").inner_text()
+
+
+@browser
 def test_a_browser_that_lacks_something_is_told_and_shown_answers_from_before(visit):
     page = visit(query="lacks=simd")
     page.get_by_text("no WebAssembly with SIMD").wait_for()
@@ -524,14 +561,16 @@ def test_a_phone_has_one_card_at_a_time_and_a_finger_paints(visit):
 
 @browser
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "viewport"), [("light", DESK), ("dark", PHONE)])
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", DESK), ("dark", PHONE), ("light", PHONE)])
 def test_axe_finds_nothing_wrong(visit, scheme, viewport):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = visit(viewport=viewport, scheme=scheme)
     page.get_by_role("button", name="Game", exact=True).click()
     page.get_by_role("button", name="Start a round").click()
     page.get_by_role("button", name="Show both sides").click()
-    for card in ("paint", "game", "chain", "masks", "words") if viewport is PHONE else ("game",):
+    for card in (
+        ("paint", "game", "chain", "controls", "generative", "masks", "words") if viewport is PHONE else ("game",)
+    ):
         page.locator(f"nav button[data-to={card}]").click()
         found = axe.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
@@ -659,21 +698,111 @@ def test_a_folder_opened_from_the_disk_says_what_to_do(chromium, folder):
 
 
 @browser
+def test_a_rectangular_picture_is_painted_on_a_page_of_rectangles(chromium, tmp_path):
+    torch.manual_seed(0)
+    model = IJEPA(replace(TINY, image_size=(64, 96))).eval()
+    build_page(tmp_path, model, random_decoder(model), pictures=10, answered=2, holes=2, engine=STAND_IN)
+    index = json.loads((tmp_path / "data/pictures.json").read_text())
+    assert index["size"] == [64, 96]
+    sheet = np.asarray(Image.open(tmp_path / "data/pictures.webp").convert("RGB"))
+    expected = page_pictures((64, 96), 10)[9]
+    assert (expected.kind, expected.image.size) == ("photograph", (96, 64))
+    assert np.array_equal(sheet[:64, 9 * 96 : 10 * 96], np.asarray(expected.image))
+    with serve(tmp_path) as port:
+        page = chromium.new_page(viewport=DESK)
+        page.goto(f"http://127.0.0.1:{port}/index.html?test&lacks=simd")
+        page.wait_for_function("document.documentElement.dataset.phase")
+        answered(page)
+        shapes = page.evaluate(
+            """() => { const first = document.querySelector("#paint .cells .tile:nth-child(2) canvas");
+            return ["#paint canvas[role=application]", "#paint .cells .place", "#chain .place"].map((s) => document.querySelector(s).getBoundingClientRect())
+              .map((box) => box.width / box.height).concat(first.width / first.height); }"""
+        )
+        assert shapes == pytest.approx([1.5] * 4, abs=0.02)
+        # Outside the hole a drawing is the picture itself.
+        mask, images, pixels = page.evaluate(
+            "(() => { const r = livePage.store.get('result'); return [r.mask, [...r.images[0]], [...livePage.pictures.pixels(r.picture)]]; })()"
+        )
+        seen = ~np.kron(np.array([c == "1" for c in mask]).reshape(8, 12), np.ones((8, 8), bool))
+        drawn, truth = (np.array(values).reshape(64, 96, 4)[..., :3] for values in (images, pixels))
+        assert np.array_equal(drawn[seen], truth[seen])
+        assert np.abs(drawn[~seen] - truth[~seen]).mean() > 5
+        page.close()
+
+
+def exported(folder, model, decoder):
+    """What the explorer reads of an export and of the runtime, beside the stand-in for the engine; the manifest."""
+    for name in ("models", "ort"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "ort" / "files.json").write_text("{}")
+    (folder / "models" / "reconstruct.onnx").write_bytes(b"not for an explorer")
+    manifest = folder / "models" / "manifest.json"
+    known = {"weights_sha256": Weights(model).sha256(), "decoder": {"weights_sha256": decoder_fingerprints(decoder)}}
+    manifest.write_text(json.dumps(known | {"graphs": {"reconstruct": {"file": "reconstruct.onnx"}}}))
+    return manifest
+
+
+@browser
+def test_an_explorer_of_the_browser_answers_in_an_exported_notebook(chromium, pair, folder, tmp_path, monkeypatch):
+    nbformat, nbconvert = pytest.importorskip("nbformat"), pytest.importorskip("nbconvert")
+    picture = page_pictures(64, 1)[0].image
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no out/page here or above: run `make page`"):
+        PredictionExplorer(*pair, picture, engine="browser")
+    with pytest.raises(ValueError, match="leave alternatives out"):
+        PredictionExplorer(*pair, picture, engine="browser", alternatives={"other": pair})
+    built = tmp_path / "out" / "page"
+    shutil.copytree(folder, built)
+    exported(built, *pair)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    explorer = PredictionExplorer(*pair, picture, engine="browser", samples=2)
+    data, _ = explorer._repr_mimebundle_()
+    assert set(data) == {"text/html", "text/plain"}  # no view of a widget, which would want a kernel
+    assert "MB of this output" in data["text/html"]
+    assert base64.b64encode(b"not for an explorer").decode() not in data["text/html"]
+    monkeypatch.setattr("ijepa_viz.page.explorer_page._MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="MB into the notebook, more than 0: export the model smaller"):
+        explorer._repr_mimebundle_()
+    explorer.close()
+    output = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("explorer", outputs=[output])])
+    body, _ = nbconvert.HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    (tmp_path / "notebook.html").write_text(body)
+    page = chromium.new_page(viewport=DESK)
+    outside, errors = watch(page, None, files=True), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "notebook.html").as_uri())
+    frame = page.wait_for_selector("iframe").content_frame()
+    frame.wait_for_function("globalThis.model?.engine && !model.get('busy') && model.get('pictures').length === 2")
+    before = frame.evaluate("engineCalls.length")
+    frame.get_by_test_id("painter").press("ArrowUp")
+    frame.get_by_test_id("painter").press(" ")
+    frame.wait_for_function(f"engineCalls.length >= {before + 2} && !model.get('busy')")
+    high, inside = page.evaluate(
+        "(f => [f.clientHeight, f.contentDocument.body.offsetHeight])(document.querySelector('iframe'))"
+    )
+    assert high == pytest.approx(inside, abs=2)
+    assert outside == errors == []
+    page.close()
+
+
+@browser
 def test_an_exported_explorer_answers_without_a_kernel(chromium, pair, folder, tmp_path):
     explorer = PredictionExplorer(*pair, page_pictures(64, 1)[0].image, samples=2, seed=3)
     with pytest.raises(FileNotFoundError, match="make page"):
         explorer_page(explorer, tmp_path, "t")
     built = tmp_path / "built"
     shutil.copytree(folder, built)
-    (built / "models").mkdir()
-    manifest = built / "models" / "manifest.json"
-    manifest.write_text('{"grid": [4, 4], "size": [64, 64]}')
-    with pytest.raises(ValueError, match="grid of"):
-        explorer_page(explorer, built, "t")
-    manifest.write_text('{"grid": [8, 8], "size": [64, 64], "weights_sha256": "of another"}')
+    manifest = exported(built, *pair)
+    manifest.write_text('{"weights_sha256": "of another"}')
     with pytest.raises(ValueError, match="other weights"):
         explorer_page(explorer, built, "t")
-    manifest.write_text(json.dumps({"grid": [8, 8], "size": [64, 64], "weights_sha256": Weights(pair[0]).sha256()}))
+    other = json.loads(exported(built, *pair).read_text())
+    manifest.write_text(json.dumps(other | {"decoder": {"weights_sha256": ["of another"]}}))
+    with pytest.raises(ValueError, match="another decoder"):
+        explorer_page(explorer, built, "t")
+    exported(built, *pair)
     path = tmp_path / "explorer.html"
     path.write_text(explorer_page(explorer, built, "An <explorer>", "words"))
     explorer.close()

@@ -255,7 +255,7 @@ def check_answers_and_refusals(page, image):
     assert found["tokens"] == found["alive"] == "answered"
     assert found["without"] == "Error"
     assert found["wrong"] == ["TypeError", "RangeError", "Error"]
-    assert [s[0] for s in found["steps"]] == list(range(1, 9))
+    assert [s[0] for s in found["steps"]] == list(range(9))  # first a sketch, of two stages
     assert found["steps"][0][1] == 8
     assert found["steps"][-1][2] == 0
     assert found["images"] == found["steps"][0][3] == 2

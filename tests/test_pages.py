@@ -384,6 +384,56 @@ def test_the_projector_makes_type_and_pictures_larger(chromium, answered):
     page.close()
 
 
+def test_what_was_expected_is_drawn_or_picked_before_the_reveal(chromium, answered):
+    """By mouse and keys, over the hole only; it stands beside the truth, and the pick is scored."""
+    own, right = answered.game_round["model"], answered.game_round["right"]
+    page = bare_page(chromium, answered, game=0)
+    page.set_viewport_size({"width": 390, "height": 844})
+    game, pad = page.get_by_test_id("game"), page.get_by_test_id("sketch")
+    page.get_by_role("button", name="Predict, then reveal").click()
+    game.get_by_role("button", name="red").click()
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    colour = "([x, y]) => { const c = document.querySelector('[data-testid=sketch]'); return Array.from(c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data.slice(0, 3)); }"
+    outside = page.evaluate(colour, [0.1, 0.5])
+    page.mouse.move(box["x"] + 0.05 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.95 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
+    page.mouse.up()
+    assert page.evaluate(colour, [0.5, 0.5]) == [200, 55, 27]
+    assert page.evaluate(colour, [0.1, 0.5]) == outside  # what is visible stays
+    game.get_by_role("button", name="Undo").click()
+    assert page.evaluate(colour, [0.5, 0.5]) == [201, 201, 206]
+    pad.press(" ")
+    pad.press("Shift+ArrowRight")
+    assert pad.get_attribute("data-strokes") == "2"
+    assert page.evaluate(colour, [0.5, 0.5]) == [200, 55, 27]
+    game.get_by_role("button", name="Pick a block").press("Enter")
+    blocks = game.get_by_role("group", name="Which block").get_by_role("button")
+    assert blocks.count() == len(answered.game_round["candidates"])
+    blocks.nth(right).press("Enter")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("model.get('picks')") == []  # nothing is said before the reveal
+    game.get_by_role("button", name="Show both sides").press("Enter")
+    game.get_by_role("button", name=f"{'AB'[own]} is the model's").press("Enter")
+    drawn = game.get_by_role("img", name="What you drew")
+    assert drawn.bounding_box()["y"] == pytest.approx(
+        game.get_by_role("img", name="The truth").bounding_box()["y"], abs=3
+    )
+    assert game.get_by_text("Your block is the true one.").is_visible()
+    count = len(answered.game_round["candidates"])
+    assert page.evaluate("model.get('picks')") == [{"right": True, "of": count}]
+    assert f"in {100 / count:.0f} % of such games" in game.get_by_test_id("picks").inner_text()
+    # The next round begins with an empty page and no block chosen.
+    game.get_by_role("button", name="Next round").click()
+    assert pad.get_attribute("data-strokes") == "0"
+    assert blocks.count() == 0
+    page.evaluate("cleanUp()")
+    assert page.evaluate("Object.values(model.listeners).flat().length") == 0
+    assert page.errors == []
+    page.close()
+
+
 def test_predict_then_reveal_names_nobody_before_the_answer(chromium, answered):
     own = answered.game_round["model"]
     page = bare_page(chromium, answered, game=0)

@@ -382,6 +382,24 @@ def test_a_round_of_predict_then_reveal(model, decoder, picture, monkeypatch):
     explorer.close()
 
 
+def test_one_block_of_a_round_is_the_hidden_one(model, decoder, picture):
+    """The hole's own pixels once, and blocks of other pictures at its place; no two alike."""
+    turned = [picture.rotate(angle) for angle in (90, 180, 270)]
+    explorer = PredictionExplorer(model, decoder, picture, samples=1, other=[picture, *turned], gallery=turned[:1])
+    wait_for(lambda: explorer.result_seq == 0)
+    ask(explorer, game=1)
+    found = explorer.game_round
+    blocks = [decoded({"picture": block}) for block in found["candidates"]]
+    truth, side = decoded({"picture": found["truth"]})[..., :3], len(blocks[0])
+    assert len(blocks) == 4
+    start = (truth.shape[0] - side) // 2  # the first hole is a centred block
+    here = truth[start : start + side, start : start + side]
+    assert [np.array_equal(block[..., :3], here) for block in blocks] == [i == found["right"] for i in range(4)]
+    assert len({block.tobytes() for block in blocks}) == 4
+    assert all((block[..., 3] == 1).all() for block in blocks)
+    explorer.close()
+
+
 def test_the_story_has_this_holes_values(model, decoder, picture):
     explorer = PredictionExplorer(model, decoder, picture, samples=1, steps=6)
     wait_for(lambda: explorer.story)

@@ -23,10 +23,9 @@ from typing import Any
 
 import numpy as np
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+from ijepa_viz.page.build import HEADERS
 
-# Without these headers a browser gives a page one thread.
-ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 _BARE = '<!doctype html><html lang="en"><title>latency</title><link rel="icon" href="data:,"><h1>latency</h1></html>'
 
@@ -67,7 +66,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
 
     def end_headers(self) -> None:
-        for name, value in ISOLATION.items():
+        for name, value in HEADERS.items():  # without them a browser gives a page one thread
             self.send_header(name, value)
         super().end_headers()
 

@@ -29,6 +29,7 @@ class DataConfig:
             full images of every batch, as in the paper; None is True below 24 GiB.
         workers: decoding threads; None is one for each core.
         strict: raise on unreadable images instead of skipping them.
+        cue_dropout: share of the images or films that are without a cue, where the model takes cues.
     """
 
     source: str = "menagerie"
@@ -42,6 +43,7 @@ class DataConfig:
     keep: bool | None = None
     workers: int | None = None
     strict: bool = False
+    cue_dropout: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class MaskConfig:
     """Mask strategy.
 
     Attributes:
-        strategy: a name in ``masks.STRATEGIES``.
+        strategy: a name in ``masks.STRATEGIES``, of films in ``masks.FILM_STRATEGIES``.
         options: the strategy's own options.
     """
 
@@ -176,5 +178,12 @@ def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator) ->
     Raises:
         ValueError: as :func:`ijepa_viz.masks.sample`.
     """
-    grid = config.model.grid
-    return sample(config.mask.strategy, batch=batch, grid=grid, generator=generator, **config.mask.options)
+    model = config.model
+    return sample(
+        config.mask.strategy,
+        batch=batch,
+        grid=model.grid,
+        generator=generator,
+        steps=model.steps,
+        **config.mask.options,
+    )

@@ -38,6 +38,7 @@ from ijepa_viz.runtime.precision import number_format
 from ijepa_viz.runtime.run_folder import HISTORY, batch_indices
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
+from train.cues import TrainingCues
 from train.optimizer import adamw
 from train.planning.cost import flops_per_image, hardware
 
@@ -152,7 +153,10 @@ class Trainer(TrainingLoop):
             if state is not None and state.get("data", self.identity) != self.identity:
                 self.refuse_changes([other_pictures(state["data"], self.identity, data.source)])
             self.test_source = self._open_test_data() if data.eval_source else None
-            self.pictures = open_images(self.source, config.model.image_size, data.keep, data.workers)
+            self.cues = TrainingCues(self.source, config) if config.model.cue_tokens else None
+            self.pictures = open_images(
+                self.source, config.model.image_size, data.keep, data.workers, config.model.frames
+            )
         if self.skipped and self.accelerator.is_main_process:
             where = self.folder.path / "skipped.csv"
             print(f"Skipped {len(self.skipped)} pictures that cannot be read; {where} lists them.", file=sys.stderr)
@@ -200,8 +204,11 @@ class Trainer(TrainingLoop):
 
     # ------------------------------------------------------------------ one step
 
-    def batch(self, step: int) -> tuple[Tensor, mask_samplers.Masks, torch.Generator]:
-        """This process's share of step ``step``: (b, 3, H, W) normalised images, masks, and what drew them."""
+    def batch(self, step: int) -> tuple[Tensor, mask_samplers.Masks, Tensor | None, torch.Generator]:
+        """This process's share of step ``step``: (b, 3, H, W) normalised images, masks, cues, and what drew them.
+
+        Of films (b, T, 3, H, W). Cues are (b, L) word ids, None where the model takes none.
+        """
         config = self.config
         size = config.optimization.batch_size
         chosen = batch_indices(len(self.source), size, step, config.run.seed)
@@ -215,11 +222,15 @@ class Trainer(TrainingLoop):
             flip=config.data.horizontal_flip,
         )
         masks = sample_masks(config, size, generator)
+        dropped = None if self.cues is None else self.cues.draw_dropped(size, generator)
         share = size // self.accelerator.num_processes
         first = self.accelerator.process_index * share
         mine = slice(first, first + share)
         images = transforms.normalise(self.pictures.crops(chosen[mine], crops[mine], device))
-        return images, masks[mine].to(device), generator
+        cues = None
+        if self.cues is not None and dropped is not None:
+            cues = self.cues(chosen[mine], dropped[mine]).to(device)
+        return images, masks[mine].to(device), cues, generator
 
     def update(self, step: int) -> dict[str, float]:
         """One optimizer step, then one of the target encoder's EMA. Returns the log's numbers, averaged over processes.
@@ -232,7 +243,7 @@ class Trainer(TrainingLoop):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
             group["weight_decay"] = decay if group["decays"] else 0.0
-        images, masks, generator = self._take(step)
+        images, masks, cues, generator = self._take(step)
         parts = optimization.accumulate
         size = len(images) // parts
         reports = []
@@ -242,7 +253,8 @@ class Trainer(TrainingLoop):
             # Gradients are exchanged once a step, with the last part.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
                 with self.accelerator.autocast():
-                    report = self.objective(images[rows], masks[rows], generator)
+                    words = {} if cues is None else {"cues": cues[rows]}
+                    report = self.objective(images[rows], masks[rows], generator, **words)
                 self.folder.check(report["loss"], step)
                 self.accelerator.backward(report["loss"] / parts)
             reports.append(torch.stack([value.detach().float() for value in report.values()]))

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-DRAWS = 1000
-_ENDS = torch.tensor([0.025, 0.975])
+from ijepa_viz.probes.bootstrap import interval, mean
 
-
-def interval(statistic: Callable[[Tensor], Tensor], count: int, seed: int = 0) -> tuple[float, float]:
-    """Ends of the 95 % percentile interval of a statistic over resampled pictures.
-
-    Args:
-        statistic: from indices (draws, count) int64 of the pictures to the statistic of each draw, (draws,); NaN where
-            a draw has none.
-        count: number of pictures. seed: of the draws.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    found = statistic(torch.randint(count, (DRAWS, count), generator=generator)).float()
-    low, high = found.nanquantile(_ENDS).tolist()
-    return low, high
-
-
-def mean(values: Tensor) -> dict[str, float]:
-    """Mean of one value a picture, (n,), with its interval: {"mean", "low", "high"}."""
-    values = values.float()
-    low, high = interval(lambda draw: values[draw].mean(1), len(values))
-    return {"mean": float(values.mean()), "low": low, "high": high}
+__all__ = ["balanced_accuracy", "correlation", "interval", "mean", "pearson"]
 
 
 def pearson(x: Tensor, y: Tensor) -> Tensor:

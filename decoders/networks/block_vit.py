@@ -50,16 +50,28 @@ class SeamRefiner(nn.Module):
     the result depends neither on the box nor on the other holes of the batch. With
     ``cell`` the convolutions are over cells of several pixels each (pixel unshuffling), and cost that much less.
 
+    Of films, the picture of each step has the frames of the step as further channels.
+
     Args:
         columns: of the grid. patch_size: in pixels. width: W, of the conditioning vector.
         channels: of the convolutions. cell: height and width of a cell, in pixels.
+        rows: of the grid, of films: where a step ends. None is one step. tubelet: frames of a step.
     """
 
-    def __init__(self, columns: int, patch_size: int, width: int, channels: int, cell: int = 1) -> None:
+    def __init__(
+        self,
+        columns: int,
+        patch_size: int,
+        width: int,
+        channels: int,
+        cell: int = 1,
+        rows: int | None = None,
+        tubelet: int = 1,
+    ) -> None:
         super().__init__()
         self.columns, self.patch_size = columns, patch_size
-        self.cell = cell
-        pixels = 3 * self.cell**2
+        self.cell, self.rows, self.tubelet = cell, rows, tubelet
+        pixels = 3 * tubelet * self.cell**2
         self.first = nn.Conv2d(2 * pixels + 1, channels, 3, padding=1)  # estimate, noisy pixels, and the hole's mask
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.last = nn.Conv2d(channels, pixels, 3, padding=1)
@@ -68,26 +80,34 @@ class SeamRefiner(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, estimate: Tensor, noisy: Tensor, patch_indices: Tensor, vector: Tensor) -> Tensor:
-        """Residual of ``estimate``: (B, T, 3 p p), (B, T, 3 p p), (B, T), (B, W) -> (B, T, 3 p p)."""
+        """Residual of ``estimate``: (B, T, 3 t p p), (B, T, 3 t p p), (B, T), (B, W) -> (B, T, 3 t p p)."""
         row, col = patch_indices // self.columns, patch_indices % self.columns
-        row, col = row - row.amin(1, keepdim=True), col - col.amin(1, keepdim=True)
+        step = torch.zeros_like(row)
+        if self.rows is not None:
+            step, row = row // self.rows, row % self.rows
+        step, row, col = (index - index.amin(1, keepdim=True) for index in (step, row, col))
         # On the meta device (decoders.training.plan) the extent is unknown; a strip of T patches costs the same.
         box = (1, patch_indices.shape[1]) if patch_indices.is_meta else (int(row.max()) + 1, int(col.max()) + 1)
-        return self.in_box(estimate, noisy, row * box[1] + col, box, vector)
+        steps = 1 if self.rows is None or step.is_meta else int(step.max()) + 1
+        return self.in_box(estimate, noisy, (step * box[0] + row) * box[1] + col, box, vector, steps)
 
-    def in_box(self, estimate: Tensor, noisy: Tensor, index: Tensor, box: Grid, vector: Tensor) -> Tensor:
-        """As :meth:`forward`, of patches at ``index`` (B, T) of a box of (rows, cols) patches."""
+    def in_box(
+        self, estimate: Tensor, noisy: Tensor, index: Tensor, box: Grid, vector: Tensor, steps: int = 1
+    ) -> Tensor:
+        """As :meth:`forward`, of patches at ``index`` (B, T) of ``steps`` boxes of (rows, cols) patches, in a row."""
         inside = torch.ones_like(noisy[..., : self.patch_size**2])
-        parts = torch.cat([estimate.to(noisy), noisy, inside], dim=-1)  # (B, T, 7 p p)
-        canvas = parts.new_zeros(parts.shape[0], box[0] * box[1], parts.shape[-1])
+        parts = torch.cat([estimate.to(noisy), noisy, inside], dim=-1)  # (B, T, (6 t + 1) p p)
+        canvas = parts.new_zeros(parts.shape[0], steps * box[0] * box[1], parts.shape[-1])
         canvas = canvas.scatter(1, index[..., None].expand_as(parts), parts)
-        image = unpatchify(canvas, box, self.patch_size)
-        scale, shift = self.modulate(vector)[:, :, None, None].chunk(2, dim=1)
-        hole = image[:, 6:, :: self.cell, :: self.cell]
-        cells = torch.cat([F.pixel_unshuffle(image[:, :6], self.cell), hole], 1)
+        image = unpatchify(canvas.view(-1, box[0] * box[1], parts.shape[-1]), box, self.patch_size)  # (B steps, ...)
+        scale, shift = self.modulate(vector)[:, :, None, None].repeat_interleave(steps, 0).chunk(2, dim=1)
+        known = 6 * self.tubelet
+        hole = image[:, known:, :: self.cell, :: self.cell]
+        cells = torch.cat([F.pixel_unshuffle(image[:, :known], self.cell), hole], 1)
         h = F.silu(self.first(cells.contiguous(memory_format=torch.channels_last)) * (1 + scale) + shift) * hole
         h = F.silu(self.second(h)) * hole
         drawn = patchify(F.pixel_shuffle(self.last(h), self.cell), self.patch_size)
+        drawn = drawn.reshape(parts.shape[0], canvas.shape[1], -1)
         return drawn.gather(1, index[..., None].expand(-1, -1, drawn.shape[-1]))
 
 
@@ -102,6 +122,8 @@ class BlockViT(BlockNetwork):
         split: the ViT reads and draws each patch as ``split`` x ``split`` smaller ones, each given the patch's token.
         time_width: sines and cosines of the noise level.
         cell: of the refiner; 2 for patches of 16 px costs what patches of 8 px do.
+        steps, tubelet: of an I-JEPA of films, steps of time and frames of each: a patch is a tubelet of 3 t p p
+            numbers, and positions have a time. 1 of pictures.
 
     Raises:
         ValueError: patches that do not divide into ``split`` x ``split``, or into cells, or an odd ``time_width``.
@@ -120,6 +142,8 @@ class BlockViT(BlockNetwork):
         split: int = 1,
         time_width: int = 128,
         cell: int = 1,
+        steps: int = 1,
+        tubelet: int = 1,
     ) -> None:
         super().__init__(feature_width)
         if not isinstance(cell, int) or cell < 1 or patch_size % cell:
@@ -127,17 +151,26 @@ class BlockViT(BlockNetwork):
         if not isinstance(split, int) or split < 1 or patch_size % split:
             raise ValueError(f"Patches of {patch_size} px do not divide into {split} x {split}: choose another split.")
         self.split = split
-        channels = self.channels_of(patch_size // split, feature_width)
-        self._build(grid, channels, feature_width, width, depth, heads, time_width)
-        self.smooth = SeamRefiner(grid[1], patch_size, width, refine, cell) if refine else None
+        channels = self.channels_of(patch_size // split, feature_width, tubelet)
+        self._build(grid, channels, feature_width, width, depth, heads, time_width, steps)
+        rows = None if steps == 1 else grid[0]
+        self.smooth = SeamRefiner(grid[1], patch_size, width, refine, cell, rows, tubelet) if refine else None
 
     def _build(
-        self, grid: Grid, channels: int, feature_width: int, width: int, depth: int, heads: int, time_width: int
+        self,
+        grid: Grid,
+        channels: int,
+        feature_width: int,
+        width: int,
+        depth: int,
+        heads: int,
+        time_width: int,
+        steps: int,
     ) -> None:
         """Build the ViT, of ``channels`` numbers a patch."""
         self.positions: Tensor
         fine = grid[0] * self.split, grid[1] * self.split
-        self.register_buffer("positions", sincos_positions(width, fine)[0], persistent=False)
+        self.register_buffer("positions", sincos_positions(width, fine, steps)[0], persistent=False)
         self.pixels_in = nn.Linear(channels, width)
         self.tokens_in = nn.Linear(feature_width, width)
         self.pooled_in = nn.Linear(feature_width, width)
@@ -233,14 +266,17 @@ class TokenViT(BlockViT):
         depth: int = 6,
         heads: int = 4,
         time_width: int = 128,
+        steps: int = 1,
+        tubelet: int = 1,
     ) -> None:
         BlockNetwork.__init__(self, feature_width)
         self.split = 1
-        self._build(grid, self.channels_of(patch_size, feature_width), feature_width, width, depth, heads, time_width)
+        channels = self.channels_of(patch_size, feature_width)
+        self._build(grid, channels, feature_width, width, depth, heads, time_width, steps)
         self.smooth = None
 
     @staticmethod
-    def channels_of(patch_size: int, feature_width: int) -> int:
+    def channels_of(patch_size: int, feature_width: int, tubelet: int = 1) -> int:
         """D: a noisy "pixel" is a noisy token."""
         return feature_width
 

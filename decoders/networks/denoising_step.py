@@ -39,6 +39,8 @@ class DenoisingStep(nn.Module):
                 f"Decoders of the kind {name_of(network)!r} cannot be exported to ONNX; block-vit, token-vit and "
                 "squared-error can."
             )
+        if network.steps > 1:
+            raise ValueError("Decoders of films cannot be exported to ONNX yet: the page draws pictures.")
         self.network = copy.deepcopy(network).eval()
         self._refiner = None if network.smooth is None else _RefinerInBox(network.smooth)
         if self._refiner is not None:

@@ -94,9 +94,9 @@ class BlockNetwork(ModelMixin, ConfigMixin):
     draws = "pixels"
 
     @staticmethod
-    def channels_of(patch_size: int, feature_width: int) -> int:
-        """Numbers that the network draws for each patch: 3 p p."""
-        return 3 * patch_size**2
+    def channels_of(patch_size: int, feature_width: int, tubelet: int = 1) -> int:
+        """Numbers that the network draws for each patch: 3 p p, or 3 t p p of a tubelet of t frames."""
+        return 3 * tubelet * patch_size**2
 
     def clean_of(self, clean: Tensor, target: Tensor) -> Tensor:
         """What the network is trained to draw: pixels (B, T, 3 p p), or standardised target tokens (B, T, D)."""
@@ -115,8 +115,23 @@ class BlockNetwork(ModelMixin, ConfigMixin):
 
     @property
     def channels(self) -> int:
-        """Numbers that the network draws for each patch: 3 p p, or D where it draws tokens."""
-        return self.channels_of(self.config.patch_size, self.config.feature_width)
+        """Numbers that the network draws for each patch: 3 t p p, or D where it draws tokens."""
+        return self.channels_of(self.config.patch_size, self.config.feature_width, self.tubelet)
+
+    @property
+    def steps(self) -> int:
+        """Steps of time of the I-JEPA's grid: 1 of pictures."""
+        return int(self.config.get("steps", 1))
+
+    @property
+    def tubelet(self) -> int:
+        """Frames of a patch, t: 1 of pictures."""
+        return int(self.config.get("tubelet", 1))
+
+    @property
+    def num_patches(self) -> int:
+        """N, patches of all steps."""
+        return self.steps * self.grid[0] * self.grid[1]
 
     @property
     def grid(self) -> Grid:
@@ -171,7 +186,7 @@ class BlockNetwork(ModelMixin, ConfigMixin):
         """Estimate the clean pixels.
 
         Args:
-            noisy: (B, T, 3 p p), (1 - sigma) clean + sigma noise, clean in [-1, 1].
+            noisy: (B, T, 3 p p), of tubelets (B, T, 3 t p p): (1 - sigma) clean + sigma noise, clean in [-1, 1].
             sigma: (B,) in (0, 1], noise levels.
             patch_indices: (B, T) int64, on the grid.
             tokens: (B, T, D), predicted or target tokens.
@@ -198,12 +213,22 @@ class ClosedForm(BlockNetwork):
         raise NotImplementedError
 
 
+# Arguments that tell a network of films how time is divided; not options, but those of the I-JEPA.
+_OF_FILMS = ("steps", "tubelet")
+
 # Subclasses of BlockNetwork, called with (grid, patch_size, feature_width, **options).
 NETWORKS: Registry[Any] = Registry("decoder")
 
 
 def build_network(
-    name: str, grid: Grid, patch_size: int, feature_width: int, options: Mapping[str, Any]
+    name: str,
+    grid: Grid,
+    patch_size: int,
+    feature_width: int,
+    options: Mapping[str, Any],
+    *,
+    steps: int = 1,
+    tubelet: int = 1,
 ) -> BlockNetwork:
     """Build a registered network, with initial weights.
 
@@ -211,18 +236,23 @@ def build_network(
         name: in :data:`NETWORKS`.
         grid, patch_size, feature_width: of the I-JEPA whose tokens are decoded.
         options: further arguments of its class.
+        steps, tubelet: of an I-JEPA of films, steps of time and frames of each; 1 of pictures.
 
     Raises:
-        ValueError: an unknown name or option; the message names the nearest.
+        ValueError: an unknown name or option, whose message names the nearest; a network of pictures for films.
     """
     kind = NETWORKS[name]
-    known = list(inspect.signature(kind.__init__).parameters)[4:]
+    known = [key for key in list(inspect.signature(kind.__init__).parameters)[4:] if key not in _OF_FILMS]
     for option in options:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"The decoder {name!r} has no option {option!r}; it has {', '.join(known)}.{hint}")
-    return kind(grid, patch_size, feature_width, **options)
+    time = {} if steps == tubelet == 1 else dict(zip(_OF_FILMS, (steps, tubelet), strict=True))
+    if time and not set(time) <= set(inspect.signature(kind.__init__).parameters):
+        able = ", ".join(n for n, k in NETWORKS.items() if "tubelet" in inspect.signature(k.__init__).parameters)
+        raise ValueError(f"The decoder {name!r} draws pictures, and this I-JEPA is of films: take one of {able}.")
+    return kind(grid, patch_size, feature_width, **options, **time)
 
 
 def name_of(network: BlockNetwork) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -15,6 +17,7 @@ from decoders.config import DecoderTrainConfig
 from decoders.networks.network import BlockNetwork, TokenSource
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.data.batches import Prefetcher, identity, open_images
+from ijepa_viz.data.menagerie.film_sentences import VOCABULARY
 from ijepa_viz.data.picture_size import height_and_width, image_size
 from ijepa_viz.data.transforms import Crops, normalise
 from ijepa_viz.data.unreadable import open_readable
@@ -30,7 +33,8 @@ TRIES = 4
 def contrast(images: Tensor, masks: Masks) -> Tensor:
     """Variance of the hidden pixels of images (n, 3, H, W), by hole and colour, averaged over these: (n,)."""
     patch = images.shape[-2] // masks.grid[0]
-    hidden = gather_targets(patchify(images, patch), masks)  # (n, M, T, 3 p p)
+    tubelet = images.shape[1] // masks.steps if images.ndim == 5 else 1
+    hidden = gather_targets(patchify(images, patch, tubelet), masks)  # (n, M, T, 3 t p p)
     return hidden.unflatten(-1, (3, -1)).transpose(2, 3).flatten(3).var(-1).mean((1, 2))
 
 
@@ -60,30 +64,38 @@ class BlockSource:
         size = config.optimization.batch_size
         if size % processes:
             raise ValueError(f"optimization.batch_size {size} does not divide among {processes} processes.")
-        if not 0 <= config.hole.focus <= 1:
-            raise ValueError(f"hole.focus is a share of the images, from 0 to 1, got {config.hole.focus}.")
+        for name, share in (("hole.focus", config.hole.focus), ("data.cues", config.data.cues)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share of the images, from 0 to 1, got {share}.")
+        if ijepa.config.steps > 1:
+            _check_films(config, ijepa)
         if config.data.patch_size is not None and config.data.patch_size < 1:
             raise ValueError(f"data.patch_size is in pixels, at least 1, got {config.data.patch_size}.")
         self.config, self.ijepa = config, ijepa
         self._mine = slice(process * size // processes, (process + 1) * size // processes)
         source = open_readable(config.data.source)
+        self._cue = source.cue if ijepa.config.cue_tokens and config.data.cues else None
         self.count = len(source)
         self.identity = identity(source)
         own, patch = ijepa.config.image_size, config.data.patch_size or ijepa.config.patch_size
         drawn = image_size((ijepa.grid[0] * patch, ijepa.grid[1] * patch))
         self._images = {
-            size: open_images(source, size, config.data.keep, config.data.workers)
+            size: open_images(source, size, config.data.keep, config.data.workers, ijepa.config.frames)
             for size in sorted({own, drawn}, key=height_and_width)
         }
         self._sizes = own, drawn
-        self._pictures = Prefetcher(self.pictures, ijepa.device)
+        self._pictures = Prefetcher(self._drawn, ijepa.device)
         # The key is of everything that features depend on: model, data set, crops, holes, and the share of the batch.
-        data = asdict(replace(config.data, workers=None, cache_folder=None))
+        data, hole = asdict(replace(config.data, workers=None, cache_folder=None)), asdict(config.hole)
+        if self._cue is None:
+            del data["cues"]
+        if ijepa.config.steps == 1:
+            del hole["future"]
         parts = [
             fingerprint(ijepa),
             self.identity,
             data,
-            asdict(config.hole),
+            hole,
             config.run.seed,
             size,
             process,
@@ -102,22 +114,17 @@ class BlockSource:
 
         Where the decoder draws at another resolution, also the same crops (b, 3, H', W') in [0, 1] at that resolution.
         """
+        return self._drawn(step)[:3]
+
+    def _drawn(self, step: int) -> tuple[Tensor, Masks, Tensor | None, Tensor | None]:
+        """As :meth:`pictures`, and the cues (b, L) of the predictions, rows of zeros for none; None without cues."""
         config = self.config
         count = config.optimization.batch_size
         generator = self.generator(step)
         tries = TRIES if config.hole.focus else 1
         chosen = batch_indices(self.count, count * tries, step, config.run.seed)
         crops = Crops.draw(count * tries, generator, scale=config.data.crop_scale, flip=config.data.horizontal_flip)
-        masks = mask_samplers.sample(
-            "multiblock",
-            batch=count * tries,
-            grid=self.ijepa.grid,
-            generator=generator,
-            targets=config.hole.targets,
-            target_scale=config.hole.scale,
-            target_aspect=config.hole.aspect,
-            context_scale=(1.0, 1.0),
-        )
+        masks = self._holes(count * tries, generator)
         own, drawn = self._sizes
         rows = torch.arange(count)[self._mine] * tries
         if tries > 1:
@@ -129,7 +136,45 @@ class BlockSource:
         found = {
             size: images.crops(chosen[rows], crops[rows], self.ijepa.device) for size, images in self._images.items()
         }
-        return normalise(found[own]), masks[rows], None if drawn == own else found[drawn]
+        cues = None if self._cue is None else self._cues(chosen[rows], step)
+        return normalise(found[own]), masks[rows], None if drawn == own else found[drawn], cues
+
+    def _holes(self, count: int, generator: torch.Generator) -> Masks:
+        """Masks of ``count`` images, or films."""
+        hole, grid, steps = self.config.hole, self.ijepa.grid, self.ijepa.config.steps
+        if steps == 1:
+            return mask_samplers.sample(
+                "multiblock",
+                batch=count,
+                grid=grid,
+                generator=generator,
+                targets=hole.targets,
+                target_scale=hole.scale,
+                target_aspect=hole.aspect,
+                context_scale=(1.0, 1.0),
+            )
+        draws = torch.rand(3, generator=generator).tolist()
+        time: dict[str, Any] = {"batch": count, "grid": grid, "steps": steps, "generator": generator}
+        if draws[0] < hole.future:
+            longest = steps // 2
+            ahead = 1 + int(draws[1] * longest)
+            return mask_samplers.sample("future", seen=(max(1, steps // 4), longest), ahead=ahead, **time)
+        share = hole.scale[0] + draws[2] * (hole.scale[1] - hole.scale[0])
+        return mask_samplers.sample("tubes", ranges=((1, share),), aspect=hole.aspect, **time)
+
+    def _cues(self, indices: np.ndarray, step: int) -> Tensor:
+        """Word ids (b, L) of some images' sentences, rows of zeros where there is no cue."""
+        assert self._cue is not None
+        length = self.ijepa.config.cue_tokens
+        # A stream of its own, drawn for the whole batch: crops and holes are the same with cues and without.
+        generator = self.generator(step + 250_000_000)
+        drawn = torch.rand(self.config.optimization.batch_size, generator=generator)[self._mine]
+        given = drawn < self.config.data.cues
+        ids = [
+            VOCABULARY.encode(self._cue(int(i)) if use else "", length)
+            for i, use in zip(indices, given.tolist(), strict=True)
+        ]
+        return torch.from_numpy(np.stack(ids))
 
     def mine(self, drawn: Tensor) -> Tensor:
         """Select this process's share of values of all blocks of a batch, (B, ...) -> (b, ...)."""
@@ -164,3 +209,20 @@ class BlockSource:
             network.feature_mean[source] = mean
             variance = accelerator.reduce((tokens - mean).square().mean(0), "mean")
             network.feature_std[source] = variance.sqrt().clamp_min(1e-4)
+
+
+def _check_films(config: DecoderTrainConfig, ijepa: IJEPA) -> None:
+    """Check what the training of a decoder of films asks for.
+
+    Raises:
+        ValueError: several holes a film, a share out of range, or mirrored films with cues.
+    """
+    if config.hole.targets != 1:
+        raise ValueError(f"Films have one hole each: set hole.targets=1, got {config.hole.targets}.")
+    if not 0 <= config.hole.future <= 1:
+        raise ValueError(f"hole.future is a share of the batches, from 0 to 1, got {config.hole.future}.")
+    if config.data.horizontal_flip and ijepa.config.cue_tokens and config.data.cues:
+        raise ValueError(
+            "data.horizontal_flip mirrors left and right, which the cues name: set data.horizontal_flip=false, or "
+            "data.cues=0."
+        )

@@ -45,6 +45,9 @@ def sizes_of(name: str) -> ModelConfig:
 def _holes(config: DecoderTrainConfig, sizes: ModelConfig) -> Masks:
     """Masks of one batch, with blocks of average size."""
     scale = sum(config.hole.scale) / 2
+    if sizes.steps > 1:  # the longest holes: half of the steps
+        ahead = sizes.steps // 2
+        return Masks.future(sizes.grid, sizes.steps, ahead, ahead).repeat(config.optimization.batch_size)
     return mask_samplers.sample(
         "multiblock",
         batch=config.optimization.batch_size,
@@ -73,9 +76,10 @@ def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: floa
         ijepa = IJEPA(sizes)
         options = config.network.options
         patch = config.data.patch_size or sizes.patch_size
-        network = build_network(config.network.name, sizes.grid, patch, sizes.width, options)
+        time = {"steps": sizes.steps, "tubelet": sizes.tubelet}
+        network = build_network(config.network.name, sizes.grid, patch, sizes.width, options, **time)
         one = masks[:1].to("meta")
-        images = torch.zeros(1, 3, *sizes.height_and_width)
+        images = torch.zeros(1, *((sizes.frames,) if sizes.frames > 1 else ()), 3, *sizes.height_and_width)
         with FlopCounterMode(display=False) as frozen, torch.no_grad():
             ijepa.predict(ijepa.encode_context(images, one), one)
             ijepa.target_encoder(images)
@@ -100,7 +104,7 @@ def plan(config: DecoderTrainConfig, sizes: ModelConfig, gpus: int, tflops: floa
     total = frozen.get_total_flops() * encoded + decoder_flops * steps * size
     counts = [sum(p.numel() for p in module.parameters()) for module in (ijepa, network)]
     # The widest layer's activations of the frozen encoder, in half precision, for this GPU's share.
-    passing = 2 * batch * sizes.grid[0] * sizes.grid[1] * sizes.width * (1 + sizes.mlp_ratio) * 2
+    passing = 2 * batch * sizes.num_patches * sizes.width * (1 + sizes.mlp_ratio) * 2
     return {
         "images": steps * size,
         "ijepa_parameters_millions": counts[0] / 1e6,
@@ -136,7 +140,7 @@ class _SavedActivations:
 
 def _cache_bytes(config: DecoderTrainConfig, sizes: ModelConfig, length: int, patch: int) -> int:
     blocks = config.data.cached_batches * config.optimization.batch_size * config.hole.targets
-    return blocks * length * (2 * (2 * sizes.width + 3 * patch**2) + 8)
+    return blocks * length * (2 * (2 * sizes.width + 3 * sizes.tubelet * patch**2) + 8)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,8 +22,9 @@ from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.batches import other_pictures
 from ijepa_viz.data.transforms import denormalise, to_pil
-from ijepa_viz.figures import completion_grid, png
+from ijepa_viz.figures import completion_grid, film_grid, png
 from ijepa_viz.figures.figure import Figure
+from ijepa_viz.film_prediction import predict_film
 from ijepa_viz.masks import Masks
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.prediction import check_pair, predict
@@ -84,6 +85,8 @@ class DecoderTrainer(TrainingLoop):
             config.data.patch_size or sizes.patch_size,
             sizes.width,
             config.network.options,
+            steps=sizes.steps,
+            tubelet=sizes.tubelet,
         ).to(self.accelerator.device)
         self.metadata = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
@@ -395,8 +398,14 @@ class DecoderTrainer(TrainingLoop):
         return Decoder(pixels.network, self.metadata, pixels.pipeline.scheduler, self.bare)
 
     def _sheet(self, decoder: Decoder) -> Figure:
-        """Four pictures of the training set, their holes, and samples of what is predicted there."""
+        """Four pictures of the training set, their holes, and samples of what is predicted there; or two films."""
         images, masks, pictures = self.source.pictures(self.config.optimization.steps + 1000)
+        if masks.steps > 1:
+            predictions = [
+                predict_film(self.ijepa, denormalise(images[i]).cpu().clamp(0, 1), masks[i : i + 1])
+                for i in range(min(2, len(images)))
+            ]
+            return film_grid([(one, decoder.sample(one, samples=2)) for one in predictions])
         rows = []
         for i in range(min(4, len(images))):
             hidden = torch.zeros(masks.num_patches, dtype=torch.bool)

@@ -169,8 +169,8 @@ def _check_decoder(folder: Path, model: IJEPA) -> None:
     if not card.is_file():
         if (folder / DECODER).exists():
             raise ValueError(
-                f"{folder / DECODER} holds no {DECODER_CARD}, so it is no decoder: nothing was sent. Remove the folder, or "
-                "write it anew with ijepa-viz export MODEL FOLDER --decoder DECODER."
+                f"{folder / DECODER} holds no {DECODER_CARD}, so it is no decoder: nothing was sent. Remove the "
+                "folder, or write it anew with ijepa-viz export MODEL FOLDER --decoder DECODER."
             )
         return
     weights = sorted(card.parent.rglob("*.safetensors"))

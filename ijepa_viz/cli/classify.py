@@ -130,7 +130,8 @@ class _Score:
             count = sum(self.unknown.values())
             yield (
                 f"{count} of the {where} are of {_words('class', sorted(self.unknown))}, which the head does not know: "
-                f"it answers with one of its own, {_few(sorted(self.classes.values()))}, and they are left out of the accuracy."
+                f"it answers with one of its own, {_few(sorted(self.classes.values()))}, and they are left out of the "
+                "accuracy."
             )
             if not tested:
                 yield "There is no accuracy: no labelled picture is of a class that the head knows."
@@ -139,7 +140,8 @@ class _Score:
             others = " others" if self.seen or self.unknown else ""
             low, high = wilson(self.right, tested)
             yield (
-                f"accuracy {self.right / tested:.4f} [{low:.4f}, {high:.4f}] on {tested}{others} (always {most!r}: {count / tested:.4f}; on "
+                f"accuracy {self.right / tested:.4f} [{low:.4f}, {high:.4f}] on {tested}{others} (always {most!r}: "
+                f"{count / tested:.4f}; on "
                 f"the head's own test pictures {head.card.accuracy:.4f})"
             )
 

@@ -26,6 +26,7 @@ def _export(options: argparse.Namespace) -> int:
     from ijepa_viz import checkpoints
     from ijepa_viz.checkpoints.training_cost import training_of, write_training
     from ijepa_viz.prediction import check_pair
+    from ijepa_viz.runtime.files import folder_or_nothing
     from ijepa_viz.runtime.progress import Progress
 
     dtype = torch.float16 if options.half else None
@@ -35,14 +36,14 @@ def _export(options: argparse.Namespace) -> int:
     if decoder:
         # float16 rounds the weights: the decoder must have been trained on the rounded ones.
         check_pair(model.to(dtype).float() if dtype else model, decoder)
-    with Progress(f"writing {options.folder}"):
-        checkpoints.save_folder(model, options.folder, dtype)
-        checkpoints.copy_objective(options.model, options.folder, dtype)
+    with Progress(f"writing {options.folder}"), folder_or_nothing(options.folder) as partial:
+        checkpoints.save_folder(model, partial, dtype)
+        checkpoints.copy_objective(options.model, partial, dtype)
         cost = training_of(options.model)
         if cost:
-            write_training(options.folder, cost)
+            write_training(partial, cost)
         if decoder:
-            save_decoder(decoder, options.folder / "decoder", dtype)
+            save_decoder(decoder, partial / "decoder", dtype)
     for path in sorted(p for p in options.folder.rglob("*") if p.is_file()):
         print(f"{path}  {path.stat().st_size / 2**20:.2f} MiB")
     return 0
@@ -85,8 +86,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--weights",
-        choices=("float32", "float16", "int8"),
-        help="with --onnx: how weights are stored; they are computed with in float32 (default: float16)",
+        choices=("float32", "float16", "int8", "mixed"),
+        help="with --onnx: how weights are stored; they are computed with in float32 (default: float16). mixed "
+        "is 6 and 7 bits for the decoder and 8 for the rest",
     )
     parser.add_argument(
         "--autoencoder",

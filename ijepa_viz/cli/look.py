@@ -102,7 +102,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--over-time",
         action="store_true",
-        help="every checkpoint that the run MODEL kept (run.keep_every), as a strip, or as a film: --out FILE.gif or .mp4",
+        help="every checkpoint that the run MODEL kept (run.keep_every), as a strip or film: --out FILE.gif, .mp4",
     )
     parser.add_argument(
         "--checkpoints",

@@ -114,10 +114,12 @@ def solver_entry(scheduler: Any) -> dict[str, Any]:
 def decoder_entry(decoder: Decoder) -> dict[str, Any]:
     """The manifest's entry of a decoder: how ``decoder.sample`` draws by default."""
     from decoders.networks.network import Conditioning, TokenSource
+    from ijepa_viz.page.models_folder import decoder_fingerprints
 
     network, tokens = decoder.network, decoder.pipeline.token_network
     patch = network.config.patch_size
     entry: dict[str, Any] = {
+        "weights_sha256": decoder_fingerprints(decoder),
         "pixels": patch,
         "size": [side * patch for side in network.grid],
         "channels": network.channels,

@@ -10,7 +10,7 @@ from pathlib import Path
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import positive
 from ijepa_viz.cli.decoder_of import decoder_of
-from ijepa_viz.runtime.files import read_json, write_file
+from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.outputs import check_output, check_output_folder
 
 
@@ -35,23 +35,18 @@ def _build(options: argparse.Namespace) -> None:
     from decoders.loading import load_decoder
     from ijepa_viz import checkpoints
     from ijepa_viz.page.build import build_page, missing_parts
+    from ijepa_viz.page.models_folder import MANIFEST, check_is_export_of
     from ijepa_viz.page.scripts import single_file
     from ijepa_viz.prediction import check_pair
     from ijepa_viz.runtime.progress import Progress
-    from ijepa_viz.runtime.weights import Weights
 
     with Progress(f"loading {options.model}"):
         model = checkpoints.load_model(options.model).eval()
         decoder = load_decoder(decoder_of(options.model))
     check_pair(model, decoder)
-    exported = options.out / "models" / "manifest.json"
-    found = read_json(exported) if exported.is_file() else None
-    if found is not None and found.get("weights_sha256") != Weights(model).sha256():
-        raise ValueError(
-            f"{exported.parent} holds {found.get('model')!r} with other weights, and the page would show answers of "
-            f"{options.model!r} beside it: export that model "
-            f"there (ijepa-viz export {options.model} --onnx {exported.parent}), or name another --out."
-        )
+    exported = options.out / "models"
+    if (exported / MANIFEST).is_file():  # else the page would show one model's answers beside another's
+        check_is_export_of(exported, model, decoder)
     build_page(options.out, model, decoder, pictures=options.pictures, answered=min(options.answered, options.pictures))
     if missing := missing_parts(options.out):
         print(
@@ -96,8 +91,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures", type=positive, default=240, metavar="N", help="pictures to choose from (default: 240)"
     )
     parser.add_argument(
-        "--answered", type=positive, default=8, metavar="N",
-        help="of these, pictures with answers that are computed before, for browsers that run no model (default: 8)",
+        "--answered", type=positive, default=4, metavar="N",
+        help="of these, pictures with answers that are computed before, for browsers that run no model (default: 4)",
     )  # fmt: skip
     parser.add_argument("--serve", type=int, metavar="PORT", help="serve the page on this machine; 0 takes a free port")
     parser.add_argument("--only-serve", action="store_true", help="with --serve: build nothing")

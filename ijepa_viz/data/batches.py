@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ijepa_viz.data.arrays import arrays
+from ijepa_viz.data.clip_arrays import clip_arrays
+from ijepa_viz.data.clips import ClipSource
 from ijepa_viz.data.fitting import centre_crop
 from ijepa_viz.data.picture_size import ImageSize, height_and_width
 from ijepa_viz.data.scan import scan
@@ -81,7 +83,10 @@ class Prefetcher(Generic[Batch]):
 
 
 class TrainingImages(Protocol):
-    """Source of training crops and of centred ones; squares, or (height, width) of a rectangular size."""
+    """Source of training crops and of centred ones; squares, or (height, width) of a rectangular size.
+
+    Of films, (b, T, 3, H, W) in the place of (b, 3, H, W).
+    """
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
         """Crop the images with these indices, (b,) -> (b, 3, H, W) float in [0, 1] on ``device``."""
@@ -139,8 +144,42 @@ class StreamedImages:
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
+class ClipImages:
+    """All clips in one memory-mapped array; a clip's frames are cropped alike.
+
+    Args:
+        source: of clips. size: height = width of the frames, in pixels. frames: T that the model takes.
+
+    Raises:
+        ValueError: pictures, clips of another length, or a rectangular size.
+    """
+
+    def __init__(self, source: Source, size: ImageSize, frames: int) -> None:
+        if not isinstance(source, ClipSource):
+            raise ValueError(f"A model of {frames} frames trains on films, and {source.name} has pictures only.")
+        if source.frames != frames:
+            raise ValueError(
+                f"{source.name} has clips of {source.frames} frames, the model takes {frames}: set model.frames, or "
+                "the frames of the data set."
+            )
+        height, width = height_and_width(size)
+        if height != width:
+            raise ValueError(f"Films are squares, got model.image_size {height}x{width}.")
+        self.size, self.array = height, clip_arrays(source, height)
+
+    def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
+        """As :class:`TrainingImages`, (b, T, 3, H, W)."""
+        clips = torch.from_numpy(self.array[indices]).to(device).permute(0, 1, 4, 2, 3)
+        flat = crop_and_resize(clips.flatten(1, 2), self.size, crops)
+        return flat.unflatten(1, clips.shape[1:3])
+
+    def squares(self, count: int) -> Tensor:
+        """As :class:`TrainingImages`, (n, T, 3, H, W) uint8."""
+        return torch.from_numpy(self.array[evenly(len(self.array), count)]).permute(0, 1, 4, 2, 3)
+
+
 def open_images(
-    source: Source, size: ImageSize, keep: bool | None = None, workers: int | None = None
+    source: Source, size: ImageSize, keep: bool | None = None, workers: int | None = None, frames: int = 1
 ) -> TrainingImages:
     """Open a data set for training crops of ``size`` pixels.
 
@@ -148,7 +187,10 @@ def open_images(
         keep: True for :class:`InMemoryImages`, False for :class:`StreamedImages`; None chooses the array if it is
             below 24 GiB, and always for drawn scenes.
         workers: number of decoding threads; None is one a core.
+        frames: that the model takes: more than 1 is :class:`ClipImages`.
     """
+    if frames > 1:
+        return ClipImages(source, size, frames)
     if keep is None:
         keep = source.render is not None or len(source) * math.prod(height_and_width(size)) * 3 <= ARRAY_LIMIT
     return InMemoryImages(source, size) if keep else StreamedImages(source, size, workers)

@@ -34,6 +34,8 @@ class Source:
         key: index -> name of the image, such as its path in the folder; None where only its index is known.
         annotations: what parquet files tell of places in the pictures, as functions that return (count, ...) float64
             (:mod:`ijepa_viz.data.annotations`).
+        cue: index -> the sentence that a predictor with cues is trained with, "" for none: of a film what happens, of a
+            picture a creature in it. None where nothing is known in words.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Source:
     digests: Callable[[], np.ndarray] | None = None
     key: Callable[[int], str] | None = None
     annotations: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+    cue: Callable[[int], str] | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -82,7 +85,7 @@ class Source:
             reason: part of the stamp, beside the indices themselves.
         """
         indices = np.asarray(indices, dtype=np.int64)
-        render, digests = self.render, self.digests
+        render, digests, cue = self.render, self.digests, self.cue
         if render is not None and digests is None:
             digests = self.drawn_digests  # of the whole set: a part's stamp is another
 
@@ -104,6 +107,7 @@ class Source:
             render=None if render is None else render_some,
             digests=None if digests is None else chosen(digests),
             key=lambda index: self.name_of(int(indices[index])),
+            cue=None if cue is None else lambda index: cue(int(indices[index])),
         )
 
 

@@ -10,6 +10,8 @@ from ijepa_viz.figures.factors import factor_figure
 from ijepa_viz.figures.few_steps import few_steps_figure, hole_size_figure
 from ijepa_viz.figures.figure import Figure, png, write_figure
 from ijepa_viz.figures.film import stacked_figure, write_film
+from ijepa_viz.figures.film_frames import film_grid
+from ijepa_viz.figures.film_places import film_places_figure
 from ijepa_viz.figures.hole_views import hole_frames, hole_views_figure
 from ijepa_viz.figures.masks import mask_figure
 from ijepa_viz.figures.noise_levels import noise_levels_figure
@@ -31,6 +33,8 @@ __all__ = [
     "drawing_steps_figure",
     "factor_figure",
     "few_steps_figure",
+    "film_grid",
+    "film_places_figure",
     "hole_frames",
     "hole_size_figure",
     "hole_views_figure",

@@ -1,6 +1,7 @@
 """Context and target patches of a batch of images (section 3, "Targets" and "Context").
 
-Positions are indices into the row-major patch grid: patch ``(row, col)`` is ``row * cols + col``.
+Positions are indices into the row-major patch grid: patch ``(row, col)`` is ``row * cols + col``. Of films, time is
+outermost: patch ``(step, row, col)`` is ``(step * rows + row) * cols + col``; pictures are films of one step.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ class Masks:
     Attributes:
         context: (B, K) int64, visible patches of each image, ascending.
         targets: (B, M, T) int64, the patches of each of M target blocks.
-        grid: (rows, cols) of the patch grid, N = rows * cols.
+        grid: (rows, cols) of the patch grid, N = steps * rows * cols.
         context_valid: (B, K) bool or None. Rows with fewer than K visible patches are padded; False marks the padding,
             which no layer attends to. None means no padding.
+        steps: of time, of the tokens of films; 1 for pictures.
 
     Raises:
         ValueError: a shape, a dtype, or an index that does not fit the grid; an image with no
@@ -39,10 +41,13 @@ class Masks:
     targets: Tensor
     grid: Grid
     context_valid: Tensor | None = None
+    steps: int = 1
 
     def __post_init__(self) -> None:
         rows, cols = check_grid(self.grid)
         object.__setattr__(self, "grid", (rows, cols))
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}.")
         for name in ("context", "targets"):
             object.__setattr__(self, name, _patch_indices(name, getattr(self, name)))
         if self.context_valid is not None:
@@ -67,16 +72,21 @@ class Masks:
             if index.is_meta:  # shapes without values, for planning
                 continue
             low, high = (int(v) for v in index.aminmax())
-            if low < 0 or high >= rows * cols:
+            if low < 0 or high >= self.num_patches:
+                size = f"{rows}x{cols} grid" if self.steps == 1 else f"{rows}x{cols} grid of {self.steps} steps"
                 raise ValueError(
-                    f"{name} names patch {low if low < 0 else high}, but a {rows}x{cols} grid has "
-                    f"patches 0 to {rows * cols - 1}. Was this mask made for another grid?"
+                    f"{name} names patch {low if low < 0 else high}, but a {size} has "
+                    f"patches 0 to {self.num_patches - 1}. Was this mask made for another grid?"
                 )
 
     @property
     def num_patches(self) -> int:
-        """N, the number of patches of the grid."""
-        return self.grid[0] * self.grid[1]
+        """N, the number of patches of the grid, at all steps."""
+        return self.steps * self.grid[0] * self.grid[1]
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.grid if self.steps == 1 else (self.steps, *self.grid)
 
     def __len__(self) -> int:
         return self.context.shape[0]
@@ -85,7 +95,7 @@ class Masks:
         if not isinstance(other, Masks):
             return NotImplemented
         return (
-            self.grid == other.grid
+            (self.grid, self.steps) == (other.grid, other.steps)
             and torch.equal(self.context, other.context)
             and torch.equal(self.targets, other.targets)
             and torch.equal(self.valid, other.valid)
@@ -102,31 +112,35 @@ class Masks:
 
     @property
     def hidden(self) -> Tensor:
-        """(B, rows, cols) bool, True where a patch belongs to a target block."""
+        """(B, rows, cols) bool, of films (B, steps, rows, cols), True where a patch belongs to a target block."""
         flat = torch.zeros(len(self), self.num_patches, dtype=torch.bool, device=self.targets.device)
         flat.scatter_(1, self.targets.flatten(1), True)
-        return flat.view(len(self), *self.grid)
+        return flat.view(len(self), *self._shape)
 
-    def hidden_pixels(self, patch_size: int) -> Tensor:
-        """:attr:`hidden` by pixel, (B, H, W) bool, for patches of ``patch_size`` pixels a side."""
-        return self.hidden.repeat_interleave(patch_size, 1).repeat_interleave(patch_size, 2)
+    def hidden_pixels(self, patch_size: int, tubelet: int = 1) -> Tensor:
+        """:attr:`hidden` by pixel, (B, H, W) bool, for patches of ``patch_size`` pixels a side.
+
+        Of films (B, T, H, W), for patches of ``tubelet`` frames.
+        """
+        pixels = self.hidden.repeat_interleave(patch_size, -1).repeat_interleave(patch_size, -2)
+        return pixels if self.steps == 1 else pixels.repeat_interleave(tubelet, 1)
 
     @property
     def visible(self) -> Tensor:
-        """(B, rows, cols) bool, True where the context encoder sees the patch."""
+        """(B, rows, cols) bool, of films (B, steps, rows, cols), True where the context encoder sees the patch."""
         counts = torch.zeros(len(self), self.num_patches, device=self.context.device)
         counts.scatter_add_(1, self.context, self.valid.float())
-        return (counts > 0).view(len(self), *self.grid)
+        return (counts > 0).view(len(self), *self._shape)
 
     def to(self, device: torch.device | str) -> Masks:
         """Copy the masks to a device."""
         valid = None if self.context_valid is None else self.context_valid.to(device)
-        return Masks(self.context.to(device), self.targets.to(device), self.grid, valid)
+        return Masks(self.context.to(device), self.targets.to(device), self.grid, valid, self.steps)
 
     def __getitem__(self, rows: slice | Tensor) -> Masks:
         """Select the masks of some images of the batch."""
         valid = None if self.context_valid is None else self.context_valid[rows]
-        return Masks(self.context[rows], self.targets[rows], self.grid, valid)
+        return Masks(self.context[rows], self.targets[rows], self.grid, valid, self.steps)
 
     def repeat(self, batch: int) -> Masks:
         """Repeat the masks of one image for a batch of ``batch`` images.
@@ -137,19 +151,22 @@ class Masks:
         if len(self) != 1:
             raise ValueError(f"Only the masks of one image can be repeated, these are for {len(self)}.")
         valid = None if self.context_valid is None else self.context_valid.expand(batch, -1)
-        return Masks(self.context.expand(batch, -1), self.targets.expand(batch, -1, -1), self.grid, valid)
+        context, targets = self.context.expand(batch, -1), self.targets.expand(batch, -1, -1)
+        return Masks(context, targets, self.grid, valid, self.steps)
 
     def within(self, inside: Tensor) -> Masks:
         """The same targets, and the context without the patches that are padding.
 
         Args:
-            inside: (B, rows, cols) bool, False where an image is padding.
+            inside: (B, rows, cols) bool, False where an image is padding; of pictures only.
 
         Raises:
             ValueError: a target block that reaches into padding, no context left, or another number of images or grid.
         """
         if inside.shape != (len(self), *self.grid):
             raise ValueError(f"These masks need {(len(self), *self.grid)} flags, got {tuple(inside.shape)}.")
+        if self.steps > 1:
+            raise ValueError("Only pictures have padding: crop films to the model's proportions.")
         inside = inside.to(self.targets.device)
         outside = (self.hidden & ~inside).nonzero().tolist()
         if outside:
@@ -194,35 +211,77 @@ class Masks:
         return cls.from_array(hidden)
 
     @classmethod
+    def future(cls, grid: Grid, steps: int, seen: int | Tensor, ahead: int | None = None) -> Masks:
+        """Films of which the first steps are the context, and later ones are to be predicted; M = 1.
+
+        Args:
+            grid: (rows, cols). steps: of the films.
+            seen: steps of the context; or (B,), one number a film.
+            ahead: steps after them that are targets; None is all.
+
+        Returns:
+            Masks with targets (B, 1, ahead * rows * cols), step after step; B is 1 for one number.
+
+        Raises:
+            ValueError: nothing seen, a target after the last step, or ``ahead`` None for different numbers.
+
+        >>> masks = Masks.future((8, 8), steps=8, seen=3, ahead=2)
+        >>> masks.context.shape, masks.targets.shape
+        (torch.Size([1, 192]), torch.Size([1, 1, 128]))
+        """
+        rows, cols = check_grid(grid)
+        counts = torch.as_tensor(seen, dtype=torch.int64).cpu().reshape(-1)
+        if not len(counts):
+            raise ValueError("seen has no numbers: give the steps of the context, one a film.")
+        low, high = (int(v) for v in counts.aminmax())
+        if ahead is None and low != high:
+            raise ValueError(f"ahead is needed where films are seen for {low} to {high} steps: targets are as many.")
+        ahead = steps - high if ahead is None else ahead
+        if low < 1 or ahead < 1 or high + ahead > steps:
+            raise ValueError(
+                f"Of {steps} steps, {low if low < 1 else high} cannot be seen and {ahead} after them be predicted: at "
+                f"least 1 of each, at most {steps} together."
+            )
+        area = rows * cols
+        context, valid = padded_indices(torch.arange(steps * area) < counts[:, None] * area)
+        targets = counts[:, None] * area + torch.arange(ahead * area)
+        return cls(context, targets[:, None], (rows, cols), valid, steps)
+
+    @classmethod
     def from_array(cls, hidden: Any) -> Masks:
         """A mask of any shape from a bool array (rows, cols), True = hidden; M = 1, B = 1.
 
         Args:
             hidden: NumPy array, tensor or nested list, (rows, cols); or (B, rows, cols), one mask an image, all with as
-                many hidden patches.
+                many hidden patches. Of films (B, steps, rows, cols).
 
         Raises:
-            ValueError: not a boolean array of two or three dimensions, nothing hidden, everything hidden, or masks of
+            ValueError: not a boolean array of two to four dimensions, nothing hidden, everything hidden, or masks of
                 different sizes.
         """
         array = _flags("A mask", hidden)
-        if array.ndim not in (2, 3):
-            raise ValueError(f"A mask is a boolean array (rows, cols) or (B, rows, cols), got {tuple(array.shape)}.")
-        several = array if array.ndim == 3 else array[None]
-        batch, rows, cols = several.shape
-        flat = several.reshape(batch, rows * cols)
+        if array.ndim not in (2, 3, 4):
+            raise ValueError(
+                "A mask is a boolean array (rows, cols) or (B, rows, cols), of films (B, steps, rows, cols), got "
+                f"{tuple(array.shape)}."
+            )
+        several = array[None] if array.ndim == 2 else array
+        batch, (rows, cols) = len(several), several.shape[-2:]
+        steps = several.shape[1] if array.ndim == 4 else 1
+        flat = several.reshape(batch, steps * rows * cols)
         counts = flat.sum(1).unique().tolist() or [0]
         if len(counts) > 1:
             raise ValueError(f"The masks of a batch hide equally many patches, these hide {counts[0]} to {counts[-1]}.")
         targets = flat.nonzero()[:, 1].view(batch, 1, counts[0])
-        context = (~flat).nonzero()[:, 1].view(batch, rows * cols - counts[0])
-        return cls(context, targets, (rows, cols))
+        context = (~flat).nonzero()[:, 1].view(batch, flat.shape[1] - counts[0])
+        return cls(context, targets, (rows, cols), None, steps)
 
     def to_json(self) -> str:
         """Serialise to JSON; :meth:`from_json` is the inverse."""
         return json.dumps(
             {
                 "grid": list(self.grid),
+                **({} if self.steps == 1 else {"steps": self.steps}),
                 "context": [
                     [i for i, ok in zip(row, keep, strict=True) if ok]
                     for row, keep in zip(self.context.tolist(), self.valid.tolist(), strict=True)
@@ -241,6 +300,7 @@ class Masks:
         try:
             data = json.loads(text)
             grid = (int(data["grid"][0]), int(data["grid"][1]))
+            steps = int(data.get("steps", 1))
             rows = [[int(i) for i in row] for row in data["context"]]
             targets = torch.tensor(data["targets"], dtype=torch.int64)
         except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -253,7 +313,7 @@ class Masks:
         context = torch.tensor([row + row[:1] * (width - len(row)) for row in rows], dtype=torch.int64)
         counts = torch.tensor([len(row) for row in rows])
         valid = torch.arange(width) < counts[:, None]
-        return cls(context.view(len(rows), width), targets, grid, None if valid.all() else valid)
+        return cls(context.view(len(rows), width), targets, grid, None if valid.all() else valid, steps)
 
 
 def padded_indices(visible: Tensor) -> tuple[Tensor, Tensor | None]:

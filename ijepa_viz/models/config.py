@@ -32,6 +32,10 @@ class ModelConfig:
         predictor_width, predictor_depth, predictor_heads: the predictor; width 0 means none.
         norm_eps: of every LayerNorm.
         activation: of every MLP, a name of :data:`ijepa_viz.models.activations.ACTIVATIONS`; the papers' is "gelu".
+        frames: T of a model of films; 1 is a model of pictures.
+        tubelet: frames of a token, as V-JEPA's 2 (arXiv 2404.08471, section 3).
+        cue_tokens: most words of a cue that the predictor takes; 0 is a predictor without cues.
+        cue_vocabulary: number of word ids, 0 (padding) among them.
         predictor_context: "separate" runs the predictor once for each target block, as in the paper; "shared" computes
             the context once for all blocks: targets attend to it and to their own block, context tokens to the context.
     """
@@ -48,6 +52,10 @@ class ModelConfig:
     norm_eps: float = 1e-6
     predictor_context: str = "separate"
     activation: str = "gelu"
+    frames: int = 1
+    tubelet: int = 1
+    cue_tokens: int = 0
+    cue_vocabulary: int = 0
 
     def __post_init__(self) -> None:
         if self.predictor_context not in ("separate", "shared"):
@@ -67,6 +75,26 @@ class ModelConfig:
                 raise ValueError(f"{name} {width} must divide by its number of heads, {heads}.")
             if width % 4:
                 raise ValueError(f"{name} {width} must divide by 4 for the position embedding.")
+        self._check_films_and_cues()
+
+    def _check_films_and_cues(self) -> None:
+        if self.tubelet < 1 or self.frames < 1 or self.frames % self.tubelet:
+            raise ValueError(
+                f"frames {self.frames} is not a multiple of tubelet {self.tubelet}, the frames of a token: pictures "
+                "have frames=1 and tubelet=1, films for example frames=16 and tubelet=2."
+            )
+        if self.steps > 1 and min(self.width, self.predictor_width or self.width) < 8:
+            raise ValueError(
+                f"width {self.width} and predictor_width {self.predictor_width} must be at least 8 for positions in "
+                "time, row and column."
+            )
+        if (self.cue_tokens > 0) != (self.cue_vocabulary > 1) or min(self.cue_tokens, self.cue_vocabulary) < 0:
+            raise ValueError(
+                f"cue_tokens {self.cue_tokens} and cue_vocabulary {self.cue_vocabulary} belong together: both 0 for a "
+                "predictor without cues, or the most words of a cue and the number of ids, padding among them."
+            )
+        if self.cue_tokens and not self.predictor_width:
+            raise ValueError("cue_tokens belong to a predictor: set predictor_width, or cue_tokens to 0.")
 
     @property
     def height_and_width(self) -> tuple[int, int]:
@@ -78,6 +106,22 @@ class ModelConfig:
         """(rows, cols) of the patch grid."""
         height, width = self.height_and_width
         return height // self.patch_size, width // self.patch_size
+
+    @property
+    def steps(self) -> int:
+        """Steps of time of the tokens, ``frames / tubelet``; 1 for pictures."""
+        return self.frames // self.tubelet
+
+    @property
+    def num_patches(self) -> int:
+        """N, tokens of a whole picture or film: steps x rows x cols."""
+        return self.steps * self.grid[0] * self.grid[1]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (3, H, W) of a picture, (T, 3, H, W) of a film."""
+        picture = (3, *self.height_and_width)
+        return picture if self.frames == 1 else (self.frames, *picture)
 
     @classmethod
     def of_size(cls, size: str, **options: Any) -> ModelConfig:

@@ -27,8 +27,8 @@ class Encoder(nn.Module):
         self.config = config
         self.buckets = MAX_BUCKETS
         self.activation_checkpointing = False
-        self.pos_embed = nn.Parameter(sincos_positions(config.width, config.grid), requires_grad=False)
-        self.patch_embed = PatchEmbed(config.patch_size, config.width)
+        self.pos_embed = nn.Parameter(sincos_positions(config.width, config.grid, config.steps), requires_grad=False)
+        self.patch_embed = PatchEmbed(config.patch_size, config.width, config.tubelet)
         self.blocks = vit_blocks(config.width, config.depth, config.heads, config)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         initialise_weights(self, self.blocks)
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         """Encode whole images, or only some of their patches.
 
         Args:
-            images: (B, 3, H, W), normalised with ImageNet's mean and std.
+            images: (B, 3, H, W), or films (B, T, 3, H, W); normalised with ImageNet's mean and std.
             context: (B, K) int64, patch indices to encode; None encodes all N patches.
             valid: (B, K) bool, False where ``context`` is padding.
             layers: 1 for the last layer; L > 1 concatenates the last L layers' outputs, each
@@ -53,15 +53,10 @@ class Encoder(nn.Module):
             (B, K, D), or (B, K, L * D).
 
         Raises:
-            ValueError: images of another size than the model's.
+            ValueError: images of another size than the model's, or films of another length.
         """
-        height, width = self.config.height_and_width
-        if images.ndim != 4 or images.shape[1:] != (3, height, width):
-            raise ValueError(
-                f"This model takes images (B, 3, {height}, {width}), got {tuple(images.shape)}. "
-                "model.at(height, width) takes others, with the same weights."
-            )
-        patches = patchify(images, self.config.patch_size)
+        self._check(images)
+        patches = patchify(images, self.config.patch_size, self.config.tubelet)
         positions: Tensor = self.pos_embed
         if context is not None:
             patches = patches.gather(1, context[..., None].expand(-1, -1, patches.shape[-1]))
@@ -70,8 +65,22 @@ class Encoder(nn.Module):
             return self._layers(patches, positions, None, layers)
         return in_buckets(self._layers, valid, patches, positions, valid, buckets=self.buckets, layers=layers)
 
+    def _check(self, images: Tensor) -> None:
+        (height, width), frames = self.config.height_and_width, self.config.frames
+        if frames == 1:
+            if images.ndim != 4 or images.shape[1:] != (3, height, width):
+                raise ValueError(
+                    f"This model takes images (B, 3, {height}, {width}), got {tuple(images.shape)}. "
+                    "model.at(height, width) takes others, with the same weights."
+                )
+        elif images.ndim != 5 or images.shape[1:] != (frames, 3, height, width):
+            raise ValueError(
+                f"This model takes films (B, {frames}, 3, {height}, {width}), got {tuple(images.shape)}. The number of "
+                f"frames, {frames}, is fixed: cut the film to it, or repeat its last frame."
+            )
+
     def _layers(self, patches: Tensor, positions: Tensor, valid: Tensor | None, layers: int) -> Tensor:
-        """(B, K, 3 p p) -> (B, K, D), or (B, K, L * D)."""
+        """(B, K, 3 t p p) -> (B, K, D), or (B, K, L * D)."""
         x = self.patch_embed(patches) + positions
         mask = None if valid is None else key_mask(valid, 0)
         kept = []

@@ -118,6 +118,12 @@ class IJEPA(nn.Module):
         return found
 
     def _check(self, masks: Masks, batch: int) -> None:
+        if masks.steps != self.config.steps:
+            raise ValueError(
+                f"The mask is for {masks.steps} step{'s' * (masks.steps > 1)} of time, this model has "
+                f"{self.config.steps}: {self.config.frames} frame{'s' * (self.config.frames > 1)}, "
+                f"{self.config.tubelet} a token."
+            )
         if masks.grid != self.grid:
             raise ValueError(
                 f"The mask is for a {masks.grid[0]}x{masks.grid[1]} grid, this model's is "
@@ -128,7 +134,7 @@ class IJEPA(nn.Module):
             raise ValueError(f"Masks for {len(masks)} images, but there are {batch} images.")
 
     def encode_context(self, images: Tensor, masks: Masks) -> Tensor:
-        """Encode the context patches, (B, 3, H, W) -> (B, K, D).
+        """Encode the context patches, (B, 3, H, W) or films (B, T, 3, H, W) -> (B, K, D).
 
         Args:
             images: normalised by ImageNet's mean and standard deviation. masks: of these images.
@@ -139,24 +145,28 @@ class IJEPA(nn.Module):
         self._check(masks, len(images))
         return self.encoder(images, masks.context, masks.context_valid)
 
-    def predict(self, context: Tensor, masks: Masks) -> Tensor:
+    def predict(self, context: Tensor, masks: Masks, cues: Tensor | None = None) -> Tensor:
         """Predict the tokens of each target block, (B, K, D) -> (B, M, T, D).
 
         Args:
             context: of :meth:`encode_context` with the same masks.
+            cues: (B, L) int64, word ids of what is to be predicted, 0 is padding; a row of zeros, or None, is no cue.
 
         Raises:
-            ValueError: masks for another grid or another number of images.
+            ValueError: masks for another grid or another number of images; cues for a model without cues, or of words
+                beyond its vocabulary.
             RuntimeError: this model has no predictor.
         """
         if self.predictor is None:
             raise RuntimeError(f"This model has an encoder only, so it cannot predict. {self.why_no_predictor}")
         self._check(masks, len(context))
-        return self.predictor(context, masks)
+        return self.predictor(context, masks) if cues is None else self.predictor(context, masks, cues)
 
     @torch.no_grad()
     def encode_target(self, images: Tensor, inside: Tensor | None = None) -> Tensor:
         """Encode whole images by the target encoder, (B, 3, H, W) -> (B, N, D), before the loss's LayerNorm.
+
+        Films are (B, T, 3, H, W), as everywhere: every token then knows all of the film.
 
         Args:
             inside: (B, rows, cols) bool, False where an image is padding. Only the patches inside are encoded and
@@ -193,11 +203,13 @@ class IJEPA(nn.Module):
 def _other_positions(table: Tensor, trained: ModelConfig, config: ModelConfig, positions: str) -> Tensor:
     """The position embedding (1, N, W) of the grid of ``trained`` for that of ``config``, on the same device."""
     if positions == "interpolated":
-        return interpolate_positions(table, trained.grid, config.grid)
+        return interpolate_positions(table, trained.grid, config.grid, config.steps)
     width = table.shape[-1]
-    if not torch.allclose(table.float().cpu(), sincos_positions(width, trained.grid), atol=_ROUNDED, rtol=0):
+    if not torch.allclose(
+        table.float().cpu(), sincos_positions(width, trained.grid, config.steps), atol=_ROUNDED, rtol=0
+    ):
         raise ValueError(
             "This model's position embedding is not the fixed sin-cos one of I-JEPA, so it cannot be computed for "
             'another grid: take positions="interpolated".'
         )
-    return sincos_positions(width, config.grid).to(table)
+    return sincos_positions(width, config.grid, config.steps).to(table)

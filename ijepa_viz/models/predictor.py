@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ijepa_viz.masks import Masks
 from ijepa_viz.models.attention import attend, key_mask
 from ijepa_viz.models.config import ModelConfig
+from ijepa_viz.models.cues import CueEmbedding
 from ijepa_viz.models.vit import MAX_BUCKETS, checkpointed, in_buckets, initialise_weights, sincos_positions, vit_blocks
 
 
@@ -30,25 +31,42 @@ class Predictor(nn.Module):
         self.activation_checkpointing = False
         self.predictor_embed = nn.Linear(config.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.predictor_pos_embed = nn.Parameter(sincos_positions(width, config.grid), requires_grad=False)
+        self.predictor_pos_embed = nn.Parameter(sincos_positions(width, config.grid, config.steps), requires_grad=False)
         self.predictor_blocks = vit_blocks(width, config.predictor_depth, config.predictor_heads, config)
         self.predictor_norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.predictor_proj = nn.Linear(width, output or config.width)
         initialise_weights(self, self.predictor_blocks)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.cues = CueEmbedding(config.cue_tokens, config.cue_vocabulary, width) if config.cue_tokens else None
 
-    def forward(self, context: Tensor, masks: Masks) -> Tensor:
-        """Predict each target block separately, (B, K, D) context tokens -> (B, M, T, D)."""
+    def forward(self, context: Tensor, masks: Masks, cues: Tensor | None = None) -> Tensor:
+        """Predict each target block separately, (B, K, D) context tokens -> (B, M, T, D).
+
+        Args:
+            cues: (B, L) int64 word ids, 0 is padding; None, or a row of zeros, is no cue.
+
+        Raises:
+            ValueError: cues for a predictor without them, or other than :class:`CueEmbedding` takes.
+        """
         positions = self.predictor_pos_embed[0]
         context_tokens = self.predictor_embed(context) + positions[masks.context]  # (B, K, P)
         targets = (self.mask_token[0] + positions[masks.targets]).to(context_tokens.dtype)  # (B, M, T, P)
+        valid = masks.context_valid
+        if self.cues is not None:
+            words = self.cues(cues, len(context)).to(context_tokens.dtype)
+            # Before the context: validity is True first.
+            context_tokens = torch.cat([words, context_tokens], dim=1)
+            valid = None if valid is None else F.pad(valid, (words.shape[1], 0), value=True)
+        elif cues is not None:
+            raise ValueError(
+                "This model takes no cues: it was trained without them (cue_tokens is 0 in its config). "
+                "Predict without cues, or load a model that takes them, such as film-tiny."
+            )
         run = self._with_shared_context if self.shared else self._with_own_context
-        if masks.context_valid is None:
+        if valid is None:
             x = run(context_tokens, None, targets)
         else:
-            x = in_buckets(
-                run, masks.context_valid, context_tokens, masks.context_valid, whole=targets, buckets=self.buckets
-            )
+            x = in_buckets(run, valid, context_tokens, valid, whole=targets, buckets=self.buckets)
         return self.predictor_proj(self.predictor_norm(x))
 
     def _with_own_context(self, context_tokens: Tensor, valid: Tensor | None, targets: Tensor) -> Tensor:

@@ -22,27 +22,32 @@ from ijepa_viz.models.config import ModelConfig
 MAX_BUCKETS, _MIN_BUCKET_IMAGES, _LENGTH_MULTIPLE = 4, 16, 4
 
 
-def sincos_positions(width: int, grid: Grid) -> Tensor:
-    """The fixed 2-D position embedding, (1, N, width): first half column, second half row.
+def sincos_positions(width: int, grid: Grid, steps: int = 1) -> Tensor:
+    """The fixed position embedding, (1, N, width): first half column, second half row; before them, of films, time.
 
-    Each half is [sin, cos] of position / 10000^(k / (width / 4)).
+    Each part, of width w, is [sin, cos] of position / 10000^(k / (w / 2)). Time has about a quarter of the width, and
+    column and row share the rest evenly; of a single step there is no time.
     """
     rows, cols = grid
-    omega = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
-    row, col = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
-    angles = [index.flatten()[:, None] * omega for index in (col, row)]
-    halves = [part for angle in angles for part in (angle.sin(), angle.cos())]
-    return torch.cat(halves, dim=1).float()[None]
+    of_time = -(-width // 16) * 4 if steps > 1 else 0
+    step, row, col = torch.meshgrid(torch.arange(steps), torch.arange(rows), torch.arange(cols), indexing="ij")
+    parts = []
+    for index, own in ((step, of_time), (col, (width - of_time) // 2), (row, (width - of_time) // 2)):
+        omega = 10000.0 ** -(torch.arange(own // 2, dtype=torch.float64) / max(own / 2, 1))
+        angles = index.flatten()[:, None] * omega
+        parts += [angles.sin(), angles.cos()]
+    return torch.cat(parts, dim=1).float()[None]
 
 
-def interpolate_positions(positions: Tensor, grid: Grid, new: Grid) -> Tensor:
+def interpolate_positions(positions: Tensor, grid: Grid, new: Grid, steps: int = 1) -> Tensor:
     """A position embedding (1, N, width) of ``grid``, resized to the grid ``new`` as a picture: bicubic.
 
-    This is what transformers' ``interpolate_pos_encoding`` computes. timm's resampling is antialiased besides.
+    Of several ``steps``, each by itself. This is what transformers' ``interpolate_pos_encoding`` computes.
+    timm's resampling is antialiased besides.
     """
-    table = positions.float().unflatten(1, grid).permute(0, 3, 1, 2)  # (1, width, rows, cols)
+    table = positions.float().view(steps, *grid, -1).permute(0, 3, 1, 2)  # (steps, width, rows, cols)
     resized = F.interpolate(table, size=new, mode="bicubic", align_corners=False)
-    return resized.flatten(2).transpose(1, 2).to(positions.dtype)
+    return resized.flatten(2).transpose(1, 2).reshape(1, steps * new[0] * new[1], -1).to(positions.dtype)
 
 
 def vit_blocks(width: int, depth: int, heads: int, config: ModelConfig) -> nn.ModuleList:
@@ -57,7 +62,7 @@ def vit_blocks(width: int, depth: int, heads: int, config: ModelConfig) -> nn.Mo
 def initialise_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
     """Truncated normal, std 0.02; the two residual outputs of layer i divided by sqrt(2 i)."""
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv3d):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -70,12 +75,17 @@ def initialise_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
 class PatchEmbed(nn.Module):
     """Linear patch embedding, with the parameter names of the reference (``patch_embed.proj``)."""
 
-    def __init__(self, patch_size: int, width: int) -> None:
+    def __init__(self, patch_size: int, width: int, tubelet: int = 1) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+        size = (tubelet, patch_size, patch_size)
+        self.proj: nn.Conv2d | nn.Conv3d
+        if tubelet == 1:
+            self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+        else:
+            self.proj = nn.Conv3d(3, width, kernel_size=size, stride=size)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Embed patches, (B, K, 3 p p) -> (B, K, D): the convolution as a matrix product."""
+        """Embed patches, (B, K, 3 t p p) -> (B, K, D): the convolution as a matrix product."""
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 

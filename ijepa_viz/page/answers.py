@@ -19,6 +19,7 @@ from ijepa_viz.runtime.progress import track
 
 # Drawings of each answer, by what they are drawn from; "blur" is one step from the prediction.
 COUNTS = {"prediction": 6, "another": 3, "nothing": 3, "target": 3, "blur": 1}
+_FIRST_OF_NOTHING = COUNTS["prediction"] + COUNTS["another"]
 _COLUMNS = 64
 
 
@@ -47,23 +48,26 @@ def write_answers(
     if len(pictures) < 2:
         raise ValueError('Answers need at least two pictures: the control "another" takes the next one.')
     grid = model.grid
-    size = pictures[0].image.width
+    input_size = model.config.image_size
     texts = answer_holes(pictures, grid, holes)
     masks = [Masks.from_array(np.array([c == "1" for c in text]).reshape(grid)) for text in texts]
-    images = [to_tensor(one.image, size) for one in pictures]
+    images = [to_tensor(one.image, input_size) for one in pictures]
     tiles: list[np.ndarray] = []
     cosines: list[list[float]] = []
+    undirected: dict[str, list[np.ndarray]] = {}  # by hole: what is drawn from nothing is the same in every picture
     for number in track(range(len(pictures)), "answers", "picture"):
         other = images[(number + 1) % len(images)]
-        for hole in masks:
-            found, cosine = _answer(model, decoder, images[number], other, hole)
+        for text, hole in zip(texts, masks, strict=True):
+            found, cosine = _answer(model, decoder, images[number], other, hole, undirected.get(text))
+            undirected[text] = found[_FIRST_OF_NOTHING : _FIRST_OF_NOTHING + COUNTS["nothing"]]
             tiles += found
             cosines.append(cosine)
     index = {
         "grid": list(grid),
-        "size": size,
+        "input": list(model.config.height_and_width),
+        "size": _drawn_size(tiles[0], masks[0]),
         "steps": decoder.config.steps,
-        "tile": tiles[0].shape[0],
+        "tile": list(tiles[0].shape[:2]),
         "columns": _COLUMNS,
         "pictures": [one.id for one in pictures],
         "holes": texts,
@@ -76,10 +80,26 @@ def write_answers(
     }
 
 
+def _drawn_size(tile: np.ndarray, hole: Masks) -> list[int]:
+    """(height, width) of a decoder's pictures, from the tile of a hole, which is a block."""
+    rows = hole.hidden[0].reshape(hole.grid).any(1).sum()
+    patch = tile.shape[0] // int(rows)
+    return [side * patch for side in hole.grid]
+
+
 def _answer(
-    model: IJEPA, decoder: Sampler, image: torch.Tensor, other: torch.Tensor, hole: Masks
+    model: IJEPA,
+    decoder: Sampler,
+    image: torch.Tensor,
+    other: torch.Tensor,
+    hole: Masks,
+    undirected: list[np.ndarray] | None,
 ) -> tuple[list[np.ndarray], list[float]]:
-    """The tiles of one hole, (side, side, 3) uint8 each in the order of COUNTS, and the cosine of each hidden patch."""
+    """The tiles of one hole, (height, width, 3) uint8 each in the order of COUNTS, and the cosine of each hidden patch.
+
+    Args:
+        undirected: tiles of "nothing", where they are known.
+    """
     prediction = predict(model, image, hole)
     as_uint8 = (other[None] * 255).round().to(torch.uint8)
     elsewhere = prediction.replaced(controls(model, as_uint8, hole)["another image"])
@@ -92,6 +112,9 @@ def _answer(
     }
     tiles = []
     for name, (given, options) in asked.items():
+        if name == "nothing" and undirected is not None:
+            tiles += undirected
+            continue
         drawn = decoder.sample(given, samples=COUNTS[name], seed=0, **options)
         rows, cols = np.nonzero(drawn.inside.cpu().numpy())
         cut = drawn.images[..., rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]

@@ -1,5 +1,7 @@
 // One question at a time: what is expected in this hole? The newest question wins; sections that are seen ask on.
 
+import { hiddenOf } from "./rgba.js";
+
 export const SAMPLES = 6;
 const PAUSE = 300;
 
@@ -16,7 +18,7 @@ export class Asker {
     const { store, pictures } = this, mask = store.get("mask"), picture = store.get("picture");
     const other = pictures.other(picture);
     return {
-      number: this.latest, mask, picture, hidden: [...mask].flatMap((c, i) => (c === "1" ? [i] : [])),
+      number: this.latest, mask, picture, hidden: hiddenOf(mask),
       image: pictures.pixels(picture), otherPicture: other, other: pictures.pixels(other),
       source: store.get("source"), seed: store.get("seed"), steps: store.get("steps") || undefined,
       guidance: store.get("guidance"),
@@ -52,9 +54,9 @@ export class Asker {
       ...question, samples: SAMPLES, keepSteps: true,
       onStep: (state) => {
         if (number !== this.latest) return;
-        steps.push(state);
-        if (steps.length === 1) store.set("firstPreview", performance.now() - asked);
-        store.set("preview", { ...question, images: state.expected, step: state.step, of: state.steps });
+        if (!store.get("preview")) store.set("firstPreview", performance.now() - asked);
+        if (state.step) steps.push(state);  // step 0 is a sketch
+        store.set("preview", { ...question, images: state.expected, size: state.size, step: state.step, of: state.steps });
       },
     });
     if (number !== this.latest) return;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ijepa_viz.runtime.files import write_file
 HERE = Path(__file__).parent
 
 # Number of pictures of the sheet, and of those with answers that are computed before: the first of the row.
-PICTURES, ANSWERED = 240, 8
+PICTURES, ANSWERED = 240, 4
 
 # Static hosts that read this file (Netlify, Cloudflare Pages) send these headers: threads need them.
 HEADERS = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
@@ -46,19 +47,18 @@ def build_page(
         The written files.
 
     Raises:
-        ValueError: fewer pictures than answers, not even one of each, or a model of pictures that are not square.
+        ValueError: fewer pictures than answers, or not even one of each.
     """
     if not 1 <= answered <= pictures:
         raise ValueError(f"Answers are for 1 to {pictures} of the pictures, got {answered}.")
     size = model.config.image_size
-    if not isinstance(size, int):
-        raise ValueError(f"The page's pictures are square, and this model takes {size[0]} x {size[1]} pixels.")
     shown = page_pictures(size, pictures)
     files: dict[str, bytes] = {path.name: path.read_bytes() for path in sorted(HERE.glob("*.*")) if _is_shipped(path)}
     if engine is not None:
         files["engine.js"] = engine.read_bytes()
     files["painter.js"] = painter_module().encode()
     files["data/site.json"] = _json(_site(model, shown))
+    files["LICENSE"] = _licence()
     files["_headers"] = ("/*\n" + "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())).encode()
     files |= write_pictures(shown, size)
     files |= write_answers(shown[:answered], model, decoder, holes)
@@ -78,6 +78,21 @@ def missing_parts(folder: Path) -> list[str]:
 
 def _is_shipped(path: Path) -> bool:
     return path.suffix in (".html", ".css", ".js")
+
+
+def _licence() -> bytes:
+    """The project's licence; that of onnxruntime-web is kept in ``ort/``.
+
+    Raises:
+        FileNotFoundError: it is neither beside the package nor among its installed files.
+    """
+    beside = HERE.parent.parent / "LICENSE"
+    if beside.is_file():
+        return beside.read_bytes()
+    for file in importlib.metadata.files("ijepa-viz") or ():
+        if file.name == "LICENSE":
+            return file.read_binary()
+    raise FileNotFoundError("The licence of ijepa-viz is missing, and no page is passed on without: install it anew.")
 
 
 def _site(model: IJEPA, shown: list[PagePicture]) -> dict[str, Any]:

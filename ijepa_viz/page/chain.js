@@ -19,7 +19,20 @@ export function chainSection(section, store, pictures, engine) {
   find("tokens").append(named(predicted, "predicted"), named(target, "target"), named(cosine, "cosine, dark 0, bright 1"));
   const patch = find("patch");
   for (const tile of [predicted, target, cosine]) {
-    tile.canvas.addEventListener("pointermove", (event) => { patch.textContent = cosineOf(tile.patchAt(event)) || "Point at a hidden patch to read its cosine."; });
+    tile.canvas.addEventListener("pointermove", (event) => { patch.textContent = cosineOf(tile.patchAt(event)) || "Point at a hidden patch, tap it or use the arrow keys, to read its cosine."; });
+    // By keys: arrows go from patch to patch.
+    let at = 0;
+    tile.canvas.tabIndex = 0;
+    const read = () => { patch.textContent = cosineOf(at) || `row ${Math.floor(at / cols) + 1}, column ${(at % cols) + 1}: not hidden`; };
+    tile.canvas.addEventListener("focus", () => { at = store.get("tokens")?.hidden?.[0] ?? 0; read(); });
+    tile.canvas.addEventListener("keydown", (event) => {
+      const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] || [0, 0];
+      if (!down && !right) return;
+      event.preventDefault();
+      const row = Math.min(Math.max(Math.floor(at / cols) + down, 0), rows - 1), col = Math.min(Math.max((at % cols) + right, 0), cols - 1);
+      at = row * cols + col;
+      read();
+    });
     tile.canvas.addEventListener("pointerdown", (event) => { patch.textContent = cosineOf(tile.patchAt(event)) || patch.textContent; });
   }
 
@@ -66,8 +79,9 @@ export function chainSection(section, store, pictures, engine) {
     if (!result) return drawFrames();
     const { mask, picture, steps } = result, away = result.hidden.length;
     seen.show(covered(pictures.pixels(picture), pictures.size, mask, grid),
-      `The picture in ${rows} by ${cols} patches, ${away} of them hidden`);
-    find("patches-words").textContent = `${pictures.size} × ${pictures.size} pixels are cut into ${rows} × ${cols} patches. ` +
+      `The picture in ${rows} by ${cols} patches, ${away} of them hidden`, { grid });
+    const [height, width] = pictures.size;
+    find("patches-words").textContent = `${height} × ${width} pixels are cut into ${rows} × ${cols} patches. ` +
       `${away} of ${count} are hidden; the other ${count - away} are the context.`;
     slider.max = steps.length || 1;
     slider.value = slider.max;

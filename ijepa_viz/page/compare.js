@@ -60,9 +60,12 @@ export function generativeSection(section, store, asker, pictures) {
     work: async (engine, question, alive) => {
       const { mask, picture } = question, grid = store.get("grid");
       const outline = (stroke) => ({ hole: mask, grid, stroke });
-      tiles.seen.show(covered(question.image, pictures.size, mask, grid), "The picture with its hole");
+      tiles.seen.show(covered(question.image, pictures.size, mask, grid), "The picture with its hole", { grid });
       truth.show(new Uint8ClampedArray(question.image), "The truth", outline(LINE.truth));
-      const painted = await engine.reconstruct(question);
+      const without = engine.manifest.autoencoder === null;  // exported with --autoencoder none
+      tiles.mae.hidden = without;
+      if (without) find("missing").textContent = "This page's model was exported without a masked autoencoder: there is none to compare with.";
+      const painted = without ? null : await engine.reconstruct(question);
       if (!alive()) return;
       find("missing").hidden = Boolean(painted);
       if (painted) tiles.mae.show(painted, "The masked autoencoder's pixels", outline("#CC79A7"));

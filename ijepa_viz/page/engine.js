@@ -101,7 +101,8 @@ class Engine {
    * Samples of a hole: {size, images, steps}, RGBA of the whole picture at the decoder's resolution.
    *
    * `onStep({step, steps, level, pixels, expected})`: after each step, from 1 on; `pixels` are the noisy images at noise
-   * level `level`, `expected` the clean images that the network expected before the step (the previews).
+   * level `level`, `expected` the clean images that the network expected before the step (the previews). A decoder of
+   * two stages tells a step 0 first: a sketch, before there are tokens of its own.
    */
   async sample({
     image,

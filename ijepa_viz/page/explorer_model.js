@@ -2,6 +2,7 @@
 
 import { createEngine } from "./engine.js";
 import { inlined } from "./files.js";
+import { address, hiddenOf } from "./rgba.js";
 import { Store } from "./store.js";
 
 const SOURCES = { predicted: "prediction", other: "another", target: "target", null: "nothing" };
@@ -46,15 +47,15 @@ export class EngineModel extends Store {
       const chosen = this.get("chosen"), gallery = this.get("gallery"), next = gallery[(chosen + 1) % gallery.length];
       const shown = gallery[chosen].picture;
       if (this.get("image") !== shown) put({ image: shown, truth: shown });
-      const hidden = [...mask].flatMap((c, i) => (c === "1" ? [i] : []));
+      const hidden = hiddenOf(mask);
       const size = this.engine.manifest.size, image = await pixels(shown, size);
       const question = { image, hidden, other: await pixels(next.picture, size) };
       const around = { hole: mask, line: LINES[show], token_tiles: [], reference_tiles: [], agreement: "", no_tokens: "This page draws pixels only." };
       const drawn = await this.engine.sample({
         ...question, source: SOURCES[show], samples: this.get("samples"), seed: this.get("seed"),
           steps: this.get("steps") || undefined, guidance: this.get("guidance"),
-        onStep: ({ step, steps, expected }) => {
-          if (number === this.latest && step < steps && step % 4 === 1) put({ pictures: expected.map(address), ...around });
+        onStep: ({ step, steps, size, expected }) => {
+          if (number === this.latest && step < steps && step % 4 <= 1) put({ pictures: expected.map((one) => address(one, size)), ...around });
         },
       });
       const tokens = await this.engine.predict(question);
@@ -62,7 +63,7 @@ export class EngineModel extends Store {
       const mean = tokens.cosine.reduce((a, b) => a + b, 0) / hidden.length, cosines = Array(mask.length).fill(-2);
       if (show === "predicted") hidden.forEach((patch, i) => { cosines[patch] = tokens.cosine[i]; });
       const words = WORDS[show] || `cosine of the predicted and the target tokens ${mean.toFixed(2)}`;
-      put({ pictures: drawn.images.map(address), ...around, cosines, caption: `seed ${this.get("seed")}; ${words}`, truth: shown, result_seq: seq, busy: false });
+      put({ pictures: drawn.images.map((one) => address(one, drawn.size)), ...around, cosines, caption: `seed ${this.get("seed")}; ${words}`, truth: shown, result_seq: seq, busy: false });
     } catch (error) {
       if (error.name === "EngineCancelled" || number !== this.latest) return;
       put({ pictures: [], cosines: [], error: `The model could not answer: ${error.message.replace(/\.$/, "")}. Change the hole to ask again.`, busy: false, result_seq: seq });
@@ -79,11 +80,4 @@ async function pixels(source, [height, width]) {
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.drawImage(image, 0, 0, width, height);
   return pen.getImageData(0, 0, width, height).data;
-}
-
-function address(data) {
-  const side = Math.round(Math.sqrt(data.length / 4));
-  const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
-  canvas.getContext("2d").putImageData(new ImageData(data, side, side), 0, 0);
-  return canvas.toDataURL();
 }

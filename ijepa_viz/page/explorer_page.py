@@ -1,4 +1,4 @@
-"""Export of a PredictionExplorer as one HTML file in which the model itself runs, without a kernel."""
+"""A PredictionExplorer whose model runs in the browser: as one HTML file, and as a frame in a notebook's output."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ijepa_viz.data.fitting import centre_crop
+from ijepa_viz.models import IJEPA
+from ijepa_viz.page.models_folder import MANIFEST, check_is_export_of
 from ijepa_viz.page.scripts import bundle, inlined_files
-from ijepa_viz.runtime.weights import Weights
+from ijepa_viz.prediction import Sampler
 from ijepa_viz.widgets import PredictionExplorer
+from ijepa_viz.widgets.picture_widget import data_uri
 
 # Traits of the communication with a kernel, and of what only a kernel computes.
 _KERNEL = ("heard", "uploads", "layout", "game_round", "names", "choices")
 # What the engine draws from; "pooled" and "mean" need a kernel.
 _SHOWS = ("predicted", "other", "target", "null")
 
-# Side of the pictures of the explorer's row, which are all that the page has of them.
-_ROW_SIDE = 64
+# Where `make page` writes, in the current folder or one above: notebooks run in one of their own.
+_BUILT = Path("out") / "page"
+
+# A notebook with more than this in one output is slow to open and to save.
+_MOST_BYTES = 60e6
+
+# Network that only the page's own comparison asks.
+_UNUSED = "reconstruct"
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
-<style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 76rem;
-margin: 1.5rem auto; padding: 0 1rem; }}</style></head>
-<body><main><h1>{title}</h1><p>{words}</p><div id="widget"></div></main>
+<style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.5 system-ui, sans-serif; {style} }}</style></head>
+<body><main>{above}<div id="widget"></div></main>
 <script type="application/json" id="state">{state}</script>
 <script type="application/json" id="files">{files}</script>
 <script>globalThis.ijepaFiles = JSON.parse(document.getElementById("files").textContent);
@@ -38,9 +47,19 @@ return widget;
 const model = new module_explorer_model_js.EngineModel(JSON.parse(document.getElementById("state").textContent));
 globalThis.model = model;
 widget.render({{ model, el: document.getElementById("widget") }});
+{framed}
 model.start();
 </script></body></html>
 """
+
+_ALONE = "max-width: 76rem; margin: 1.5rem auto; padding: 0 1rem;"
+# As high as what it holds, and in JupyterLab's theme.
+_FRAMED = """const frame = globalThis.frameElement, theme = frame.ownerDocument.body.dataset.jpThemeLight;
+if (theme) {
+  document.body.dataset.jpThemeLight = theme;
+  document.documentElement.style.colorScheme = theme === "true" ? "light" : "dark";
+}
+new ResizeObserver(() => { frame.style.height = `${document.body.offsetHeight}px`; }).observe(document.body);"""
 
 
 def explorer_page(explorer: PredictionExplorer, folder: Path, title: str, words: str = "") -> str:
@@ -52,33 +71,95 @@ def explorer_page(explorer: PredictionExplorer, folder: Path, title: str, words:
         title, words: above it.
 
     Raises:
-        FileNotFoundError: a folder that is no built page with a model.
-        ValueError: the folder's model has other weights or another grid than the explorer's, or takes larger pictures
-            than its row has.
+        FileNotFoundError: a folder that is no built page with a model and a runtime.
+        ValueError: the folder's model or decoder has other weights than the explorer's.
     """
-    manifest = folder / "models" / "manifest.json"
-    if not manifest.is_file() or not (folder / "explorer_model.js").is_file():
+    above = f"<h1>{escape(title)}</h1><p>{escape(words)}</p>"
+    return _html(explorer, folder, escape(title), above, _ALONE, "")
+
+
+def explorer_frame(explorer: PredictionExplorer, folder: Path) -> str:
+    """The explorer as HTML of a notebook's output: a frame that holds all that it needs, and how much that is.
+
+    Args:
+        explorer: as of :func:`explorer_page`. folder: of :func:`engine_folder`.
+
+    Raises:
+        ValueError: more than 60 MB. And as :func:`explorer_page`.
+    """
+    html = _html(explorer, folder, "PredictionExplorer", "", "margin: 0;", _FRAMED)
+    size = f"{len(html) / 1e6:.0f} MB"
+    if len(html) > _MOST_BYTES:
+        raise ValueError(
+            f"This explorer would put {size} into the notebook, more than {_MOST_BYTES / 1e6:.0f}: export the model "
+            'smaller (ijepa-viz export MODEL --onnx FOLDER --weights mixed), or leave engine="browser" out.'
+        )
+    return (
+        f'<iframe title="PredictionExplorer" srcdoc="{escape(html)}" allowfullscreen '
+        'style="width: 100%; height: 720px; border: 0"></iframe>'
+        f"<p>The model runs in this browser, without the kernel: {size} of this output.</p>"
+    )
+
+
+def engine_folder(page: str | Path | None, model: IJEPA, decoder: Sampler) -> Path:
+    """The built page whose engine computes this model and decoder.
+
+    Args:
+        page: its folder; None is ``out/page`` in the current folder or the nearest above that has one.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`explorer_page`.
+    """
+    here = Path.cwd()
+    places = [Path(page)] if page is not None else [above / _BUILT for above in (here, *here.parents)]
+    folder = next((place for place in places if (place / "explorer_model.js").is_file()), None)
+    if folder is None:
+        where = f"{page} is none" if page is not None else f"there is no {_BUILT} here or above"
+        raise FileNotFoundError(
+            f'The engine "browser" needs a built page, which holds the networks and their runtime, and {where}: run '
+            "`make page`, and name its folder as page=."
+        )
+    _check(folder, model, decoder)
+    return folder
+
+
+def _check(folder: Path, model: IJEPA, decoder: Sampler) -> None:
+    models = folder / "models"
+    if not (models / MANIFEST).is_file() or not (folder / "explorer_model.js").is_file():
         raise FileNotFoundError(f"{folder} is no page with a model: build one with `make page`.")
-    exported = json.loads(manifest.read_text(encoding="utf-8"))
-    if list(exported["grid"]) != list(explorer.grid):
+    if not hasattr(decoder, "pipeline"):
         raise ValueError(
-            f"The page's model has a grid of {exported['grid']}, the explorer's {list(explorer.grid)}: export the same."
+            f'The engine "browser" draws with exported networks, and a {type(decoder).__name__} cannot be exported: '
+            'take a decoder of the package decoders, or leave engine="browser" out.'
         )
-    shown, _ = explorer._pairs[explorer.choice]
-    if exported.get("weights_sha256") != Weights(shown).sha256():
-        raise ValueError(
-            f"{folder} holds {exported.get('model')!r} with other weights than the explorer's model: export the same."
+    check_is_export_of(models, model, decoder)
+    if not (folder / "ort" / "files.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no runtime: python -m ijepa_viz.page.runtime_files {folder / 'ort'} fetches it."
         )
-    if max(exported["size"]) > _ROW_SIDE:
-        raise ValueError(f"The row's pictures have {_ROW_SIDE} px, and this model takes {exported['size']}.")
+
+
+def _html(explorer: PredictionExplorer, folder: Path, title: str, above: str, style: str, framed: str) -> str:
+    model, decoder = explorer._pairs[explorer.choice]
+    _check(folder, model, decoder)
     traits = explorer.get_state().items()
     state: dict[str, Any] = {name: value for name, value in traits if not name.startswith("_") and name not in _KERNEL}
     state["offline"] = {"shows": list(_SHOWS), "engine": True}
     if state["show"] not in _SHOWS:
         state["show"] = _SHOWS[0]
+    # The very pixels that the model sees, in place of thumbnails.
+    state["gallery"] = [
+        {"name": one.name, "picture": data_uri(centre_crop(one.image, model.config.image_size)), "kind": one.kind}
+        for one in explorer._row
+    ]
     files = inlined_files(folder, "explorer_model.js", ("models", "ort"))
+    manifest = json.loads(files[f"models/{MANIFEST}"])
+    unused = manifest["graphs"].pop(_UNUSED, None)
+    files[f"models/{MANIFEST}"] = json.dumps(manifest | {"autoencoder": None})
+    if unused:
+        del files[f"models/{unused['file']}"]
     return _PAGE.format(
-        title=escape(title), words=escape(words), state=_json(state), files=_json(files),
+        title=title, above=above, style=style, framed=framed, state=_json(state), files=_json(files),
         engine=_script(bundle(folder, "explorer_model.js")),
         widget=_script(str(explorer._esm).replace("export default {", "const widget = {")),
     )  # fmt: skip

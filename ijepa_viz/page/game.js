@@ -1,6 +1,7 @@
 // Predict, then reveal: rounds of the explorer's game, on pictures and holes of their own.
 
 import { EXPLORER_STYLE, STYLE, element, gamePanel } from "./painter.js";
+import { address, hiddenOf } from "./rgba.js";
 import { Store } from "./store.js";
 import { covered, pictureTile } from "./tiles.js";
 
@@ -24,17 +25,17 @@ export function gameSection(section, pictures, grid, { engine, choices }) {
     const ids = choices(engine()), id = ids[Math.floor(Math.random() * ids.length)];
     const mask = engine().precomputed ? engine().index.holes[Math.floor(Math.random() * engine().index.holes.length)] : anyBlock(grid);
     const image = pictures.pixels(id);
-    picture.show(covered(image, pictures.size, mask, grid), "The picture with its hole");
+    picture.show(covered(image, pictures.size, mask, grid), "The picture with its hole", { grid });
     prepare(number, id, mask, image).catch((problem) => { error.textContent = `This round could not be drawn: ${problem.message}. End the game and start again.`; });
   }
 
   async function prepare(number, id, mask, image) {
     const other = pictures.pixels(pictures.other(id)), seed = 1000 + Math.floor(Math.random() * 1e6);
-    const question = { picture: id, mask, image, other, hidden: [...mask].flatMap((c, i) => (c === "1" ? [i] : [])), samples: EACH, seed };
+    const question = { picture: id, mask, image, other, hidden: hiddenOf(mask), samples: EACH, seed };
     const sides = [];
     for (const source of ["prediction", "another"]) {
       const drawn = await patiently(() => engine().sample({ ...question, source, beside: true }));
-      sides.push(drawn.images.map((pixels) => address(pixels)));
+      sides.push(drawn.images.map((pixels) => address(pixels, drawn.size)));
     }
     if (number !== store.get("game")) return;
     const model = Math.random() < 0.5 ? 0 : 1;
@@ -54,12 +55,6 @@ async function patiently(ask) {
       await new Promise((go) => setTimeout(go, 400));
     }
   }
-}
-
-function address(pixels) {
-  const side = Math.round(Math.sqrt(pixels.length / 4)), canvas = element("canvas", { width: side, height: side });
-  canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
-  return canvas.toDataURL();
 }
 
 // A block of half the sides somewhere in the picture.

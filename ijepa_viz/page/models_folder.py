@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ from ijepa_viz.data.transforms import MEAN, STD, normalise, to_pixels
 from ijepa_viz.figures.token_colours import common_components
 from ijepa_viz.models import IJEPA
 from ijepa_viz.models.ijepa import target_layer_norm
-from ijepa_viz.page.onnx_files import checked_bytes, run, session_of
+from ijepa_viz.page.onnx_files import PACKED, checked_bytes, kind_of, run, session_of
 from ijepa_viz.page.onnx_graphs import Graph
-from ijepa_viz.runtime.files import write_file
+from ijepa_viz.runtime.files import folder_or_nothing, read_json, write_file
 from ijepa_viz.runtime.progress import Progress
 from ijepa_viz.runtime.weights import Weights
 
@@ -30,24 +28,6 @@ MANIFEST = "manifest.json"
 
 # Drawn scenes for the colours of tokens, and for the accuracy that is kept.
 SCENES = 32
-
-
-@contextmanager
-def folder_or_nothing(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill beside ``folder``, which becomes ``folder`` at the end; after an error it is gone.
-
-    Args:
-        folder: new or empty.
-    """
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_models(
@@ -91,17 +71,43 @@ def write_models(
     with folder_or_nothing(folder) as partial, Progress("exporting networks", len(graphs), "network") as bar:
         files: dict[str, bytes] = {}
         for graph in graphs:
-            data, gap = checked_bytes(graph, weights)
-            file = f"{graph.name}.onnx"
-            write_file(partial / file, data)
-            digest = hashlib.sha256(data).hexdigest()
-            manifest["graphs"][graph.name] = {"file": file, "bytes": len(data), "sha256": digest, "difference": gap}
+            data, gap = checked_bytes(graph, kind_of(graph, weights))
+            file, written = f"{graph.name}.onnx", data
+            if weights in PACKED:
+                file, written = f"{file}.gz", gzip.compress(data, 9, mtime=0)
+            write_file(partial / file, written)
+            digest = hashlib.sha256(written).hexdigest()
+            manifest["graphs"][graph.name] = {"file": file, "bytes": len(written), "sha256": digest, "difference": gap}
             files[graph.name] = data
             bar.update(1)
         images = scene_images(model)
         manifest["colours"] = token_colours(model, images)
         manifest["kept"] = kept_accuracy({g.name: (g, files[g.name]) for g in graphs}, model, images)
         write_file(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return manifest
+
+
+def decoder_fingerprints(decoder: Any) -> list[str | None]:
+    """Fingerprints of a decoder's networks, by which an export of it is known: of the pixels' and of the tokens'."""
+    networks = (decoder.network, decoder.pipeline.token_network)
+    return [Weights(network).sha256() for network in networks if network is not None]
+
+
+def check_is_export_of(folder: Path, model: IJEPA, decoder: Any) -> dict[str, Any]:
+    """The manifest of an export, if it is of this model and this decoder.
+
+    Raises:
+        FileNotFoundError: no export. ValueError: it is of other weights, or has no decoder.
+    """
+    manifest = read_json(folder / MANIFEST)
+    again = f"export the same (ijepa-viz export MODEL --onnx {folder}, into a new folder of that name)"
+    if manifest.get("weights_sha256") != Weights(model).sha256():
+        raise ValueError(f"{folder} holds {manifest.get('model')!r} with other weights than this model: {again}.")
+    theirs = manifest.get("decoder")
+    if theirs is None:
+        raise ValueError(f"{folder} was exported without a decoder: {again}, with --decoder.")
+    if theirs.get("weights_sha256") != decoder_fingerprints(decoder):
+        raise ValueError(f"{folder} holds another decoder of {manifest.get('model')!r} than this one: {again}.")
     return manifest
 
 

@@ -85,7 +85,18 @@ export class Networks {
     const pixelSteps = decoder.stochastic ? (steps ?? decoder.steps) : 1;
     const tokenSteps = steps === undefined ? decoder.token_steps : Math.min(decoder.token_steps, steps);
     const stage = { ...wanted, tokens: repeated(tokens, samples) };
+    const background = this.#background(canvas ?? image);
+    const show = (values) => this.#composed(values, hidden, samples, background);
+    const size = decoder.size;
     if (this.manifest.graphs.denoise_tokens && !target && source !== "nothing" && tokenSteps > 0) {
+      // Two stages keep one waiting: first what one step expects of the tokens as they are, the same for all samples.
+      if (previews) {
+        const one = drawn.subarray(0, drawn.length / samples);
+        const draw = this.#denoiser("denoise", decoder.channels, { ...wanted, samples: 1, tokens, guidance: 1 });
+        const sketch = show(repeated(await draw(one, noiseTop(known, this.#sampler)), samples));
+        task.tell("step", { step: 0, steps: pixelSteps, level: 1, size, pixels: sketch, expected: sketch });
+        await this.#rest(task);
+      }
       const temperature = tokenSteps === 1 ? 1 : decoder.token_temperature;
       const latents = await this.#sampler.sampleLoop({
         denoise: this.#denoiser("denoise_tokens", decoder.token_channels, stage),
@@ -98,8 +109,6 @@ export class Networks {
       stage.tokens = latents.map((value, i) => value * std[i % this.manifest.dim] + mean[i % this.manifest.dim]);
       Object.assign(stage, { source: decoder.sources.target, guidance: 1 });
     }
-    const background = this.#background(canvas ?? image);
-    const show = (values) => this.#composed(values, hidden, samples, background);
     const kept = keepSteps ? { steps: [show(drawn)], levels: [1], expected: [] } : null;
     const pixels = await this.#sampler.sampleLoop({
       denoise: this.#denoiser("denoise", decoder.channels, stage),
@@ -110,7 +119,7 @@ export class Networks {
       onStep: async ({ step, level, latents, clean }) => {
         await this.#rest(task);
         if (previews) {
-          task.tell("step", { step, steps: pixelSteps, level, pixels: show(latents), expected: show(clean) });
+          task.tell("step", { step, steps: pixelSteps, level, size, pixels: show(latents), expected: show(clean) });
         }
         if (!kept) return;
         kept.steps.push(show(latents));
@@ -118,7 +127,7 @@ export class Networks {
         kept.levels.push(level);
       },
     });
-    return { size: decoder.size, images: show(pixels), ...kept };
+    return { size, images: show(pixels), ...kept };
   }
 
   #solver(name) {
@@ -211,6 +220,9 @@ export class Networks {
     return picture;
   }
 }
+
+/** The noise level that sampling starts from. */
+const noiseTop = (solver, sampler) => sampler.noiseLevels(solver, 1)[0];
 
 function repeated(values, times) {
   const all = new Float32Array(values.length * times);

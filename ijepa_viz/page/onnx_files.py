@@ -13,7 +13,16 @@ from torch import Tensor
 from ijepa_viz.page.onnx_graphs import Graph
 
 # How weights are stored. They are computed with in float32 in any case: onnxruntime converts them once, at loading.
-WEIGHTS = ("float32", "float16", "int8")
+WEIGHTS = ("float32", "float16", "int8", "mixed")
+
+# Largest whole number of a weight of 8, 7 and 6 bits. Files of whole numbers are packed by gzip, which makes the latter
+# small.
+_LEVELS = {"int8": 127, "int7": 63, "int6": 31}
+PACKED = ("int8", "mixed")
+
+# Of "mixed": fewer bits for the decoder, by far the largest part. In the drawing network 6 bits show as grain; the
+# I-JEPA, whose numbers the page shows, has int8.
+_MIXED = {"denoise": "int7", "denoise_tokens": "int6"}
 
 # Largest accepted difference from torch, relative to outputs of 1 or more, where the weights are exact.
 TOLERANCE = 1e-4
@@ -55,15 +64,17 @@ def onnx_bytes(graph: Graph) -> bytes:
 
 
 def stored_as(data: bytes, weights: str) -> bytes:
-    """Store the weights of an ONNX file as ``weights``, one of :data:`WEIGHTS`; they are computed with in float32.
+    """Store the weights of an ONNX file as ``weights``, of :func:`kind_of`; they are computed with in float32.
 
-    int8 has one scale a column of a matrix (of its outputs), and leaves vectors in float16.
+    int8, int7 and int6 are whole numbers to 127, 63 and 31, with one scale a column of a matrix (of its outputs); they
+    leave vectors in float16.
 
     Raises:
         ValueError: an unknown kind.
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights is one of {', '.join(WEIGHTS)}, got {weights!r}.")
+    known = ("float32", "float16", *_LEVELS)
+    if weights not in known:
+        raise ValueError(f"weights is one of {', '.join(known)}, got {weights!r}.")
     if weights == "float32":
         return data
     import onnx
@@ -74,8 +85,8 @@ def stored_as(data: bytes, weights: str) -> bytes:
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
             continue
         values = onnx.numpy_helper.to_array(tensor)
-        small = weights == "int8" and values.ndim == 2
-        parts, nodes = (_as_int8 if small else _as_half)(tensor.name, values)
+        levels = _LEVELS.get(weights) if values.ndim == 2 else None
+        parts, nodes = _as_whole(tensor.name, values, levels) if levels else _as_half(tensor.name, values)
         model.graph.initializer.remove(tensor)
         model.graph.initializer.extend(parts)
         first += nodes
@@ -94,17 +105,22 @@ def _as_half(name: str, values: np.ndarray) -> tuple[list[Any], list[Any]]:
     return [half], [helper.make_node("Cast", [half.name], [name], to=onnx.TensorProto.FLOAT)]
 
 
-def _as_int8(name: str, values: np.ndarray) -> tuple[list[Any], list[Any]]:
+def _as_whole(name: str, values: np.ndarray, levels: int) -> tuple[list[Any], list[Any]]:
     import onnx
     from onnx import helper
 
-    scale = np.maximum(np.abs(values).max(0, keepdims=True) / 127, 1e-12).astype(np.float32)
+    scale = np.maximum(np.abs(values).max(0, keepdims=True) / levels, 1e-12).astype(np.float32)
     whole = onnx.numpy_helper.from_array(np.round(values / scale).astype(np.int8), f"{name}.int8")
     factor = onnx.numpy_helper.from_array(scale, f"{name}.scale")
     return [whole, factor], [
         helper.make_node("Cast", [whole.name], [f"{name}.whole"], to=onnx.TensorProto.FLOAT),
         helper.make_node("Mul", [f"{name}.whole", factor.name], [name]),
     ]
+
+
+def kind_of(graph: Graph, weights: str) -> str:
+    """How a graph's weights are stored among those of ``weights``, one of :data:`WEIGHTS`."""
+    return _MIXED.get(graph.name, "int8") if weights == "mixed" else weights
 
 
 def session_of(data: bytes) -> Any:

@@ -21,6 +21,7 @@ const part = (name) => document.querySelector(`[data-part=${name}]`);
 
 async function start() {
   const [site, pictures] = await Promise.all([readJSON("data/site.json"), Pictures.load()]);
+  document.documentElement.style.setProperty("--shape", site.grid[1] / site.grid[0]);
   const { grid, first } = site, count = grid[0] * grid[1];
   const found = fromAddress(location.hash, { pictures: pictures.ids(), sources: Object.keys(SOURCES), count });
   const store = new Store({
@@ -55,6 +56,11 @@ async function start() {
 
 // Answers from before are there at once; the model takes over when it is loaded.
 async function load(asker, store, pictures, site, grid) {
+  const loading = createEngine({
+    base: "./models/", inlined: inlined() ?? undefined, backend: inlined() ? "wasm" : "auto",
+    onProgress: (done, total) => { store.set("progress", total ? Math.min(1, done / total) : 0); status(store); },
+  });
+  loading.catch(() => {});  // told below, when the answers from before are there
   const before = await Precomputed.load();
   if (store.get("seed") === 0 && before.knows(store.get("picture")) && before.index.holes.includes(store.get("mask"))) {
     asker.engine = before;
@@ -75,14 +81,11 @@ async function load(asker, store, pictures, site, grid) {
     asker.ask();
   };
   try {
-    const engine = await createEngine({
-      base: "./models/", inlined: inlined() ?? undefined, backend: inlined() ? "wasm" : "auto",
-      onProgress: (done, total) => { store.set("progress", total ? Math.min(1, done / total) : 0); status(store); },
-    });
+    const engine = await loading;
     ready(engine, "ready");
     status(store, engine);
   } catch (error) {
-    if (!error.missing) throw error;
+    if (!error.missing) console.warn(error);  // no cause that is known of browsers
     status(store, null, error);
     // Only what was answered before can be shown: another picture or hole of a link cannot.
     if (!before.knows(store.get("picture"))) {

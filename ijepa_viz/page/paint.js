@@ -21,7 +21,7 @@ export function paintSection(section, store, pictures, { choose, again }) {
     cropPanel(surface.left, image, (part) => {
       if (part) { pictures.take(image, part); choose(OWN, true); }
       surface.canvas.focus({ preventScroll: true });
-    });
+    }, pictures.size[1] / pictures.size[0]);
   };
   const takeFile = (file) => {
     surface.complain("");
@@ -51,7 +51,7 @@ function pictureRow(row, store, pictures, choose, takeFile) {
   const input = element("input", { type: "file", accept: "image/*", hidden: true, ariaLabel: "Your own picture" });
   input.onchange = () => { const [file] = input.files; input.value = ""; if (file) takeFile(file); };
   const own = element("button", { type: "button", className: "own", textContent: "+ your own", onclick: () => input.click(),
-    title: "A JPEG, PNG or WebP; you choose its square. It stays in this browser." });
+    title: "A JPEG, PNG or WebP; you choose the part. It stays in this browser." });
   row.append(turn(-SHOWN, "‹", "Earlier pictures"), picks, turn(SHOWN, "›", "More pictures"), own, input);
 
   function show() {
@@ -118,7 +118,7 @@ function results(cells, words, store, pictures) {
     if (!result) {
       const preview = store.get("preview");
       if (store.get("phase") === "loading") return `The model is on its way (${Math.round(100 * store.get("progress"))} %); it answers as soon as it is there.`;
-      return !store.get("busy") ? "" : preview ? `Drawing: step ${preview.step} of ${preview.of} …` : "Predicting …";
+      return !store.get("busy") ? "" : !preview ? "Predicting …" : preview.step ? `Drawing: step ${preview.step} of ${preview.of} …` : "A first sketch: the mean of what fits …";
     }
     const many = result.images.length;
     let text = {
@@ -144,6 +144,14 @@ function results(cells, words, store, pictures) {
 }
 
 function controls(section, store, again) {
+  // What a pointer reads as a title, for keys and fingers.
+  const tip = section.querySelector("[data-part=tip]");
+  for (const type of ["focusin", "click"]) {
+    section.querySelector(".results").addEventListener(type, (event) => {
+      const words = event.target.closest(".sources [title], .knobs [title]")?.title;
+      if (words) tip.textContent = words;
+    });
+  }
   const act = (name, value) => { store.set(name, value); again(); };
   for (const input of section.querySelectorAll("input[name=source]")) {
     input.onchange = () => act("source", input.value);

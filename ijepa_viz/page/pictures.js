@@ -5,7 +5,7 @@ import { readBitmap, readJSON } from "./files.js";
 export const OWN = "own";
 
 export class Pictures {
-  // index: {size, columns, pictures: [{id, name, kind, model}]}, in the order of the sheet.
+  // index: {size: [height, width], columns, pictures: [{id, name, kind, model}]}, in the order of the sheet.
   constructor(index, sheet) {
     this.index = index;
     this.size = index.size;
@@ -26,32 +26,33 @@ export class Pictures {
   // A canvas of the picture at its size.
   canvas(id) {
     if (id === OWN) return this.own;
-    const canvas = document.createElement("canvas"), cell = this.cells.get(id), { size } = this;
-    canvas.width = canvas.height = size;
-    const x = (cell % this.index.columns) * size, y = Math.floor(cell / this.index.columns) * size;
-    canvas.getContext("2d", { willReadFrequently: true }).drawImage(this.sheet, x, y, size, size, 0, 0, size, size);
+    const canvas = document.createElement("canvas"), cell = this.cells.get(id), [height, width] = this.size;
+    Object.assign(canvas, { width, height });
+    const x = (cell % this.index.columns) * width, y = Math.floor(cell / this.index.columns) * height;
+    canvas.getContext("2d", { willReadFrequently: true }).drawImage(this.sheet, x, y, width, height, 0, 0, width, height);
     return canvas;
   }
 
-  // RGBA of the picture, Uint8ClampedArray of size x size.
+  // RGBA of the picture, Uint8ClampedArray of height x width.
   pixels(id) {
-    return this.canvas(id).getContext("2d", { willReadFrequently: true }).getImageData(0, 0, this.size, this.size).data;
+    const [height, width] = this.size;
+    return this.canvas(id).getContext("2d", { willReadFrequently: true }).getImageData(0, 0, width, height).data;
   }
 
-  // Keep the square part (left, top, width, height) of an image as the visitor's own picture.
+  // Keep the part (left, top, width, height), of these proportions, of an image as the visitor's own picture.
   take(image, part) {
-    const { size } = this;
+    const [tall, wide] = this.size;
     let source = image, [x, y, width, height] = part;
     // Halved step by step: one step from megapixels to 64 px would skip most of them.
-    while (width >= 4 * size) {
+    while (width >= 4 * wide) {
       const half = document.createElement("canvas");
-      half.width = half.height = Math.round(width / 2);
+      Object.assign(half, { width: Math.round(width / 2), height: Math.round(height / 2) });
       paper(half).drawImage(source, x, y, width, height, 0, 0, half.width, half.height);
       [source, x, y, width, height] = [half, 0, 0, half.width, half.height];
     }
     this.own = document.createElement("canvas");
-    this.own.width = this.own.height = size;
-    paper(this.own).drawImage(source, x, y, width, height, 0, 0, size, size);
+    Object.assign(this.own, { width: wide, height: tall });
+    paper(this.own).drawImage(source, x, y, width, height, 0, 0, wide, tall);
   }
 
   // Another picture than ``id``, always the same one: for the control.

@@ -12,7 +12,8 @@ from PIL import Image
 
 from ijepa_viz import examples
 from ijepa_viz.data import menagerie
-from ijepa_viz.data.transforms import square
+from ijepa_viz.data.fitting import centre_crop
+from ijepa_viz.data.picture_size import ImageSize, height_and_width
 from ijepa_viz.masks import Grid
 
 # Of the drawn scenes; the models learned from seed 0.
@@ -29,7 +30,7 @@ class PagePicture:
 
     Attributes:
         id: in addresses that people share, so it never changes. name: in words. kind: "scene" or "photograph".
-        image: square, of the model's size. hole: (row, col, height, width) in eighths of the side, or None.
+        image: of the model's size. hole: (row, col, height, width) in eighths of the sides, or None.
     """
 
     id: str
@@ -48,8 +49,8 @@ class PagePicture:
         return "".join("1" if cell else "0" for cell in hidden.ravel())
 
 
-def page_pictures(size: int, count: int) -> list[PagePicture]:
-    """``count`` pictures of ``size`` px: drawn scenes, with the photographs after the first of them.
+def page_pictures(size: ImageSize, count: int) -> list[PagePicture]:
+    """``count`` pictures of ``size``, centred parts of squares: drawn scenes, the photographs after the first of them.
 
     The photographs are those of scikit-image's wheel that are in the public domain or CC0.
 
@@ -58,30 +59,32 @@ def page_pictures(size: int, count: int) -> list[PagePicture]:
     """
     if count < 1:
         raise ValueError(f"The page needs at least one picture, got {count}.")
+    side = max(height_and_width(size))
     chosen = [
-        PagePicture(one.name, one.caption, "scene", square(one.image, size), one.hole)
-        for one in examples.drawn_scenes(size, _SEED)[:count]
+        PagePicture(one.name, one.caption, "scene", centre_crop(one.image, size), one.hole)
+        for one in examples.drawn_scenes(side, _SEED)[:count]
     ]
     photographs = [
-        PagePicture(f"photo-{one.name}", one.caption, "photograph", square(one.image, size), one.hole)
+        PagePicture(f"photo-{one.name}", one.caption, "photograph", centre_crop(one.image, size), one.hole)
         for one in examples.photographs()[: max(0, count - _FIRST)]
     ]
     known = {one.image.tobytes() for one in chosen}
     index = 0
     while len(chosen) < count - len(photographs):
-        scene = menagerie.scene(index, size, _SEED)
-        if scene.image.tobytes() not in known:
+        scene = menagerie.scene(index, side, _SEED)
+        image = centre_crop(Image.fromarray(scene.image), size)
+        if image.tobytes() not in known:
             subject = scene.subject
             name = f"drawn scene {index}: a {subject.colour} {subject.species}"
-            chosen.append(PagePicture(f"scene-{index}", name, "scene", Image.fromarray(scene.image)))
+            chosen.append(PagePicture(f"scene-{index}", name, "scene", image))
         index += 1
     return chosen[:_FIRST] + photographs + chosen[_FIRST:]
 
 
-def write_pictures(pictures: Sequence[PagePicture], size: int) -> dict[str, bytes]:
+def write_pictures(pictures: Sequence[PagePicture], size: ImageSize) -> dict[str, bytes]:
     """Files of the page: the sheet, lossless, so that the model sees the very pixels, and its index."""
     index = {
-        "size": size,
+        "size": list(height_and_width(size)),
         "columns": _COLUMNS,
         "pictures": [{"id": one.id, "name": one.name, "kind": one.kind} for one in pictures],
     }
@@ -93,13 +96,13 @@ def write_pictures(pictures: Sequence[PagePicture], size: int) -> dict[str, byte
 
 
 def sheet_of(tiles: Sequence[np.ndarray], columns: int) -> Image.Image:
-    """Square tiles (side, side, 3) uint8 in rows of ``columns``."""
-    side = tiles[0].shape[0]
+    """Tiles (height, width, 3) uint8, all of one size, in rows of ``columns``."""
+    height, width, _ = tiles[0].shape
     rows = -(-len(tiles) // columns)
-    sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
+    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
     for i, tile in enumerate(tiles):
-        top, left = i // columns * side, i % columns * side
-        sheet[top : top + side, left : left + side] = tile
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = tile
     return Image.fromarray(sheet)
 
 

@@ -6,11 +6,11 @@ import { readBitmap, readJSON } from "./files.js";
 const SOURCES = { prediction: "prediction", another: "another", nothing: "nothing", target: "target" };
 
 export class Precomputed {
-  // index: {grid, size, tile, columns, pictures: [id], holes: ["0101..."], counts: {source: tiles}, cosine: [[...]]}.
+  // index: {grid, input and size ([height, width] of the model's and the decoder's pictures), tile ([height, width]), columns, pictures: [id], holes: ["0101..."], counts: {source: tiles}, cosine: [[...]]}.
   constructor(index, sheet) {
     Object.assign(this, { index, sheet, precomputed: true });
     this.backend = "precomputed";
-    this.manifest = { grid: index.grid, size: [index.size, index.size], decoder: { steps: index.steps } };
+    this.manifest = { grid: index.grid, size: index.input, decoder: { steps: index.steps } };
     this.each = Object.values(index.counts).reduce((a, b) => a + b, 0);
   }
 
@@ -44,17 +44,19 @@ export class Precomputed {
     const from = steps === 1 && source === "prediction" ? "blur" : SOURCES[source];
     const before = Object.keys(index.counts).slice(0, Object.keys(index.counts).indexOf(from)).reduce((sum, name) => sum + index.counts[name], 0);
     const first = this.number(picture, hole) * this.each + before;
-    const corner = hole.indexOf("1"), patch = index.size / cols;
+    const corner = hole.indexOf("1"), [height, width] = index.size, patch = width / cols, [down, across] = index.tile;
     const [x, y] = [(corner % cols) * patch, Math.floor(corner / cols) * patch];
     const images = Array.from({ length: Math.min(samples, index.counts[from]) }, (_, i) => {
-      const canvas = new OffscreenCanvas(index.size, index.size), pen = canvas.getContext("2d");
-      pen.putImageData(new ImageData(new Uint8ClampedArray(image), index.size, index.size), 0, 0);
-      const at = first + i, side = index.tile;
-      pen.drawImage(this.sheet, (at % index.columns) * side, Math.floor(at / index.columns) * side, side, side, x, y, side, side);
-      return pen.getImageData(0, 0, index.size, index.size).data;
+      const pen = new OffscreenCanvas(width, height).getContext("2d");
+      const behind = new OffscreenCanvas(index.input[1], index.input[0]);
+      behind.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(image), behind.width, behind.height), 0, 0);
+      pen.drawImage(behind, 0, 0, width, height);
+      const at = first + i, left = (at % index.columns) * across, top = Math.floor(at / index.columns) * down;
+      pen.drawImage(this.sheet, left, top, across, down, x, y, across, down);
+      return pen.getImageData(0, 0, width, height).data;
     });
     const otherPicture = index.pictures[(index.pictures.indexOf(picture) + 1) % index.pictures.length];
-    return { size: [index.size, index.size], images, mask: hole, states: [], otherPicture };
+    return { size: index.size, images, mask: hole, states: [], otherPicture };
   }
 
   async predict({ picture, mask }) {

@@ -21,9 +21,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from ijepa_viz.page.models_folder import folder_or_nothing
 from ijepa_viz.runtime.command_line import attempt
-from ijepa_viz.runtime.files import cache_folder, write_file
+from ijepa_viz.runtime.files import cache_folder, folder_or_nothing, write_file
 from ijepa_viz.runtime.progress import Progress
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"

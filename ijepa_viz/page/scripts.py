@@ -10,8 +10,8 @@ from pathlib import Path
 from ijepa_viz.widgets.picture_widget import javascript
 
 _WIDGETS = (
-    "painter_files.js", "picture_crop.js", "painter_surface.js", "explorer_parts.js", "explorer_game.js",
-    "mask_sampler.js",
+    "painter_files.js", "picture_crop.js", "painter_surface.js", "explorer_parts.js", "explorer_sketch.js",
+    "explorer_game.js", "mask_sampler.js",
 )  # fmt: skip
 _NAMES = (
     "STYLE", "EXPLORER_STYLE", "element", "vector", "viridis", "border", "paintingSurface", "readPicture", "cropPanel",
@@ -102,7 +102,8 @@ def inlined_files(
     """Name -> text of scripts and JSON, base64 of the rest, as ``createEngine`` of engine.js takes it."""
     found = {}
     bundled = _modules(folder, entry)
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    places = [folder.glob("*"), *((folder / name).rglob("*") for name in folders)]  # a folder may be a link
+    for path in sorted(p for place in places for p in place if p.is_file()):
         name = path.relative_to(folder).as_posix()
         is_worker = name.endswith(".js") and "/" not in name and name not in bundled
         if any(part in name for part in _WITH_WEBGPU):

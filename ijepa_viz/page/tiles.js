@@ -1,10 +1,12 @@
 // Small pictures of results: RGBA in a frame, tokens as colours, cosines as a map.
 
 import { border, element, viridis } from "./painter.js";
+import { sizeOf } from "./rgba.js";
 
 export const LINE = { prediction: "#009E73", another: "#D55E00", nothing: "#D55E00", target: "#0072B2", truth: "#0072B2", none: "" };
 
-// A square picture that is painted in place: tile.show(pixels, words, {hole, grid, stroke}), tile.clear().
+// A picture that is painted in place: tile.show(pixels, words, {grid, hole, stroke}), tile.clear(). Without a stroke there
+// is no line around the hole.
 export function pictureTile(under = "") {
   const canvas = element("canvas", { width: 1, height: 1 });
   canvas.setAttribute("role", "img");
@@ -13,10 +15,10 @@ export function pictureTile(under = "") {
   let line = "";
   tile.canvas = canvas;
   tile.label = label;
-  tile.show = (pixels, words, outline = {}) => {
-    const side = Math.round(Math.sqrt(pixels.length / 4));
-    if (canvas.width !== side || canvas.height !== side) Object.assign(canvas, { width: side, height: side });
-    canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
+  tile.show = (pixels, words, outline) => {
+    const [height, width] = sizeOf(pixels, outline.grid);
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
     canvas.setAttribute("aria-label", words);
     place.classList.add("full");
     const key = JSON.stringify(outline);
@@ -86,13 +88,13 @@ export function spread(colours, patches, count) {
 export const cosineColour = (value) => viridis(value);
 
 // The picture with its hidden patches grey and hatched, as RGBA.
-export function covered(pixels, size, mask, [rows, cols]) {
-  const out = new Uint8ClampedArray(pixels), h = size / rows, w = size / cols;
-  for (let y = 0; y < size; y++) {
-    for (let x = 0; x < size; x++) {
+export function covered(pixels, [height, width], mask, [rows, cols]) {
+  const out = new Uint8ClampedArray(pixels), h = height / rows, w = width / cols;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
       if (mask[Math.floor(y / h) * cols + Math.floor(x / w)] !== "1") continue;
       const shade = (x + y) % 8 < 2 ? 150 : 85;
-      out.set([shade, shade, shade + 5, 255], 4 * (y * size + x));
+      out.set([shade, shade, shade + 5, 255], 4 * (y * width + x));
     }
   }
   return out;

@@ -49,7 +49,6 @@ const CALLS = {
     const [sampler, { Networks }] = await Promise.all([import(files.sampler), import(files.networks)]);
     await runtime.load(reader, manifest, backend);
     networks = new Networks(manifest, { sampler, run: (name, inputs) => runtime.run(name, inputs), rest: breathe });
-    await warmUp(manifest);
     setTimeout(() => runtime.openRest());
     return { manifest, backend: runtime.backend, threads: runtime.threads, note: runtime.note };
   },
@@ -57,14 +56,6 @@ const CALLS = {
   sample: (options, task) => networks.sample(options, task),
   reconstruct: ({ image, hidden }, task) => networks.reconstruct(image, hidden, task),
 };
-
-/** The first run of a network is slower than all others: not at the first stroke. */
-async function warmUp({ size: [height, width], grid: [rows, cols], decoder }) {
-  if (!decoder) return;
-  const hidden = Array.from({ length: Math.min(16, rows * cols - 1) }, (_, i) => i);
-  const image = new Uint8ClampedArray(4 * height * width);
-  await networks.sample({ image, hidden, source: "prediction", samples: 6, seed: 0, steps: 1 }, { tell: () => {} });
-}
 
 /** Let messages be heard, and end a task that was cancelled. */
 async function breathe(task) {
@@ -172,8 +163,10 @@ function fromBase64(text) {
 
 /** onnxruntime-web with the networks of a manifest. */
 class Runtime {
+  #graphs = {};
   #sessions = {};
-  #weights = {};
+  #weights = {}; // promises of files that are read and not opened yet
+  #read = null;
   #turn = Promise.resolve();
 
   constructor(threads) {
@@ -185,15 +178,13 @@ class Runtime {
     const { files } = reader;
     const sizes = await reader.json(files.runtime, "files.json");
     const kind = (await this.#hasWebGPU(backend, sizes, reader)) ? "webgpu" : "wasm";
-    const graphs = Object.entries(manifest.graphs);
-    reader.total = sizes[PROVIDERS[kind].binary] + graphs.reduce((sum, [, { bytes }]) => sum + bytes, 0);
-    await Promise.all([
-      this.#start(reader, kind),
-      ...graphs.map(async ([name, { file }]) => {
-        this.#weights[name] = await reader.bytes(files.models, file);
-      }),
-    ]);
-    const first = FIRST.filter((name) => name in this.#weights);
+    this.#graphs = manifest.graphs;
+    const first = FIRST.filter((name) => name in this.#graphs);
+    reader.total = first.reduce((sum, name) => sum + this.#graphs[name].bytes, sizes[PROVIDERS[kind].binary]);
+    this.#read = (name) => reader.bytes(files.models, this.#graphs[name].file);
+    const start = this.#start(reader, kind);
+    for (const name of first) this.#weights[name] = this.#read(name);
+    await Promise.all([start, ...Object.values(this.#weights)]);
     try {
       this.backend = kind;
       for (const name of first) await this.#open(name);
@@ -206,8 +197,12 @@ class Runtime {
     }
   }
 
+  /** The other networks, so that who asks for one finds it there. */
   async openRest() {
-    for (const name of Object.keys(this.#weights)) if (!this.#sessions[name]) await this.#open(name);
+    for (const name of Object.keys(this.#graphs)) {
+      // What fails here is tried again, and told, when it is asked for.
+      if (!this.#sessions[name]) await this.#open(name).catch(() => {});
+    }
   }
 
   async #hasWebGPU(backend, sizes, reader) {
@@ -235,11 +230,13 @@ class Runtime {
 
   #open(name) {
     const options = { executionProviders: [this.backend], graphOptimizationLevel: "all" };
-    const session = this.#alone(() => this.ort.InferenceSession.create(this.#weights[name], options));
+    const weights = (this.#weights[name] ??= this.#read(name));
+    weights.catch(() => delete this.#weights[name]);
+    const session = this.#alone(async () => this.ort.InferenceSession.create(await weights, options));
     this.#sessions[name] = session;
     session.then(
       () => {
-        this.#weights[name] = null; // the session has its own copy
+        delete this.#weights[name]; // the session has its own copy
       },
       () => {
         if (this.#sessions[name] === session) delete this.#sessions[name];
@@ -250,7 +247,7 @@ class Runtime {
 
   /** Run one network: inputs name -> [type, data, dims], outputs name -> numbers. */
   async run(name, inputs) {
-    if (!(name in this.#weights)) throw new Error(`This model was exported without the network ${name}.`);
+    if (!(name in this.#graphs)) throw new Error(`This model was exported without the network ${name}.`);
     const session = await (this.#sessions[name] ?? this.#open(name));
     const feeds = {};
     for (const input of session.inputNames) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -55,6 +56,49 @@ def replacing(path: Path, hint: str = "") -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # its folder cannot be read, or is none
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_or_nothing(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, whose content becomes that of ``folder`` at the end; after an error there is none of it.
+
+    Args:
+        folder: new, or empty: an empty one stays the same folder, as the current one has to. Nothing is removed.
+
+    Raises:
+        FileExistsError: a folder that is not empty, now or at the end. NotADirectoryError: a file.
+    """
+    folder = folder.absolute()  # "." has no name
+    is_new = not folder.exists()
+    if not is_new and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, and a folder is to be written there: name another one.")
+    if not is_new and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: name a new folder.")
+    partial = (folder.parent if is_new else folder) / f".{folder.name}.{os.getpid()}.partial"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if is_new:
+            os.replace(partial, folder)  # refused where somebody filled it meanwhile
+        else:
+            _move_all(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_all(partial: Path, folder: Path) -> None:
+    """Move the content of ``partial`` to ``folder``, which holds nothing else: all of it or nothing."""
+    if [path for path in folder.iterdir() if path != partial]:
+        raise FileExistsError(f"{folder} was filled meanwhile: name a new folder.")
+    moved: list[Path] = []
+    try:
+        for path in sorted(partial.iterdir()):
+            os.replace(path, folder / path.name)
+            moved.append(path)
+    except BaseException:
+        for path in moved:
+            os.replace(folder / path.name, path)
+        raise
 
 
 def _is_of_another_file(error: OSError, path: Path) -> bool:

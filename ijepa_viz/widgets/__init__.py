@@ -1,6 +1,7 @@
 """anywidget widgets in plain JavaScript, without network requests; one .py and one .js each."""
 
 from ijepa_viz.widgets.architecture_diagram import ArchitectureDiagram
+from ijepa_viz.widgets.film_explorer import FilmExplorer
 from ijepa_viz.widgets.mask_painter import MaskPainter
 from ijepa_viz.widgets.mask_sampler import MaskSampler
 from ijepa_viz.widgets.offline import offline_page
@@ -9,6 +10,7 @@ from ijepa_viz.widgets.run_monitor import RunMonitor
 
 __all__ = [
     "ArchitectureDiagram",
+    "FilmExplorer",
     "MaskPainter",
     "MaskSampler",
     "PredictionExplorer",

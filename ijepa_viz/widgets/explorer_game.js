@@ -9,16 +9,25 @@ function gamePanel(model, { begin, next, shown }) {
   panel.dataset.testid = "game";
   const words = element("p");
   words.setAttribute("aria-live", "polite");
+  const pad = sketchPad(), blocks = blockPicker();
+  const ways = { draw: ["Draw it", pad], pick: ["Pick a block", blocks] };
+  let way = "draw";
+  const wayButtons = Object.entries(ways).map(([name, [label]]) => element("button", {
+    type: "button", textContent: label, onclick: () => { way = name; draw(); },
+  }));
+  const waiting = element("p", { className: "soft", textContent: "The blocks are being cut …" });
   const expected = element("input", { type: "text", placeholder: "a head, a wheel, more grass …", maxLength: 60 });
   const ready = element("button", { type: "button", textContent: "Show both sides" });
-  const first = element("div", { className: "bar" }, element("label", {}, "I expect", expected), ready);
+  const first = element("div", {}, element("style", { textContent: SKETCH_STYLE }),
+    element("div", { className: "bar" }, ...wayButtons), pad, blocks, waiting,
+    element("div", { className: "bar" }, element("label", {}, "I expect", expected), ready));
   const sides = element("div", { className: "sides", tabIndex: -1 });
   const answer = element("div", { className: "answer", hidden: true });
   const score = scoreDrawing(model);
   const again = element("button", { type: "button", textContent: "Next round" });
   const done = element("button", { type: "button", textContent: "End the game", onclick: () => turn("off") });
   panel.append(words, first, sides, answer, score, element("div", { className: "bar" }, again, done));
-  let state = "off";
+  let state = "off", laid = null;
 
   const outline = (stroke) => ({ hole: model.get("game_round").hole, grid: model.get("grid"), stroke });
   const here = () => model.get("game_round").number === model.get("game");
@@ -37,32 +46,59 @@ function gamePanel(model, { begin, next, shown }) {
 
   function start(ask) {
     expected.value = "";
+    pad.blank();
+    blocks.show([]);
+    laid = null;
     ask();  // first: the round before is over
     turn("predict");
     expected.focus({ preventScroll: true });
   }
 
   function pick(side) {
-    const { model: own, control } = model.get("game_round");
-    const right = side === own;
+    const { model: own, control, candidates = [], right: place_of_truth } = model.get("game_round");
+    const right = side === own, picked = blocks.picked(), sketch = pad.drawn();
     model.set("score", [...model.get("score"), right]);
+    if (picked !== null) model.set("picks", [...(model.get("picks") || []), { right: picked === place_of_truth, of: candidates.length }]);
     model.save_changes();
     turn("named");
     const truth = place(model.get("game_round").truth, "The truth: the picture as it is", outline("#0072B2"));
     const said = expected.value.trim();
-    answer.replaceChildren(truth, element("p", {
+    const yours = [];
+    if (sketch) yours.push(place(sketch, "What you drew", outline("#6b6b70")));
+    if (picked !== null) yours.push(element("img", { className: "picked", src: candidates[picked], alt: "The block that you picked" }));
+    const block = picked === null ? "" : picked === place_of_truth ? " Your block is the true one." : " Your block is of another picture.";
+    answer.replaceChildren(...yours, truth, element("p", {
       textContent: `${right ? "Right" : "No"}: ${"AB"[own]} is the model, ${"AB"[1 - own]} a control, ${control}'s prediction.` +
-        `${said ? ` You expected: ${said}.` : ""} The truth has the blue frame.`,
+        `${said ? ` You expected: ${said}.` : ""}${block} The truth has the blue frame.`,
     }));
     again.focus({ preventScroll: true });
     panel.scrollIntoView({ block: "nearest" });  // the truth has joined it
+  }
+
+  // The round brings the picture to draw on, and the blocks.
+  function predicting() {
+    const { number, truth, hole, candidates = [] } = here() ? model.get("game_round") : {};
+    words.textContent = "What do you expect in the hole? Draw it, pick it or write it before you look.";
+    if (here() && laid !== number) {
+      laid = number;
+      pad.show({ source: truth, hole, grid: model.get("grid") });
+      blocks.show(candidates);
+    }
+    const pickable = !here() || candidates.length > 1;  // where no other picture is, there is nothing to pick from
+    if (!pickable) way = "draw";
+    Object.keys(ways).forEach((name, i) => {
+      wayButtons[i].setAttribute("aria-pressed", String(way === name));
+      ways[name][1].hidden = way !== name;
+    });
+    wayButtons[1].hidden = !pickable;
+    waiting.hidden = way !== "pick" || here();
   }
 
   function draw() {
     score.show();
     ready.disabled = !here();
     ready.textContent = here() ? "Show both sides" : "drawing…";
-    if (state === "predict") words.textContent = "What do you expect in the hole? Say it, write it or sketch it before you look.";
+    if (state === "predict") predicting();
     if (state === "choose") words.textContent = "One side shows what the model expects in this hole, the other is a control: what it expects there in another image. Which side is the model's?";
     if (state === "named") words.textContent = "The model's side has a green frame.";
     if (!["choose", "named"].includes(state)) return sides.replaceChildren();
@@ -88,7 +124,7 @@ function gamePanel(model, { begin, next, shown }) {
   };
   again.onclick = () => start(next);
   const onRound = () => { if (state === "predict") draw(); };
-  const changes = [["game_round", onRound], ["score", () => score.show()]];
+  const changes = [["game_round", onRound], ["score", () => score.show()], ["picks", () => score.show()]];
   changes.forEach(([name, react]) => model.on(`change:${name}`, react));
   return {
     panel, start: () => start(begin), stop: () => turn("off"),
@@ -96,31 +132,38 @@ function gamePanel(model, { begin, next, shown }) {
   };
 }
 
-// Share of all games of n rounds in which guessing gets at least k right.
-function byGuessing(k, n) {
-  let sum = 0, ways = 1;
-  for (let i = 0; i <= n; i++) {
-    if (i >= k) sum += ways;
-    ways *= (n - i) / (i + 1);
+// Share of all games in which guessing gets at least k right; chances has each round's chance of a right guess.
+function byGuessing(k, chances) {
+  let ways = [1];  // ways[i]: probability of i right so far
+  for (const chance of chances) {
+    ways = [...ways, 0].map((p, i) => p * (1 - chance) + (i ? ways[i - 1] * chance : 0));
   }
-  return sum / 2 ** n;
+  return ways.slice(k).reduce((sum, p) => sum + p, 0);
 }
 
-// A square a round, filled where the model was recognised, and the number in words.
+// A square a round, filled where the model was recognised, and the number in words; the same for the blocks picked.
 function scoreDrawing(model) {
-  const box = element("div"), words = element("p");
-  words.dataset.testid = "score";
-  box.show = () => {
-    const all = model.get("score"), last = all.slice(-40), right = all.filter(Boolean).length;
-    box.hidden = !all.length;
-    words.textContent = `${right} of ${all.length} right. Guessing alone gets at least that many in ` +
-      `${(100 * byGuessing(right, all.length)).toFixed(0)} % of such games.`;
-    const squares = last.map((good, i) => vector("rect", {
-      x: 1 + 16 * (i % 20), y: 1 + 16 * Math.floor(i / 20), width: 12, height: 12, stroke: "var(--ink)", "stroke-width": 1.5,
-      fill: good ? "#009E73" : "none",
-    }));
-    const height = 16 * Math.ceil(last.length / 20);
-    box.replaceChildren(words, vector("svg", { width: 322, height, viewBox: `0 0 322 ${height}`, "aria-hidden": "true" }, ...squares));
-  };
+  const box = element("div");
+  const tallies = [
+    ["score", "score", "", (one) => one, () => 1 / 2], ["picks", "picks", "Blocks: ", (one) => one.right, (one) => 1 / one.of],
+  ].map(([trait, testid, before, isRight, chance]) => {
+    const words = element("p"), part = element("div", {}, words);
+    words.dataset.testid = testid;
+    const show = () => {
+      const all = model.get(trait) || [], last = all.slice(-40), right = all.filter(isRight).length;
+      part.hidden = !all.length;
+      words.textContent = `${before}${right} of ${all.length} right. Guessing alone gets at least that many in ` +
+        `${(100 * byGuessing(right, all.map(chance))).toFixed(0)} % of such games.`;
+      const squares = last.map((one, i) => vector("rect", {
+        x: 1 + 16 * (i % 20), y: 1 + 16 * Math.floor(i / 20), width: 12, height: 12, stroke: "var(--ink)", "stroke-width": 1.5,
+        fill: isRight(one) ? "#009E73" : "none",
+      }));
+      const height = 16 * Math.ceil(last.length / 20);
+      part.replaceChildren(words, vector("svg", { width: 322, height, viewBox: `0 0 322 ${height}`, "aria-hidden": "true" }, ...squares));
+    };
+    box.append(part);
+    return show;
+  });
+  box.show = () => tallies.forEach((show) => show());
   return box;
 }

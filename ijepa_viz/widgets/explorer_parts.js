@@ -36,7 +36,7 @@ const EXPLORER_STYLE = `
 .ijv.explorer .side > :not(.place) { grid-column: 1 / -1; }
 .ijv.explorer .side.is-model { outline: 3px solid #009E73; outline-offset: 3px; border-radius: 4px; }
 .ijv.explorer .answer { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; margin-top: 8px; }
-.ijv.explorer .answer .place { width: 120px; }
+.ijv.explorer .answer .place { width: min(120px, 28%); } .ijv.explorer .answer .picked { width: min(90px, 22%); max-height: 120px; object-fit: contain; image-rendering: pixelated; }
 .ijv.explorer .story .title { margin: 4px 0; font-size: 1.1em; font-weight: 600; }
 .ijv.explorer .stations { display: flex; flex-wrap: wrap; gap: 12px; margin: 0; padding: 0; list-style: none; }
 .ijv.explorer .stations li { flex: 1 1 150px; margin: 0; border-top: 3px solid var(--context); padding-top: 4px; }

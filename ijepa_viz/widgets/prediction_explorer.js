@@ -36,7 +36,7 @@ export default {
         if (!model.get("pictures").length) return surface.complain("There is nothing to save yet: hide something first.");
         if (!unfinished()) saveNumbers(model);
       }],
-      ...[".pdf", ".svg"].map((ending) => [`Save figure (${ending.slice(1).toUpperCase()})`,
+      ...(offline ? [] : [".pdf", ".svg"]).map((ending) => [`Save figure (${ending.slice(1).toUpperCase()})`,
         "Original, context and samples, for print: the text stays text", () => {
           if (!model.get("pictures").length) return surface.complain("There is nothing to save yet: hide something first.");
           if (!unfinished()) figures.save(ending);

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import traitlets
 from PIL import Image
 from torch import Tensor
 
-from ijepa_viz.data.picture_size import ImageSize, image_size
+from ijepa_viz.data.picture_size import ImageSize, height_and_width, image_size
 from ijepa_viz.data.transforms import read_image, square, to_pil, to_tensor
 from ijepa_viz.figures.completion import BOX
 from ijepa_viz.figures.figure import Figure
@@ -23,32 +24,17 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import Prediction, Sampler, check_pair, predict
 from ijepa_viz.widgets import explorer_pictures
+from ijepa_viz.widgets.explorer_answer import BOX_KIND, CONTROLS, SHOW, UNPREDICTED, Answer, caption_of
 from ijepa_viz.widgets.explorer_figure import figure_file, samples_figure
-from ijepa_viz.widgets.explorer_pictures import Entry, OtherImage
+from ijepa_viz.widgets.explorer_pictures import Entry, OtherImage, to_uint8
+from ijepa_viz.widgets.explorer_round import candidates
 from ijepa_viz.widgets.explorer_story import Frames, tell
 from ijepa_viz.widgets.explorer_tokens import DRAWN_AT_ONCE, NO_TILES, ONE_STAGE, token_traits
-from ijepa_viz.widgets.mask_painter import MaskPainter, to_text
+from ijepa_viz.widgets.explorer_traits import ExplorerTraits
+from ijepa_viz.widgets.mask_painter import to_text
 from ijepa_viz.widgets.picture_widget import data_uri, javascript
 
-# Arguments of the decoder by the choice of the page's menu.
-_SHOW: dict[str, dict[str, str]] = {
-    "predicted": {},
-    "pooled": {"conditioning": "pooled"},
-    "other": {},
-    "mean": {},
-    "target": {"source": "target"},
-    "null": {"conditioning": "null"},
-}
-_CONTROLS = {"other": "another image", "mean": "mean prediction"}
-# Kind of box around the decoded region, as in the figures.
-_BOX = {show: "control" for show in _SHOW} | {"predicted": "predicted", "pooled": "predicted", "target": "target"}
-# Choices without a predicted token: neither their caption nor their map has a cosine.
-_UNPREDICTED = {
-    "target": "decoded from the target encoder's own tokens, not from a prediction",
-    "null": "decoded from nothing: neither from a prediction nor from the picture",
-}
 _PREVIEW_EVERY = 4
-_MOST_SAMPLES = 24
 # Side of the row's thumbnails; name of an uploaded picture.
 _THUMBNAIL, _OWN = 64, "your own picture"
 # Samples on each side of a round of "Predict, then reveal".
@@ -56,16 +42,7 @@ _ROUND_SAMPLES = 3
 _NOTHING: dict[str, Any] = {"pictures": [], "cosines": [], "story": []}
 
 
-class _Answer(NamedTuple):
-    """Traits of the page, samples and the prediction they are of, and what tells their story."""
-
-    traits: dict[str, Any]
-    drawn: Any
-    prediction: Prediction
-    story: Callable[[], list[dict[str, Any]]]
-
-
-class PredictionExplorer(MaskPainter):
+class PredictionExplorer(ExplorerTraits):
     """Paint a mask over an image; on release, samples decoded from the model's prediction appear.
 
     One worker thread computes; a new stroke cancels the current sampling. The menu has the controls: another image's
@@ -85,62 +62,26 @@ class PredictionExplorer(MaskPainter):
         alternatives: name -> (model, decoder), further entries of the menu, of the same grid. The menu offers those of
             the shown picture's kind; a model of another kind brings pictures of its own into the row. All given
             pictures are taken to be of the kind of ``model``; an uploaded one may be of any.
+        engine: "kernel" computes here. "browser" computes where it is shown, also in an exported page and without a
+            kernel: a frame with the exported networks inside, of some 25 MB for the bundled model.
+        page: with "browser", the folder of a built page (``make page``) whose networks are this model's and decoder's;
+            None is ``out/page`` here or above.
 
     Attributes:
         last: the samples on the page.
+        picks: of each block picked before a reveal, whether it was the truth's, and of how many: "right" and "of".
         score: of each answered round of *Predict, then reveal*, whether the model was recognised.
 
     Raises:
-        ValueError: an unreadable image, a decoder of another model, or models of different grids.
+        ValueError: an unreadable image, a decoder of another model, models of different grids, an unknown engine, or a
+            page with other networks. FileNotFoundError: no page.
         traitlets.TraitError: fewer than one or more than 24 samples.
     """
 
     _esm = javascript(
         "painter_files.js", "picture_crop.js", "painter_surface.js", "explorer_parts.js", "explorer_files.js",
-        "explorer_game.js", "prediction_explorer.js",
+        "explorer_sketch.js", "explorer_game.js", "prediction_explorer.js",
     )  # fmt: skip
-
-    samples = traitlets.Int(6, min=1, max=_MOST_SAMPLES).tag(sync=True)
-    most_samples = traitlets.Int(_MOST_SAMPLES, read_only=True).tag(sync=True)
-    seed = traitlets.Int(0).tag(sync=True)
-    steps = traitlets.Int(0, help="0 is the decoder's own default").tag(sync=True)
-    guidance = traitlets.Float(1.0).tag(sync=True)
-    show = traitlets.Enum(list(_SHOW), "predicted").tag(sync=True)
-    choice = traitlets.Unicode("").tag(sync=True)
-    # Names of all models, and of those that fit the picture.
-    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    # The picture as it is, at the samples' resolution.
-    truth = traitlets.Unicode("").tag(sync=True)
-    # Row of pictures, each {"name", "picture", "kind"}, and which one is shown.
-    gallery = traitlets.List(traitlets.Dict()).tag(sync=True)
-    chosen = traitlets.Int(0).tag(sync=True)
-    # Stations of :func:`ijepa_viz.widgets.explorer_story.tell`; they come after the samples.
-    story = traitlets.List(traitlets.Dict()).tag(sync=True)
-    # Number of the round that the page asked for, and what it got:
-    # {"number", "sides": [[picture, ...], [picture, ...]], "model": 0 or 1, "control", "hole", "truth"}.
-    game = traitlets.Int(0).tag(sync=True)
-    game_round = traitlets.Dict().tag(sync=True)
-    score = traitlets.List(traitlets.Bool()).tag(sync=True)
-    # Figure that the page asked for, {"number", "ending"}, and what it got: {"number", "name", "type", "content" in
-    # base64} or {"number", "error"}.
-    figure_wanted = traitlets.Dict().tag(sync=True)
-    figure_file = traitlets.Dict().tag(sync=True)
-    # Mask of the shown samples (``mask`` may be newer), and the colour of its line.
-    hole = traitlets.Unicode("").tag(sync=True)
-    line = traitlets.Unicode("").tag(sync=True)
-    caption = traitlets.Unicode("").tag(sync=True)
-    # (N,), the cosine of each hidden patch's predicted and target token; -2 where nothing is hidden.
-    cosines = traitlets.List(traitlets.Float()).tag(sync=True)
-    # Tokens as colours, each {"name", "picture", "words"}: of every sample, in the order of ``pictures``, and, once,
-    # predicted and target tokens and where the samples agree.
-    token_tiles = traitlets.List(traitlets.Dict()).tag(sync=True)
-    reference_tiles = traitlets.List(traitlets.Dict()).tag(sync=True)
-    agreement = traitlets.Unicode("").tag(sync=True)
-    no_tokens = traitlets.Unicode("Nothing is sampled yet.", help="why there are no tokens").tag(sync=True)
-    busy = traitlets.Bool(False).tag(sync=True)
-    result_seq = traitlets.Int(-1).tag(sync=True)
 
     def __init__(
         self,
@@ -153,8 +94,17 @@ class PredictionExplorer(MaskPainter):
         hidden: np.ndarray | None = None,
         name: str = "this model",
         alternatives: Mapping[str, tuple[IJEPA, Sampler]] | None = None,
+        engine: str = "kernel",
+        page: str | Path | None = None,
         **traits: Any,
     ) -> None:
+        if engine not in ("kernel", "browser"):
+            raise ValueError(f'engine is "kernel" or "browser", got {engine!r}.')
+        if engine == "kernel" and page is not None:
+            raise ValueError('page is of engine="browser".')
+        if engine == "browser" and alternatives:
+            raise ValueError('engine="browser" computes one model: leave alternatives out.')
+        self._folder = _frames().engine_folder(page, model, decoder) if engine == "browser" else None
         self._pairs = {name: (model, decoder), **(alternatives or {})}
         for title, pair in self._pairs.items():
             check_pair(*pair)
@@ -192,11 +142,17 @@ class PredictionExplorer(MaskPainter):
         self._wanted, self._answered = threading.Event(), threading.Event()
         self._closed = False
         self._worker = threading.Thread(target=self._work, daemon=True, name="PredictionExplorer")
-        self._worker.start()
+        if self._folder is None:
+            self._worker.start()
         self.observe(lambda _: self._wanted.set(), "seq")
         self.observe(lambda _: self._on_chosen(), "chosen")
         self.observe(lambda _: self._on_figure(), "figure_wanted")
         self._wanted.set()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self._folder is None:
+            return super()._repr_mimebundle_(**kwargs)
+        return {"text/html": _frames().explorer_frame(self, self._folder), "text/plain": repr(self)}, {}
 
     def close(self) -> None:
         """Stop the worker thread and close the widget."""
@@ -301,7 +257,7 @@ class PredictionExplorer(MaskPainter):
             self._played = number
         found = self._ask(masks, show, preview=True)
         self.last = found.drawn
-        self._shown = found.prediction, found.drawn, _BOX[show], found.traits["caption"]
+        self._shown = found.prediction, found.drawn, BOX_KIND[show], found.traits["caption"]
         self._put(**found.traits, truth=self._truth(_size_of(self.last.images)), error="", result_seq=seq, busy=False)
         # After the samples, which are waited for.
         if not self._wanted.is_set():
@@ -313,12 +269,26 @@ class PredictionExplorer(MaskPainter):
         seed = secrets.randbelow(10**6)  # other noise than the page's, whose samples may have been seen
         found = [self._ask(masks, show, count=count, seed=seed) for show in ("predicted", "other")]
         sides = [one.traits["pictures"] for one in found]
+        size = _size_of(found[0].drawn.images)
+        blocks, right = candidates(
+            to_uint8(self._source, size),
+            self._candidate_images(size),
+            masks.hidden_pixels(height_and_width(size)[1] // masks.grid[1]).cpu(),
+        )
         first = secrets.randbelow(2)  # a side that could be learned would be no test
         return {
-            "number": number, "sides": sides[::-1] if first else sides, "model": first, "control": _CONTROLS["other"],
+            "number": number, "sides": sides[::-1] if first else sides, "model": first, "control": CONTROLS["other"],
             "hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid),
-            "truth": self._truth(_size_of(found[0].drawn.images)),
+            "truth": self._truth(size), "candidates": [data_uri(block) for block in blocks], "right": right,
         }  # fmt: skip
+
+    def _candidate_images(self, size: ImageSize) -> Tensor:
+        """Other pictures of the shown one's kind, (n, 3, H, W) uint8, at a size: those of the row and the controls."""
+        entries = [entry.image for entry in self._row if explorer_pictures.fits(entry.kind, self._kind)]
+        entries += [one.image for one in self._others[self._kinds[self.choice]]]
+        others = [entry for entry in entries if entry is not self._source]
+        found = [to_uint8(image, size) for image in others]
+        return torch.stack(found) if found else torch.empty(0, 3, *height_and_width(size), dtype=torch.uint8)
 
     def _put(self, **traits: Any) -> None:
         """Set several traits in one message to the page."""
@@ -335,23 +305,23 @@ class PredictionExplorer(MaskPainter):
         Raises:
             ValueError: a mask that hides nothing or everything, or an unknown ``show``.
         """
-        if show not in _SHOW:
-            raise ValueError(f"show is one of {', '.join(_SHOW)}, got {show!r}.")
+        if show not in SHOW:
+            raise ValueError(f"show is one of {', '.join(SHOW)}, got {show!r}.")
         found = self._ask(Masks.from_array(hidden), show)
         return {**found.traits, "story": found.story()}, to_text(hidden, (self.grid[0], self.grid[1]))
 
     def _ask(
         self, masks: Masks, show: str, preview: bool = False, count: int | None = None, seed: int | None = None
-    ) -> _Answer:
+    ) -> Answer:
         model, decoder = self._pairs[self.choice]
         prediction = predict(model, self._pixels(model.config.image_size), masks)
         given = prediction
-        if show in _CONTROLS:
+        if show in CONTROLS:
             others = self._control_images()
             others = (
                 others[:1] if show == "other" else explorer_pictures.several(others, self._row_of_kind(), self._source)
             )
-            given = prediction.replaced(controls(model, others, masks)[_CONTROLS[show]])
+            given = prediction.replaced(controls(model, others, masks)[CONTROLS[show]])
         frames = Frames()
         look = self._preview(prediction, show) if preview else None
 
@@ -362,20 +332,13 @@ class PredictionExplorer(MaskPainter):
         drawn = decoder.sample(
             given, count or self.samples, steps=self.steps or None, guidance=self.guidance,
             seed=self.seed if seed is None else seed,
-            callback=after_step, **_SHOW[show],
+            callback=after_step, **SHOW[show],
         )  # fmt: skip
-        whose = {"other": "another image's", "mean": "the mean"}.get(show, "the")
-        about = f"cosine of {whose} predicted and the target tokens {given.cosine.mean():.2f}"
-        caption = f"seed {self.seed}; {_UNPREDICTED.get(show, about)}"
-        if len(self._pairs) > 1:
-            caption = f"{self.choice}; {caption}"
-        if show in _CONTROLS and self._guessed and not self._kinds[self.choice]:
-            caption += "; the control is of drawn scenes, which may be another kind of picture: give `other`"
-        if self.guidance != 1 and show != "null":
-            caption += f"; guidance {self.guidance:g}: what varies is the guidance's doing too"
-        if detail := getattr(drawn, "detail", 0.0):
-            caption += f"; sampled down to noise level {detail:.2g}, finer grain averaged"
-        if show in _UNPREDICTED:
+        caption = caption_of(
+            given, drawn, show, seed=self.seed, guidance=self.guidance,
+            choice=self.choice if len(self._pairs) > 1 else "", guessed=self._guessed and not self._kinds[self.choice],
+        )  # fmt: skip
+        if show in UNPREDICTED:
             around = np.full(masks.grid, -2.0)
         else:
             around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
@@ -386,7 +349,7 @@ class PredictionExplorer(MaskPainter):
             "caption": caption,
             **self._tokens(given, drawn, show),
         }
-        return _Answer(traits, drawn, given, lambda: tell(model, prediction, drawn, frames, show))
+        return Answer(traits, drawn, given, lambda: tell(model, prediction, drawn, frames, show))
 
     def _row_of_kind(self) -> list[Entry]:
         """Pictures of the row that the chosen model may be shown."""
@@ -398,7 +361,7 @@ class PredictionExplorer(MaskPainter):
         return {**token_traits(token_colours(given, drawn), show), "no_tokens": ""}
 
     def _around(self, masks: Masks, show: str) -> dict[str, str]:
-        return {"hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid), "line": BOX[_BOX[show]]}
+        return {"hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid), "line": BOX[BOX_KIND[show]]}
 
     def _preview(self, prediction: Prediction, show: str) -> Callable[[dict[str, Any]], bool]:
         def look(state: dict[str, Any]) -> bool:
@@ -436,7 +399,7 @@ class PredictionExplorer(MaskPainter):
 
     def still(self) -> tuple[Image.Image, str]:
         """The image with its mask beside the samples; waits at most ten seconds for the first samples."""
-        if threading.current_thread() is not self._worker:
+        if threading.current_thread() is not self._worker and self._worker.is_alive():
             self._answered.wait(10)
         first, words = super().still()
         if self.last is None:
@@ -448,6 +411,11 @@ class PredictionExplorer(MaskPainter):
         for i, picture in enumerate(pictures):
             sheet.paste(picture.resize((160, height), Image.Resampling.NEAREST), (160 * i, 0))
         return sheet, f"{words}, and {len(pictures) - 1} samples of what the model expects there; {self.caption}"
+
+
+def _frames() -> Any:
+    """The module of the page that shows explorers; by name, because the page is built of the widgets."""
+    return importlib.import_module("ijepa_viz.page.explorer_page")
 
 
 def _size_of(images: Tensor) -> ImageSize:

@@ -59,6 +59,11 @@ class InvarianceObjective(Objective):
         super().__init__(config)
         if config.regularizer.name != "none":
             raise ValueError("The objective 'invariance' has its own regularizer: set regularizer.name=none.")
+        if config.model.frames > 1 or config.model.cue_tokens:
+            raise ValueError(
+                "The objective 'invariance' is of pictures without cues: set model.frames=1, model.tubelet=1, "
+                "model.cue_tokens=0 and model.cue_vocabulary=0."
+            )
         self.options = options
         self.model = IJEPA(replace(config.model, predictor_width=0))
         self.model.target_encoder.requires_grad_(False)

@@ -45,13 +45,17 @@ class MAEObjective(Objective):
         if config.regularizer.name != "none":
             raise ValueError("The objective 'mae' cannot collapse and takes no regularizer: set regularizer.name=none.")
         self.options = options
+        if config.model.cue_tokens:
+            raise ValueError("The objective 'mae' takes no cues: set model.cue_tokens=0 and model.cue_vocabulary=0.")
         self.model = IJEPA(replace(config.model, predictor_width=0))
         self.model.target_encoder.requires_grad_(False)
-        self.decoder = self.extra = Predictor(config.model, output=3 * config.model.patch_size**2)
+        self.decoder = self.extra = Predictor(
+            config.model, output=3 * config.model.tubelet * config.model.patch_size**2
+        )
 
     def targets(self, images: Tensor, masks: Masks) -> Tensor:
         """Pixels of the masked patches, (B, M, T, 3 p p), normalised if so configured."""
-        patches = patchify(images, self.model.config.patch_size)
+        patches = patchify(images, self.model.config.patch_size, self.model.config.tubelet)
         if self.options.normalise_pixels:
             mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
             patches = (patches - mean) / (variance + 1e-6).sqrt()
@@ -77,7 +81,7 @@ class MAEObjective(Objective):
         """
         predicted = self.decoder(self.model.encode_context(images, masks), masks).float()
         if self.options.normalise_pixels:
-            patches = gather_targets(patchify(images, self.model.config.patch_size), masks)
+            patches = gather_targets(patchify(images, self.model.config.patch_size, self.model.config.tubelet), masks)
             predicted = predicted * (patches.var(-1, keepdim=True) + 1e-6).sqrt() + patches.mean(-1, keepdim=True)
         return predicted
 

@@ -32,7 +32,7 @@ def flops_per_image(config: TrainConfig) -> float:
         objective = objectives.build(replace(config, regularizer=RegularizerConfig()))
     for i in range(rounds):
         masks = sample_masks(config, _BATCH, torch.Generator().manual_seed(i)).to("meta")
-        images = torch.zeros(_BATCH, 3, *config.model.height_and_width, device="meta")
+        images = torch.zeros(_BATCH, *config.model.input_shape, device="meta")
         with FlopCounterMode(display=False) as counter:
             objective(images, masks)["loss"].backward()
         total += counter.get_total_flops() / _BATCH / rounds

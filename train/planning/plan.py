@@ -113,15 +113,15 @@ def activation_bytes(config: TrainConfig, images: int = _IMAGES, device: str = "
             if fake:
                 _give_fake_weights(net)
             set_activation_checkpointing(net, config.optimization.activation_checkpointing)
-            saved = _saved_bytes(net, masks, config.model.height_and_width, low)
+            saved = _saved_bytes(net, masks, config.model.input_shape, low)
             if constant is None:
-                constant = 2 * saved - _saved_bytes(net, twice, config.model.height_and_width, low)
+                constant = 2 * saved - _saved_bytes(net, twice, config.model.input_shape, low)
             total += saved - constant
     return total / _ROUNDS / images
 
 
-def _saved_bytes(net: objectives.Objective, masks: Masks, size: tuple[int, int], low: bool) -> int:
-    """Bytes that autograd saves in one forward pass on the images of ``masks``."""
+def _saved_bytes(net: objectives.Objective, masks: Masks, shape: tuple[int, ...], low: bool) -> int:
+    """Bytes that autograd saves in one forward pass on the images of ``masks``, of ``shape`` each."""
     sizes: dict[int, int] = {}
     storages = []
 
@@ -131,7 +131,7 @@ def _saved_bytes(net: objectives.Objective, masks: Masks, size: tuple[int, int],
         storages.append(storage)  # keeps it alive, so that no address is reused
         return tensor
 
-    images = torch.zeros(len(masks), 3, *size)
+    images = torch.zeros(len(masks), *shape)
     with saved_tensors_hooks(save, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=low):
         net(images, masks, torch.Generator().manual_seed(0))
     return sum(sizes.values())

@@ -42,7 +42,7 @@ def measure(config: TrainConfig, steps: int = 4) -> Measurement:
         ValueError: fewer than two steps, a batch that does not divide into its parts, or as
             :func:`train.objectives.build`.
     """
-    parts, size = config.optimization.accumulate, config.model.height_and_width
+    parts = config.optimization.accumulate
     if not config.optimization.batch_size or config.optimization.batch_size % parts:
         raise ValueError(f"A batch of {config.optimization.batch_size} does not divide into {parts} parts.")
     if steps < 2:
@@ -63,7 +63,7 @@ def measure(config: TrainConfig, steps: int = 4) -> Measurement:
         generator = torch.Generator().manual_seed(step)
         started = time.perf_counter()
         for _ in range(parts):
-            images = torch.randn(batch, 3, *size, generator=generator).to(device)
+            images = torch.randn(batch, *config.model.input_shape, generator=generator).to(device)
             masks = sample_masks(config, batch, generator).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
                 loss = net(images, masks, generator)["loss"]

@@ -15,6 +15,7 @@ from ijepa_viz.data.menagerie.composition import (
     variant,
 )
 from ijepa_viz.data.menagerie.film_clip import FilmClip, film, films
+from ijepa_viz.data.menagerie.scene_source import open_menagerie
 
 __all__ = [
     "DISTANCES",
@@ -27,6 +28,7 @@ __all__ = [
     "Thing",
     "film",
     "films",
+    "open_menagerie",
     "scene",
     "scenes",
     "subject_label",

@@ -13,7 +13,7 @@ from ijepa_viz.data.menagerie.composition import NAMES, Scene, Thing, check_size
 from ijepa_viz.data.menagerie.film_drawing import details_of, draw, draw_maps
 from ijepa_viz.data.menagerie.film_events import KINDS, Event
 from ijepa_viz.data.menagerie.film_plan import FEWEST_FRAMES, MOST_FRAMES, VERSION, Film, cast, plan
-from ijepa_viz.data.menagerie.film_sentences import clip_sentence
+from ijepa_viz.data.menagerie.film_sentences import clip_sentence, event_sentence
 from ijepa_viz.data.menagerie.workers import in_parallel
 from ijepa_viz.data.source import register
 from ijepa_viz.runtime.progress import track
@@ -182,6 +182,10 @@ def open_films(options: str, split: str) -> ClipSource:
         event = plan(index, seed, frames).main_event
         return 0 if event is None else 1 + KINDS.index(event.kind)
 
+    def main_sentence(index: int) -> str:
+        planned = plan(index, seed, frames)
+        return "" if planned.main_event is None else event_sentence(planned, planned.main_event)
+
     return ClipSource(
         name=f"menagerie-film ({split})",
         read=lambda i: Image.fromarray(first_frames(i, i + 1, 256)[0]),
@@ -193,6 +197,7 @@ def open_films(options: str, split: str) -> ClipSource:
             "open": lambda: np.array([plan(i, seed, frames).open for i in range(count)], dtype=np.int64),
         },
         stamp=["menagerie-film", VERSION, seed, frames],
+        cue=main_sentence,
         render=first_frames,
         frames=frames,
         clip_size=clip_size,
