@@ -18,7 +18,7 @@ def registered() -> str:
     here = Path(__file__).parent
     library = Path(ijepa_viz.__file__).parent
     drawn = library / "data" / "menagerie"
-    data = registered_in("register", library / "data", drawn / "composition.py", drawn / "film_clip.py")
+    data = registered_in("register", library / "data", drawn / "scene_source.py", drawn / "film_clip.py")
     places = {
         "objectives, objective.name": registered_in("OBJECTIVES.register", here / "objectives"),
         "regularizers, regularizer.name": registered_in("REGULARIZERS.register", here / "regularizers.py"),
