@@ -98,6 +98,10 @@ class Gaussian(BlockNetwork):
         return 4, 4
 
     @property
+    def num_patches(self):
+        return 16
+
+    @property
     def channels(self):
         return 32
 
