@@ -25,7 +25,8 @@ def film_pixels(frames: Any, model: IJEPA) -> Tensor:
         model: of films of this size.
 
     Raises:
-        ValueError: pictures' model, another number of frames or another size; the message names what the model takes.
+        ValueError: pictures' model, another number of frames or another size, or other values; the message names what
+            the model takes.
     """
     config = model.config
     if config.frames == 1:
@@ -36,7 +37,12 @@ def film_pixels(frames: Any, model: IJEPA) -> Tensor:
     wanted = (config.frames, 3, *config.height_and_width)
     if array.ndim not in (4, 5) or tuple(array.shape[-4:]) != wanted:
         raise ValueError(f"This model takes films {wanted}, one or a batch, got {tuple(array.shape)}.")
-    return array.float() / 255 if array.dtype == torch.uint8 else array.float()
+    if array.dtype == torch.uint8:
+        return array.float() / 255
+    low, high = (float(end) for end in array.aminmax())
+    if not array.is_floating_point() or low < 0 or high > 1 or low != low:
+        raise ValueError(f"Frames are uint8, or floats from 0 to 1, got {array.dtype} from {low:g} to {high:g}.")
+    return array.float()
 
 
 def cue_ids(model: IJEPA, sentences: Sequence[str]) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -11,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from ijepa_viz.data.menagerie.film_events import KINDS
 from ijepa_viz.data.menagerie.film_plan import plan
 from ijepa_viz.data.opening import open_source
+from ijepa_viz.film_prediction import film_pixels
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.probes import PROBES
 from ijepa_viz.probes.bootstrap import auroc, auroc_of_pairs
@@ -199,3 +202,14 @@ def test_other_data_and_models_are_refused(model):
     )
     with pytest.raises(ValueError, match="This model is of pictures"):
         PROBES["film"](IJEPA(pictures), lambda part: open_source("menagerie-film:count=4", part))
+
+
+@pytest.mark.parametrize(
+    "frames", [np.full((4, 16, 16, 3), 128.0), np.full((4, 16, 16, 3), 128), np.full((4, 16, 16, 3), -0.5)]
+)
+def test_frames_of_unknown_range_are_refused(frames):
+    """They would be predicted from as if they were white or black, without a word."""
+    model = SimpleNamespace(config=SimpleNamespace(frames=4, height_and_width=(16, 16)))
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        film_pixels(frames, model)
+    assert film_pixels(np.full((4, 16, 16, 3), 255, np.uint8), model).max() == 1

@@ -38,7 +38,7 @@ class CueEmbedding(nn.Module):
                 f"Cues are word ids (B, L), integers, with B = {batch} and L at most {longest} words for this model, "
                 f"got {cues.dtype} {tuple(cues.shape)}."
             )
-        cues = cues.to(self.places.device, torch.int64)
+        # Looked at where they are: on a GPU it would be waited for.
         count = self.words.num_embeddings
         if cues.numel() and not cues.is_meta:
             low, high = (int(v) for v in cues.aminmax())
@@ -47,4 +47,5 @@ class CueEmbedding(nn.Module):
                     f"A cue has the word id {low if low < 0 else high}, but this model's vocabulary has the ids 0 "
                     f"(padding) to {count - 1}."
                 )
+        cues = cues.to(self.places.device, torch.int64)
         return self.words(F.pad(cues, (0, longest - cues.shape[1]))) + self.places

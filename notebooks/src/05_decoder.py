@@ -46,7 +46,7 @@ predictions = [ijepa_viz.predict(model, scene.image, scene.masks(model.grid)) fo
 # ## Train one, in the background
 #
 # The short form: half the width, batches of half the size, 200 steps, the I-JEPA's features of 40 batches kept and used again.
-# The bundled decoder has two stages, and took a core about four hours: one network decides, by sampling target tokens from the
+# The bundled decoder has two stages, and took a core about four and a half hours: one network decides, by sampling target tokens from the
 # predicted ones, and another draws what was decided, at 128 px (`decoders/configs/menagerie-tiny-tokens.yaml` and
 # `menagerie-tiny-128px.yaml`). Yours has one stage, which does both at once, at 64 px.
 
