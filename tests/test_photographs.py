@@ -16,9 +16,7 @@ from conftest import random_decoder
 from PIL import Image
 
 from decoders.evaluation import bootstrap, judges
-from decoders.evaluation.bird_parts import GROUPS, group_points, holes_over_parts, in_holes
 from decoders.evaluation.completions import ROWS, complete, half_way, holed, nearest_by_tokens, paste
-from decoders.evaluation.faces import EYES_AND_NOSE, LEFT_EYE, face_hole
 from decoders.evaluation.metric import sample_blocks
 from decoders.evaluation.one_eye import elsewhere, eye_threshold, hidden_images, train_eye_recogniser, window_side
 from decoders.evaluation.part_recogniser import CELL, cell_targets, read_parts, read_windows, train_recogniser
@@ -26,11 +24,21 @@ from decoders.evaluation.photographs import photographs
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.cli import main
 from ijepa_viz.data.annotations import PARTS, head_box, part_points
+from ijepa_viz.data.cat_faces import cat_face_cascade
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.transforms import square, to_tensor
 from ijepa_viz.masks import Masks
 from ijepa_viz.prediction import predict
+from ijepa_viz.probes.part_holes import (
+    EYES_AND_NOSE,
+    GROUPS,
+    LEFT_EYE,
+    face_hole,
+    group_points,
+    holes_over_parts,
+    in_holes,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,10 +54,10 @@ def judged():
 @pytest.fixture
 def forgotten():
     """The judges are loaded anew, before and after."""
-    for load in (judges._cascade, judges._classifier):
+    for load in (cat_face_cascade, judges._classifier):
         load.cache_clear()
     yield
-    for load in (judges._cascade, judges._classifier):
+    for load in (cat_face_cascade, judges._classifier):
         load.cache_clear()
 
 
@@ -155,7 +163,7 @@ def test_nothing_else_needs_the_judges():
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             if packages & {name.split(".")[0] for name in names}:
                 importing.add(path.name)
-    assert importing == {"judges.py"}
+    assert importing == {"cat_faces.py", "judges.py"}
 
 
 # --------------------------------------------------------------------------- intervals

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,23 +15,14 @@ from decoders.evaluation.judges import class_probability, require_judges
 from decoders.evaluation.metric import DECODER_METRICS, drawn_indices
 from decoders.evaluation.part_recogniser import Reading, read_parts, train_recogniser
 from decoders.evaluation.scenes import accuracy
-from ijepa_viz.data.annotations import PARTS, part_points
+from ijepa_viz.data.annotations import part_points
 from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.figures import readings_figure
-from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
+from ijepa_viz.probes.part_holes import GROUPS, HOLE, group_points, holes_over_parts, in_holes
 from ijepa_viz.probes.probe import Split
 
 SHOWN = 6  # pictures of the figure: the first ones
-HOLE = 3 / 8  # side of the hole, as a share of the picture's
-
-# What the recogniser tells, and the annotated parts that are one of it.
-GROUPS = {
-    "leg": ("left leg", "right leg"),
-    "beak": ("beak",),
-    "eye": ("left eye", "right eye"),
-    "tail": ("tail",),
-}
 
 
 @DECODER_METRICS.register("bird-parts")
@@ -109,59 +99,6 @@ def bird_parts(
         f"Birds with a hole over their legs, completed from predictions and by controls; {int(legs.sum())} holes.",
     )
     return {**table, "figure": figure}
-
-
-def group_points(points: np.ndarray) -> Tensor:
-    """Places of the fifteen parts (n, 15, 2) as those of :data:`GROUPS`, (n, 4, 2, 2) float; NaN for none."""
-    grouped = np.full((len(points), len(GROUPS), 2, 2), np.nan)
-    for i, names in enumerate(GROUPS.values()):
-        for k, name in enumerate(names):
-            grouped[:, i, k] = points[:, PARTS.index(name)]
-    return torch.from_numpy(grouped).float()
-
-
-def holes_over_parts(
-    points: Tensor, grid: tuple[int, int], patch: int, side: int
-) -> tuple[np.ndarray, list[str], Masks]:
-    """Square holes: one over the legs of each picture, and one over the beak and the tail in turn.
-
-    Args:
-        points: (n, 4, 2, 2), of :data:`GROUPS`. grid: (rows, cols). patch: pixels. side: of the holes, in patches.
-
-    Returns:
-        Indices (m,) of the pictures, the name of the hidden part of each, and m masks.
-
-    Raises:
-        ValueError: no picture with a visible leg.
-    """
-    names = list(GROUPS)
-    rows, over, hidden = [], [], []
-    for index, places in enumerate(points):
-        for name in ("leg", "tail" if index % 2 else "beak"):
-            known = places[names.index(name)]
-            known = known[~known.isnan().any(-1)]
-            if not len(known):
-                continue
-            x, y = (known.mean(0) / patch - side / 2).round().long().tolist()
-            top, left = min(max(y, 0), grid[0] - side), min(max(x, 0), grid[1] - side)
-            mask = np.zeros(grid, bool)
-            mask[top : top + side, left : left + side] = True
-            rows.append(index)
-            over.append(name)
-            hidden.append(mask)
-    if "leg" not in over:
-        raise ValueError(f"A leg is visible in none of {len(points)} pictures: there is nothing to hide.")
-    return np.array(rows), over, Masks.from_array(np.stack(hidden))
-
-
-def in_holes(points: Tensor, masks: Masks, patch: int) -> Tensor:
-    """The points (m, P, K, 2) in pixels of the holes; NaN for those outside."""
-    first = masks.targets[:, 0, 0]
-    corner = torch.stack([first % masks.grid[1], first // masks.grid[1]], -1) * patch
-    side = round(masks.targets.shape[-1] ** 0.5) * patch
-    inside = points - corner[:, None, None]
-    fits = ((inside >= 0) & (inside < side)).all(-1, keepdim=True)
-    return torch.where(fits, inside, torch.full_like(inside, torch.nan))
 
 
 def distance_to(reading: Reading, places: Tensor) -> Tensor:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ijepa_viz.data.cat_faces import cat_face_cascade
 from ijepa_viz.data.transforms import normalise
 from ijepa_viz.runtime.progress import track
 
@@ -36,7 +36,7 @@ def require_judges() -> None:
     Raises:
         ValueError: a package of the ``judge`` extra is missing, or of another version.
     """
-    _cascade()
+    cat_face_cascade()
     _classifier()
 
 
@@ -67,7 +67,7 @@ def finds_cat_face(pictures: Tensor) -> Tensor:
     Raises:
         ValueError: as :func:`require_judges`, or pictures of another shape.
     """
-    cv2, cascade = _cascade()
+    cv2, cascade = cat_face_cascade()
     _check(pictures)
     border = round(BORDER * SIDE)
     found = []
@@ -112,25 +112,6 @@ def _check(pictures: Tensor) -> None:
 
 def _as_bytes(pictures: Tensor) -> Tensor:
     return (pictures.float().clamp(0, 1) * 255).round().byte().cpu()
-
-
-@cache
-def _cascade() -> tuple[Any, Any]:
-    """OpenCV, and its cascade of cat faces."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise ValueError(
-            f"The judge of cat faces is part of OpenCV, which is not installed ({error}): {_MEND}"
-        ) from error
-    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
-    if not hasattr(cv2, "CascadeClassifier") or not folder:
-        raise ValueError(f"OpenCV {cv2.__version__} has no cascades, which version 4 has: {_MEND}")
-    path = f"{folder}haarcascade_frontalcatface_extended.xml"
-    cascade = cv2.CascadeClassifier(path)
-    if cascade.empty():
-        raise ValueError(f"OpenCV {cv2.__version__} cannot read the judge of cat faces, {path}: {_MEND}")
-    return cv2, cascade
 
 
 @cache

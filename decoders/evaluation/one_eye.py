@@ -11,7 +11,6 @@ from decoders.decoder import Decoder
 from decoders.evaluation import bootstrap
 from decoders.evaluation.classifier import as_images
 from decoders.evaluation.completions import ROWS, Holed, complete, holed
-from decoders.evaluation.faces import LEFT_EYE, LEFT_EYE_CENTRE, Box, face_hole, inside
 from decoders.evaluation.judges import require_cat_faces
 from decoders.evaluation.metric import DECODER_METRICS, box_of, drawn_indices
 from decoders.evaluation.part_recogniser import CELL, PartRecogniser, Reading, read_windows, train_recogniser
@@ -20,6 +19,7 @@ from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.figures import readings_figure
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.intervals import accuracy_with_interval
+from ijepa_viz.probes.part_holes import LEFT_EYE, LEFT_EYE_CENTRE, Box, face_hole, inside
 from ijepa_viz.probes.probe import Split
 
 SHOWN = 6  # pictures of the figure: the first ones

@@ -7,7 +7,6 @@ from typing import Any
 from decoders.decoder import Decoder
 from decoders.evaluation import bootstrap
 from decoders.evaluation.completions import ROWS, complete, holed
-from decoders.evaluation.faces import EYES_AND_NOSE, face_hole
 from decoders.evaluation.judges import class_probability, finds_cat_face, require_cat_faces, require_judges
 from decoders.evaluation.metric import DECODER_METRICS, drawn_indices
 from ijepa_viz.data.annotations import head_box
@@ -15,6 +14,7 @@ from ijepa_viz.data.splits import train_and_test
 from ijepa_viz.figures import readings_figure
 from ijepa_viz.models import IJEPA
 from ijepa_viz.probes.intervals import accuracy_with_interval
+from ijepa_viz.probes.part_holes import EYES_AND_NOSE, face_hole
 from ijepa_viz.probes.probe import Split
 
 SHOWN = 6  # pictures of the figure: the first ones

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,7 +49,7 @@ def evaluate_sizes(
     for down, right in track(scales, "picture sizes", "size"):
         grid = max(2, round(rows * down)), max(2, round(cols * right))
         size = grid[0] * patch, grid[1] * patch
-        pixels = torch.from_numpy(arrays(source.subset(chosen, "sizes"), size)[:]).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.array(arrays(source.subset(chosen, "sizes"), size))).permute(0, 3, 1, 2)
         trained = grid == (rows, cols)
         for positions in ("recomputed",) if trained else ("recomputed", "interpolated"):
             name = f"{grid[0]}x{grid[1]}, {'as trained' if trained else positions}"
