@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from conftest import TINY, random_decoder
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from decoders import BlockPipeline, BlockViT, Ridge, load_decoder, save_decoder
 from decoders.decoder import Cancelled
 from decoders.networks.network import NETWORKS, Conditioning, TokenSource, build_network
-from decoders.sampling import SOLVERS
+from decoders.sampling import SOLVERS, sample_loop
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, unpatchify
 from ijepa_viz.prediction import predict
@@ -208,6 +211,39 @@ def test_the_sampler_draws_the_right_distribution(decoder, prediction, solver, s
     if solver == "euler":
         blur = decoder.sample(prediction, 12, steps=1).images[:, :, drawn.inside] * 2 - 1
         assert blur.std() < 0.01  # one step is the squared-error blur
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("timesteps", [7, 1000])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_euler_is_a_naive_integration_whatever_the_training_timesteps(decoder, prediction, shift, timesteps, guidance):
+    """``num_train_timesteps`` scales the labels of the steps, which no network reads, and not the noise levels."""
+    network, patches = decoder.network, prediction.masks.targets[0]
+    noise = torch.randn(1, patches.shape[1], 192, generator=torch.Generator().manual_seed(4))
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=timesteps, shift=shift)
+    drawn = sample_loop(
+        network,
+        scheduler,
+        noise,
+        patches,
+        prediction.predicted,
+        num_inference_steps=6,
+        guidance_scale=guidance,
+    )
+
+    def slope(x, level, mode):
+        at = torch.tensor([level])
+        clean = network(x, at, patches, prediction.predicted, torch.tensor([mode]), torch.tensor([0]))
+        return (x - clean) / level
+
+    levels = [shift * (k / 6) / (1 + (shift - 1) * (k / 6)) for k in range(6, -1, -1)]
+    x = noise
+    with torch.no_grad():
+        for level, following in itertools.pairwise(levels):
+            conditional, null = slope(x, level, Conditioning.TOKENS), slope(x, level, Conditioning.NULL)
+            x = x + (following - level) * (null + guidance * (conditional - null))
+    assert torch.allclose(drawn, x, atol=1e-5)
+    assert (drawn - noise).abs().mean() > 0.1
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

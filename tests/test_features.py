@@ -7,6 +7,8 @@ import copy
 import csv
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -396,6 +398,34 @@ def test_one_picture_is_classified_to_stdout(head, tmp_path, capsys):
     assert rows[0]["predicted"] in ("blue", "red")
 
 
+def test_one_picture_that_cannot_be_classified_is_said_before_anything_is_written(head, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("no picture")
+    frames = [draw(i, "red") for i in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    for name, words in (
+        ("text.png", "text.png is not an image that Pillow can read."),
+        ("moving.gif", "moving.gif holds 3 frames: it is animated"),
+        ("txt.png", f"There is no image file {tmp_path}/txt.png. Did you mean {tmp_path}/text.png?"),
+    ):
+        assert main(["classify", str(tmp_path / name), "--head", str(head)]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert words in said.err
+        assert "Left out" not in said.err
+
+
+def test_a_head_whose_model_was_moved_asks_for_its_place(folder, head, tmp_path, capsys):
+    draw(3, "red").save(tmp_path / "own.png")
+    command = ["classify", str(tmp_path / "own.png"), "--head", str(head)]
+    assert main(command) == 0
+    before = capsys.readouterr().out
+    Path(folder).rename(tmp_path / "moved")
+    assert main(command) == 1
+    assert re.search("trained on the features of .*mine', which is not there now.*--model", capsys.readouterr().err)
+    assert main([*command, "--model", str(tmp_path / "moved")]) == 0
+    assert capsys.readouterr().out == before
+
+
 def test_a_head_refuses_another_model_and_damage(folder, pictures, head, tmp_path, capsys):
     torch.manual_seed(5)
     save_folder(IJEPA(TINY), tmp_path / "other")
@@ -523,6 +553,23 @@ def test_predict_of_a_folder_is_a_table(folder, pictures, tmp_path, capsys):
     ):
         assert main(["predict", image, *command[2:], "--out", str(tmp_path / name)]) == 1
         assert words in capsys.readouterr().err
+
+
+def test_predict_of_one_picture_says_that_it_has_no_control(folder, pictures, tmp_path, capsys):
+    first = sorted((Path(pictures) / "train" / "red").iterdir())[0]
+    for copies, words in ((1, "1 of 1 pictures have no control"), (2, "2 of 2 pictures have no control")):
+        for i in range(copies):
+            (tmp_path / "one").mkdir(exist_ok=True)
+            shutil.copy(first, tmp_path / "one" / f"{i}.png")
+        out = tmp_path / "p.csv"
+        assert (
+            main(
+                ["predict", str(tmp_path / "one"), "--model", folder, "--block", "1", "1", "2", "2", "--out", str(out)]
+            )
+            == 0
+        )
+        assert words in capsys.readouterr().err
+        assert [row["cosine_of_another"] for row in csv.DictReader(out.open())] == [""] * copies
 
 
 def test_bfloat16_is_near(folder, pictures, tmp_path):

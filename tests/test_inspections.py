@@ -352,3 +352,26 @@ def test_copies_of_the_picture_are_left_out_and_counted(model):
     assert table["target_best"] < 0.999
     with pytest.raises(ValueError, match="all copies"):
         InspectionInput(model, own / 255, HOLE, own[None])
+
+
+@pytest.mark.parametrize("size", [(32, 32), (30, 47)])
+def test_copies_between_pictures_are_those_one_by_one(size, monkeypatch):
+    """Copies and near copies at any size; pairs that a few pixels tell apart are not compared pixel by pixel."""
+    from ijepa_viz.inspections import inspection
+
+    torch.manual_seed(0)
+    noise = torch.randint(0, 255, (5, 3, *size), dtype=torch.uint8)
+    slightly = (noise[:2].float() + 3 * torch.randn(2, 3, *size)).clamp(0, 255).byte()  # below the limit
+    more = (noise[2:4].float() + 6 * torch.randn(2, 3, *size)).clamp(0, 255).byte()  # above it
+    dark = torch.zeros(2, 3, *size, dtype=torch.uint8)
+    dark[0, :, 3, 3], dark[1, :, 20, 20] = 30, 30
+    turned = noise[:1].flip(2)
+    every = torch.cat([noise, slightly, more, dark, turned])
+    expected = torch.stack([inspection.copies_of(one / 255, every) for one in every])
+    compared = []
+    naive = inspection.copies_of
+    monkeypatch.setattr(inspection, "copies_of", lambda a, b: (compared.append(len(b)), naive(a, b))[1])
+    assert torch.equal(inspection.copies_between(every, every), expected)
+    assert expected[0].nonzero()[:, 0].tolist() == [0, 5]
+    assert expected[2].nonzero()[:, 0].tolist() == [2]
+    assert sum(compared) < 0.3 * len(every) ** 2

@@ -11,7 +11,7 @@ from conftest import TINY, size_of
 from PIL import Image
 
 from ijepa_viz.checkpoints import load_model, save_folder
-from ijepa_viz.cli import main
+from ijepa_viz.cli import look, main
 from ijepa_viz.cli.side_by_side import scaled_block
 from ijepa_viz.data.film_files import has_pyav
 from ijepa_viz.figures.figure import Figure
@@ -127,6 +127,56 @@ def test_models_are_looked_at_side_by_side(inputs, tmp_path, capsys):
     assert "--inspection NAME" in capsys.readouterr().err
 
 
+def test_models_side_by_side_need_none_before_the_picture(inputs, tmp_path, monkeypatch, capsys):
+    """MODEL may be left out, wherever options stand between the words, and --models may take the picture."""
+    asked = []
+    monkeypatch.setattr(look, "look_at_several", lambda o: asked.append((o.model, o.image, o.models)) or 0)
+    block, out = ["--block", "1", "1", "2", "2"], ["--out", str(tmp_path / "x.png")]
+    photo = str(tmp_path / "photo.jpg")
+    Image.new("RGB", (64, 64)).save(photo)
+    for words, expected in (
+        ([photo, "--models", "a", "b", "c", *out], (None, photo, ["a", "b", "c"])),
+        (["--models", "a", "b", "c", *out, photo], (None, photo, ["a", "b", "c"])),
+        (["--models", "a", "b", "c", photo, *out], (None, photo, ["a", "b", "c"])),
+        ([*out, *block, "scene:3", "--models", "a"], (None, "scene:3", ["a"])),
+        (["m", *block, photo, "--models", "a", "b", *out], ("m", photo, ["a", "b"])),
+        (["m", "--limit", "4", "scene:3", *out, "--models", "a"], ("m", "scene:3", ["a"])),
+        (["m", *block, "--models", "a", "b", photo, *out], ("m", photo, ["a", "b"])),
+        (["m", photo, *block, *out, "--models", "a", "b"], ("m", photo, ["a", "b"])),
+    ):
+        assert main(["look", *words]) == 0, words
+        assert asked.pop() == expected, words
+    for words, said in (
+        (["--models", "a", "b", *out], "Name a picture"),
+        ([*out], "Name a picture"),
+        ([photo, "--inspection", "maps", *out], f"there is {photo} alone"),
+        (["m", "--models", "a", "b", *out], "There is no image file m"),
+        ([photo, "--over-time", *out], "Name a model"),
+        ([photo, "--over-time", "--models", "a", *out], "one of the two"),
+    ):
+        assert main(["look", *words]) == 1, words
+        assert said in capsys.readouterr().err, words
+    for words, said in (
+        (["m", photo, "another", "--models", "a", *out], "unrecognized arguments: another"),
+        (["m", photo, "--modls", "a", *out], "Did you mean --models?"),
+        ([photo, "--models", *out], "expected at least one argument"),
+        ([photo, "--models", "a"], "required: --out"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["look", *words])
+        assert said in capsys.readouterr().err, words
+    assert not asked
+
+
+def test_models_alone_are_drawn_side_by_side(inputs, tmp_path, capsys):
+    save_folder(inputs.model, tmp_path / "a")
+    models = [str(tmp_path / "a")] * 3
+    out = tmp_path / "three.png"
+    assert main(["look", "scene:3", "--limit", "8", "--out", str(out), "--models", *models]) == 0
+    assert [line.split(":")[0].strip() for line in capsys.readouterr().out.splitlines()[1:4]] == ["1", "2", "3"]
+    size_of(out)
+
+
 CONFIG = """
 model: {image_size: 32, patch_size: 8, width: 32, depth: 2, heads: 2, predictor_width: 16, predictor_depth: 2,
         predictor_heads: 2}
@@ -147,32 +197,32 @@ def test_a_run_keeps_checkpoints_and_is_looked_at_over_time(tmp_path, capsys, mo
     weights = [load_model(path).encoder.blocks[0].mlp.fc1.weight for path in kept.values()]
     assert all(not torch.equal(a, b) for a, b in itertools.pairwise(weights))
     capsys.readouterr()
-    look = ["look", str(run), "scene:1", "--over-time", "--limit", "8", "--out"]
-    assert main([*look, str(tmp_path / "strip.png"), "--checkpoints", "3"]) == 0
+    looking = ["look", str(run), "scene:1", "--over-time", "--limit", "8", "--out"]
+    assert main([*looking, str(tmp_path / "strip.png"), "--checkpoints", "3"]) == 0
     printed = capsys.readouterr()
     assert [line.split("  ")[0].strip() for line in printed.out.splitlines()[1:4]] == ["step 0", "step 4", "step 5"]
     assert "Showing 3 of 4 checkpoints" in printed.err
     size_of(tmp_path / "strip.png")
-    assert main([*look, str(tmp_path / "film.gif")]) == 0
+    assert main([*looking, str(tmp_path / "film.gif")]) == 0
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == 4
-    assert main([*look, str(tmp_path / "maps.gif"), "--inspection", "maps"]) == 0
+    assert main([*looking, str(tmp_path / "maps.gif"), "--inspection", "maps"]) == 0
     if has_pyav():
         import av
 
-        assert main([*look, str(tmp_path / "film.mp4")]) == 0
+        assert main([*looking, str(tmp_path / "film.mp4")]) == 0
         with av.open(str(tmp_path / "film.mp4")) as video:
             assert sum(1 for _ in video.decode(video=0)) == 4 + 4  # the last one stays
     with monkeypatch.context() as patch:
         patch.setattr("ijepa_viz.runtime.outputs.importlib.util.find_spec", lambda name: None)
-        assert main([*look, str(tmp_path / "none.mp4")]) == 1
+        assert main([*looking, str(tmp_path / "none.mp4")]) == 1
         assert "pip install 'ijepa-viz[video]'" in capsys.readouterr().err
     assert not (tmp_path / "none.mp4").exists()
     # A run that kept nothing says how to.
     assert train([*command[:-1], f"run.folder={tmp_path / 'other'}"]) == 0
-    assert main([look[0], str(tmp_path / "other"), *look[2:], str(tmp_path / "x.png")]) == 1
+    assert main([looking[0], str(tmp_path / "other"), *looking[2:], str(tmp_path / "x.png")]) == 1
     assert "run.keep_every=STEPS" in capsys.readouterr().err
-    assert main([look[0], str(tmp_path / "none"), *look[2:], str(tmp_path / "x.png")]) == 1
+    assert main([looking[0], str(tmp_path / "none"), *looking[2:], str(tmp_path / "x.png")]) == 1
     assert "no folder" in capsys.readouterr().err
     assert train([*command[:-1], f"run.folder={tmp_path / 'x'}", "run.keep_every=-1"]) == 1
     assert "run.keep_every" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """Speed of ``ijepa-viz features`` beside a plain loop over transformers' model, and its memory by number of pictures.
 
-``python tools/time_features.py [--pictures 1000] [--rounds 4] [--width 192 --depth 12 --heads 3] [--json FILE]``.
+``python tools/time_features.py [--data FILES] [--pictures 1000] [--rounds 4] [--width 192 --depth 12 --heads 3]``.
 
 Speed: both read the same files, run the same weights, average the tokens and write them to a file. After a warm-up
 each takes its turn on the same part of the pictures, the other one first every second time; the medians over the parts
 are compared, by the clock and in CPU seconds (which other work on the machine disturbs less). The plain loop opens a
-picture after the other, as scripts do. Beside it, the forward passes alone, on pixels in memory.
+picture after the other, as scripts do. Beside it, the forward passes alone, on pixels in memory, and the memory of both
+on one of the parts, each in a process of its own. Pictures are drawn, or with ``--data`` those of parquet files or of a
+folder, evenly spaced.
 
 Memory: the largest of a process, a forked one for each number of small generated pictures, above what it had before.
 """
@@ -18,17 +20,18 @@ import io
 import json
 import multiprocessing
 import os
-import resource
+import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet  # noqa: F401  (as the next ones: imported before memory is measured)
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from transformers import IJepaConfig, IJepaModel
@@ -36,9 +39,10 @@ from transformers import IJepaConfig, IJepaModel
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.cli import main as ijepa_viz
 from ijepa_viz.cli.command import import_libraries
+from ijepa_viz.data.batches import evenly
 from ijepa_viz.data.transforms import normalise, to_tensor
 from ijepa_viz.probes.feature_files import ENDINGS, read_features
-from ijepa_viz.probes.feature_stream import stream_features  # noqa: F401
+from ijepa_viz.probes.feature_stream import stream_features  # noqa: F401  (imported before memory is measured)
 
 Timed = dict[str, list[tuple[float, float]]]
 """Name -> (seconds by the clock, CPU seconds) of each round."""
@@ -57,6 +61,34 @@ def draw(folder: Path, count: int, width: int, height: int) -> list[Path]:
         pixels = (np.asarray(coarse).astype(int) + noise).clip(0, 255).astype(np.uint8)
         paths.append(folder / f"{i:05}.jpg")
         Image.fromarray(pixels).save(paths[-1], quality=90)
+    return paths
+
+
+def photographs(folder: Path, data: Path, count: int) -> list[Path]:
+    """Files of ``count`` pictures of parquet shards (column ``image``) or of a folder, evenly spaced, as they are.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    folder.mkdir(parents=True)
+    shards = sorted(data.glob("*.parquet")) if data.is_dir() else [data]
+    if shards and shards[0].suffix == ".parquet":
+        cells = [
+            cell["bytes"] for shard in shards for cell in pq.read_table(shard, columns=["image"])["image"].to_pylist()
+        ]
+    else:
+        cells = sorted(path for path in data.rglob("*") if path.is_file())
+    if len(cells) < count:
+        raise ValueError(f"{data} has {len(cells)} pictures, and --pictures is {count}.")
+    paths = []
+    for i in evenly(len(cells), count):
+        cell = cells[int(i)]
+        with Image.open(io.BytesIO(cell) if isinstance(cell, bytes) else cell) as picture:
+            paths.append(folder / f"{i:07}.{str(picture.format).lower()}")
+        if isinstance(cell, bytes):
+            paths[-1].write_bytes(cell)
+        else:
+            shutil.copyfile(cell, paths[-1])
     return paths
 
 
@@ -104,7 +136,12 @@ def speed(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Medians of both, and of the forward passes alone."""
     model, part = root / "model", options.pictures // options.rounds
     save_model(model, options.size, options.patch, options.width, options.depth, options.heads)
-    paths = draw(root / "pictures" / "all", options.pictures, 400, 320)
+    everything = root / "pictures" / "all"
+    paths = (
+        photographs(everything, options.data, options.pictures)
+        if options.data
+        else draw(everything, options.pictures, 400, 320)
+    )
     parts = [root / "pictures" / f"part-{i}" for i in range(options.rounds + 1)]
     for i, folder in enumerate(parts):  # the last one is the warm-up's
         folder.mkdir()
@@ -135,26 +172,38 @@ def speed(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         "times": ("ijepa-viz features", "plain loop"), "times, forward": ("ours, forward", "transformers, forward"),
     }.items():  # fmt: skip
         table[name] = {key: value / table[other][key] for key, value in table[own].items()}
+    for name, one in (("plain loop", plain), ("ijepa-viz features", features)):
+        table[name]["mib"] = peak(partial(one, model, parts[0], root / "memory.npz", options.batch), "spawn")
     table["largest_difference"] = float(np.abs(next(iter(ours_of.values())) - theirs_of).max())
     return table
 
 
-def peak(work: Callable[[], Any]) -> float:
-    """MiB by which the largest memory of a forked process is above that before ``work``."""
-    told: Any = multiprocessing.get_context("fork").SimpleQueue()
+def peak(work: Callable[[], Any], start: str = "fork") -> float:
+    """MiB by which the largest memory of a process of its own is above that before ``work``.
 
-    def child() -> None:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            before = int(file.read().split()[1]) * resource.getpagesize() / 2**20
-        work()
-        told.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - before)
-
-    process = multiprocessing.get_context("fork").Process(target=child)
+    A spawned one (``start``) has imported the libraries and computed nothing, a forked one has what this one has.
+    """
+    context: Any = multiprocessing.get_context(start)
+    told = context.SimpleQueue()
+    process = context.Process(target=_measured, args=(work, told))
     process.start()
     process.join()
     if process.exitcode:
         raise RuntimeError("The measured process failed.")
     return float(told.get())
+
+
+def _measured(work: Callable[[], Any], told: Any) -> None:
+    import_libraries()
+    before = _memory("VmRSS")
+    work()
+    told.put(_memory("VmHWM") - before)
+
+
+def _memory(name: str) -> float:
+    """MiB of a line of ``/proc/self/status``; ``ru_maxrss`` of a spawned process would begin with its parent's."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:"))) / 2**10
 
 
 def growth(root: Path, counts: Sequence[int] = COUNTS, endings: Sequence[str] = ENDINGS) -> dict[str, dict[str, float]]:
@@ -181,6 +230,7 @@ def growth(root: Path, counts: Sequence[int] = COUNTS, endings: Sequence[str] = 
 def main() -> int:
     """Measure, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, metavar="FILES", help="pictures: a parquet file, or a folder (drawn ones)")
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=4, help="parts that the pictures are divided into (default: 4)")
     parser.add_argument("--batch", type=int, default=32)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import add_compute_arguments, open_model
+from ijepa_viz.cli.pictures import check_picture, is_picture
 from ijepa_viz.cli.tables import rows_file
 from ijepa_viz.runtime.outputs import check_output, ending
 
@@ -23,6 +24,8 @@ _COLUMNS = ("name", "class", "predicted", "probability", "second", "second_proba
 
 def _classify(options: argparse.Namespace) -> int:
     check_output(options.out)
+    if _is_one(options.pictures):
+        check_picture(options.pictures)
     if not options.head.is_dir():
         raise FileNotFoundError(f"There is no folder {options.head}: --head names what evaluate --save-head wrote.")
     import_libraries()
@@ -37,10 +40,10 @@ def _classify(options: argparse.Namespace) -> int:
     if not head.card.precision:
         print(f"{options.head} does not tell the number format that it was fitted in.", file=sys.stderr)
     name = options.model or head.card.model
-    with Progress(f"loading {name}"):
-        model = open_model(name, options)
-        head.check(model, name)
     source = _open(options.pictures, options.split)
+    with Progress(f"loading {name}"):
+        model = _open_model(name, options)
+        head.check(model, name)
     say_notes(source)
     stream = PictureStream(
         source, model.config.image_size, options.batch, with_digests=True, strict=options.strict_data
@@ -61,15 +64,41 @@ def _classify(options: argparse.Namespace) -> int:
     return 0
 
 
+def _open_model(name: str, options: argparse.Namespace) -> Any:
+    """The model; where it is not found, the error says that ``--model`` names another place."""
+    try:
+        return open_model(name, options)
+    except FileNotFoundError as error:
+        if options.model:
+            raise
+        raise FileNotFoundError(
+            f"{options.head} was trained on the features of {name!r}, which is not there now: name the model's place "
+            f"by --model. {error}"
+        ) from error
+
+
+def _is_one(pictures: str) -> bool:
+    """Whether one picture is meant, there or not, and no data set."""
+    path = Path(pictures)
+    if path.exists():
+        return path.is_file() and path.suffix.lower() not in (".parquet", ".tar")
+    # A colon is of a data set's name, and * of a pattern.
+    return not {":", "*"} & set(pictures) and is_picture(pictures)
+
+
 def _open(pictures: str, split: str) -> Source:
-    """One picture as a data set of its own, or what ``open_source`` takes."""
+    """One picture as a data set of its own, or what ``open_source`` takes.
+
+    Raises:
+        ValueError: a picture that cannot be read.
+    """
     from ijepa_viz.data.opening import open_source
     from ijepa_viz.data.source import Source
     from ijepa_viz.data.transforms import read_image
 
-    path = Path(pictures)
-    if path.is_file() and path.suffix.lower() not in (".parquet", ".tar"):
-        return Source(name=pictures, read=lambda _: read_image(path), count=1, key=lambda _: path.name)
+    if _is_one(pictures):
+        image = read_image(Path(pictures))
+        return Source(name=pictures, read=lambda _: image, count=1, key=lambda _: Path(pictures).name)
     return open_source(pictures, split)
 
 

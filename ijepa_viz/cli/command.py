@@ -19,12 +19,14 @@ class Command:
         add_arguments: adds the options to the parser.
         run: runs the command, returns the exit status. Heavy imports belong in here.
         epilog: further help, built on --help only; it may import slow modules.
+        intermixed: options may stand between positionals that can be left out, which argparse fills too early.
     """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     epilog: Callable[[], str] | None = None
+    intermixed: bool = False
 
 
 COMMANDS: Registry[Command] = Registry("command")

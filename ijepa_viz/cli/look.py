@@ -8,7 +8,7 @@ from pathlib import Path
 from ijepa_viz.cli.choices import help_on, name_of
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import add_compute_arguments, positive
-from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture
+from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, is_picture
 from ijepa_viz.cli.side_by_side import look_at_one, look_at_several
 from ijepa_viz.cli.tables import as_text
 from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, FILM_ENDINGS, check_film, check_output, ending
@@ -18,6 +18,7 @@ _BLOCK = ("ROW", "COL", "HEIGHT", "WIDTH")
 
 def _look(options: argparse.Namespace) -> int:
     # What is wrong in the command is said before the slow imports, and those before the slow reading.
+    _find_image(options)
     check_picture(options.image)
     check_output(options.out)
     if options.limit < 1:
@@ -44,6 +45,21 @@ def _look(options: argparse.Namespace) -> int:
     print(as_text(table))
     print(options.out.resolve())
     return 0
+
+
+def _find_image(options: argparse.Namespace) -> None:
+    """Put IMAGE in its place: MODEL can be left out beside ``--models``, which takes an IMAGE that follows it."""
+    if options.image is None and options.models and is_picture(options.models[-1]):
+        options.image = options.models.pop()
+    if options.image is None:
+        options.model, options.image = None, options.model
+    if options.image is None:
+        raise ValueError("Name a picture: ijepa-viz look MODEL IMAGE, or look IMAGE --models MODEL [MODEL ...].")
+    if options.model is None and not options.models:
+        raise ValueError(
+            f"Name a model and a picture, there is {options.image} alone: ijepa-viz look MODEL IMAGE, or look IMAGE "
+            "--models MODEL [MODEL ...]."
+        )
 
 
 def _check_several(options: argparse.Namespace) -> None:
@@ -76,9 +92,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a bundled or published name, a folder, or a checkpoint; with --over-time a run's folder",
+        nargs="?",
+        help="a bundled or published name, a folder, or a checkpoint; with --over-time a run's folder; can be left out "
+        "with --models",
     )
-    parser.add_argument("image", metavar="IMAGE", help=IMAGE_HELP)
+    parser.add_argument("image", metavar="IMAGE", nargs="?", help=IMAGE_HELP)
     parser.add_argument(
         "--block", nargs=4, type=int, metavar=_BLOCK, help="target block, in patches (default: the middle of the image)"
     )
@@ -97,7 +115,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="an inspection listed below (default with --models and --over-time: hole)",
     )
     parser.add_argument(
-        "--models", nargs="+", default=[], metavar="MODEL", help="further models, side by side with MODEL"
+        "--models", nargs="+", default=[], metavar="MODEL", help="models side by side, MODEL before them"
     )
     parser.add_argument(
         "--over-time",
@@ -134,4 +152,4 @@ def _epilog() -> str:
     return help_on("inspection", "inspections")
 
 
-COMMANDS.register("look")(Command("inspect one prediction: a figure and its numbers", _arguments, _look, _epilog))
+COMMANDS.register("look")(Command("inspect one prediction: a figure and its numbers", _arguments, _look, _epilog, True))

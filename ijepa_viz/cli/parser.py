@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 from ijepa_viz import __version__
 from ijepa_viz.cli.command import COMMANDS, Command
@@ -16,6 +17,17 @@ class _Parser(SuggestingParser):
     """A parser that builds its epilog on --help only, because that reads many files."""
 
     command: Command | None = None
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, with positionals and options in any order where the command asks for that."""
+        if self._within or self.command is None or not self.command.intermixed:
+            return super().parse_known_args(args, namespace)
+        self._within = True  # the intermixed parsing calls this method
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
 
     def format_help(self) -> str:
         if self.command and self.command.epilog:

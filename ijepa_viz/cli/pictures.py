@@ -51,6 +51,13 @@ def open_picture(text: str, size: ImageSize) -> Image:
     return Image.fromarray(framed_scene(number, size, seed=_TEST_SEED).image)
 
 
+def is_picture(text: str) -> bool:
+    """Whether a word is an IMAGE and no MODEL, by its looks: ``scene:``, or a picture file's ending."""
+    from ijepa_viz.data.formats import KNOWN_BUT_UNREADABLE, SUFFIXES
+
+    return text.startswith("scene:") or Path(text).suffix.lower() in (*SUFFIXES, *KNOWN_BUT_UNREADABLE)
+
+
 def _scene_number(text: str) -> int | None:
     scheme, colon, number = text.partition(":")
     if scheme != "scene" or not colon:

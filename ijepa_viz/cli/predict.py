@@ -113,6 +113,12 @@ def _predict_many(options: argparse.Namespace) -> int:
     for name, values in sums.items():
         if values:
             print(f"{name:20} {sum(values) / len(values):.4f}  mean of {len(values)} pictures")
+    if alone := len(sums["cosine"]) - len(sums["cosine_of_another"]):
+        print(
+            f"{alone} of {len(sums['cosine'])} pictures have no control, as there is no other picture, or only copies: "
+            "without one a high cosine says little.",
+            file=sys.stderr,
+        )
     print(options.out.resolve())
     return 0
 
@@ -137,7 +143,7 @@ def _rows(model: Any, streams: list[Any], masks: Any, controls: tuple[Any, Any])
     """One row a picture; the control is the prediction from the next one of the control pictures that is another."""
     import torch.nn.functional as F
 
-    from ijepa_viz.inspections.inspection import copies_of
+    from ijepa_viz.inspections.inspection import copies_between
     from ijepa_viz.prediction import predict
 
     shown, predicted = controls
@@ -146,6 +152,7 @@ def _rows(model: Any, streams: list[Any], masks: Any, controls: tuple[Any, Any])
         source = stream.source
         for pictures in stream:
             found = predict(model, pictures.pixels.float() / 255, masks, batch=len(pictures))
+            copies = copies_between(pictures.pixels, shown)
             cosine, energy = found.cosine.mean((1, 2)), found.energy.mean((1, 2))
             for i, index in enumerate(pictures.indices):
                 label = -1 if source.labels is None else int(source.labels[index])
@@ -153,7 +160,7 @@ def _rows(model: Any, streams: list[Any], masks: Any, controls: tuple[Any, Any])
                 row = {"name": source.name_of(int(index)), "split": source.split or ""}
                 row |= {"class": name or (str(label) if label >= 0 else "")}
                 row |= {"cosine": float(cosine[i]), "energy": float(energy[i])}
-                differs = (~copies_of(pictures.pixels[i] / 255, shown)).nonzero()[:, 0].tolist()
+                differs = (~copies[i]).nonzero()[:, 0].tolist()
                 if differs:  # a copy of the picture is no control of it
                     other, target = predicted[differs[number % len(differs)]], found.target[i]
                     row["cosine_of_another"] = float(F.cosine_similarity(other, target, dim=-1).mean())

@@ -41,7 +41,7 @@ def look_at_several(options: argparse.Namespace) -> int:
     from ijepa_viz.runtime.progress import Progress
 
     steps = _checkpoints(options) if options.over_time else {}
-    sources = [str(path) for path in steps.values()] or [options.model, *options.models]
+    sources = [str(path) for path in steps.values()] or [model for model in (options.model, *options.models) if model]
     names = [f"step {step:,}" for step in steps] or _distinct(sources)
     is_film = options.out.suffix.lower() in FILM_ENDINGS
     look = _hole if options.inspection == "hole" else _any_inspection

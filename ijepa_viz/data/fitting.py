@@ -82,7 +82,8 @@ def place(
         patches: of "native"; None is as many as the model's own grid has, so that things are as large as in training.
 
     Raises:
-        ValueError: an unknown name, ``patches`` below 1 or for another fit than "native".
+        ValueError: an unknown name, ``patches`` below 1 or for another fit than "native", or with that a picture so
+            long that one row of patches in its proportions is more than the model's grid and than ``patches``.
 
     >>> place((300, 600), 64, 8).grid
     (8, 8)
@@ -106,6 +107,12 @@ def place(
     scale = min(((patches or rows * cols) / (height * width)) ** 0.5, 1 / patch_size)
     shorter = max(1, round(min(height, width) * scale))
     longer = max(1, round(shorter * max(height, width) / min(height, width)))
+    if longer > max(patches or 0, rows * cols, 1):
+        raise ValueError(
+            f"A picture of {width}x{height} px is too long a strip for fit='native': whole patches of its proportions "
+            f"are {longer} in a row, and the model's grid has {rows * cols} ({rows}x{cols}). Cut it into shorter "
+            f"pictures, take fit='crop', or from Python allow them with patches={longer}."
+        )
     own = (shorter, longer) if height <= width else (longer, shorter)
     return Placement(own, (0, 0, *own), patch_size)
 

@@ -39,7 +39,7 @@ def inspect_attention(inputs: InspectionInput) -> dict[str, Any]:
         context = model.encode_context(pixels, on_device)
         depth = model.config.predictor_depth
         of_both = _chosen(inputs.layers, depth, most=model.config.depth)
-        place = int((masks.targets[0, 0] == centre).nonzero()[0, 0]) if (masks.targets[0, 0] == centre).any() else 0
+        place = int((masks.targets[0, 0] == centre).nonzero()[0, 0])
         read = torch.cat([on_device.context[0][on_device.valid[0]], on_device.targets[0, 0]])
         valid = torch.cat([on_device.valid[0], torch.ones_like(on_device.targets[0, 0], dtype=torch.bool)])
         for number, found in predictor_attention(model.predictor, context, on_device, of_both).items():

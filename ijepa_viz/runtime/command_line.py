@@ -29,13 +29,20 @@ class SuggestingParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but an unknown option is refused first: a missing one is often that one, mistyped."""
+        return super().parse_known_args(self._known(args), namespace)
+
+    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, with unknown options refused first: not every version of it calls the method above."""
+        return super().parse_known_intermixed_args(self._known(args), namespace)
+
+    def _known(self, args: Any) -> list[str]:
         args = list(sys.argv[1:] if args is None else args)
         for word in args:
             if word == "--" or (self._subparsers is not None and not word.startswith("-")):
                 break  # what follows is no option, or another parser's
             if re.match(r"--?[A-Za-z]", word) and not self._knows(word.partition("=")[0]):
                 self.error(f"unrecognized option {word.partition('=')[0]}.{self._suggestion(word)}")
-        return super().parse_known_args(args, namespace)
+        return args
 
     def _knows(self, name: str) -> bool:
         known = self._option_string_actions

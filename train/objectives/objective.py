@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,9 @@ class Objective(nn.Module):
             ValueError: a model of other sizes.
         """
         size = self.model.config.image_size
-        if saved.config.image_size != size and replace(saved.config, image_size=size) == self.model.config:
+        own, other = asdict(self.model.config), asdict(saved.config)
+        different = [key for key in own if own[key] != other[key]]
+        if different == ["image_size"]:
             try:
                 saved = saved.at(*self.model.config.height_and_width, positions="recomputed")
             except ValueError as error:
@@ -108,9 +110,8 @@ class Objective(nn.Module):
                     f"model.image_size={saved.config.image_size}."
                 ) from error
         if saved.config != self.model.config:
-            raise ValueError(
-                f"{name} holds a model of other sizes ({saved.config}) than the config's ({self.model.config})."
-            )
+            found = ", ".join(f"model.{key} {other[key]} instead of {own[key]}" for key in different)
+            raise ValueError(f"{name} holds a model of other sizes than the config's: it has {found}.")
         self.model.load_state_dict(saved.state_dict())
 
 
