@@ -33,7 +33,7 @@ export async function createEngine({ onProgress = () => {} } = {}) {
   return {
     backend: "wasm", threads: 1, note: "",
     manifest: {
-      model: "a stand-in", autoencoder: OPTIONS.get("alone") ? null : "another", size: [SIZE, SIZE], patch: 8, grid: [GRID, GRID], dim: DIM, decoder: { pixels: 8, steps: STEPS, guidance: 1 },
+      model: "a stand-in", autoencoder: OPTIONS.get("alone") ? null : "another", size: [SIZE, SIZE], patch: 8, grid: [GRID, GRID], dim: DIM, decoder: { pixels: 8, size: [SIZE, SIZE], steps: STEPS, guidance: 1 },
       colours: { mean: Array(DIM).fill(0), components: [0, 1, 2].map((k) => Array.from({ length: DIM }, (_, d) => Number(d === k))), low: [0, 0, 0], high: [1, 1, 1] },
     },
     async sample(question) {

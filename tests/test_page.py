@@ -30,7 +30,7 @@ from ijepa_viz.page.answers import COUNTS, answer_holes
 from ijepa_viz.page.build import HERE, build_page, missing_parts
 from ijepa_viz.page.explorer_page import explorer_page
 from ijepa_viz.page.models_folder import decoder_fingerprints
-from ijepa_viz.page.pictures import page_pictures
+from ijepa_viz.page.pictures import page_pictures, write_pictures
 from ijepa_viz.page.scripts import bundle, painter_module, single_file
 from ijepa_viz.prediction import predict
 from ijepa_viz.runtime.weights import Weights
@@ -68,6 +68,26 @@ def test_the_sheet_holds_the_very_pixels_of_each_picture(folder):
     for i, one in enumerate(expected):
         top, left = i // index["columns"] * 64, i % index["columns"] * 64
         assert np.array_equal(sheet[top : top + 64, left : left + 64], np.asarray(one.image)), one.id
+
+
+def test_pictures_are_shown_at_the_size_of_the_decoders(tmp_path):
+    shown = page_pictures(64, 9, 128)
+    own = page_pictures(64, 9)
+    assert [(one.id, one.hole, one.image.tobytes()) for one in shown] == [
+        (one.id, one.hole, one.image.tobytes()) for one in own
+    ]
+    scene, photograph = shown[0], shown[8]
+    assert (scene.shown.size, photograph.kind, photograph.shown.size) == ((128, 128), "photograph", (128, 128))
+    for one in (scene, photograph):  # the same picture, sharper than an enlarged one
+        small, large = (np.asarray(image, np.float32) for image in (one.image, one.shown))
+        averaged = large.reshape(64, 2, 64, 2, 3).mean((1, 3))
+        assert np.abs(averaged - small).mean() < 8
+        enlarged = np.asarray(one.image.resize((128, 128), Image.Resampling.BILINEAR), np.float32)
+        assert np.abs(np.diff(large, axis=1)).max() > np.abs(np.diff(enlarged, axis=1)).max()
+    files = write_pictures(shown)
+    assert json.loads(files["data/pictures.json"])["shown"] == [128, 128]
+    assert Image.open(io.BytesIO(files["data/shown.webp"])).size == (16 * 128, 128)
+    assert "data/shown.webp" not in write_pictures(own)
 
 
 def test_an_answer_is_what_the_decoder_draws_in_its_hole(folder, pair):
@@ -392,6 +412,42 @@ def test_a_round_of_the_game_counts(desk):
     page.get_by_role("button", name="Next round").click()
     page.get_by_role("button", name="End the game").click()
     page.get_by_role("button", name="Start a round").wait_for()
+
+
+@browser
+def test_a_block_is_picked_before_the_reveal_and_counted(desk):
+    page = desk
+    page.get_by_role("button", name="Start a round").click()
+    page.get_by_role("button", name="Pick a block").click()
+    blocks = page.get_by_role("group", name="Which block was cut out here?").get_by_role("button")
+    blocks.first.wait_for()
+    assert blocks.count() == 5
+    # Only the true block is the picture's at the hole.
+    right = page.evaluate(
+        """async () => {
+          const read = async (source) => { const image = new Image(); image.src = source; await image.decode(); return image; };
+          const { candidates, truth, hole } = livePage.game.get("game_round");
+          const whole = await read(truth), first = hole.indexOf("1"), side = whole.width / 8;
+          const pen = new OffscreenCanvas(4 * side, 4 * side).getContext("2d", { willReadFrequently: true });
+          const pixels = (...from) => { pen.drawImage(...from, 0, 0, 4 * side, 4 * side); return String(pen.getImageData(0, 0, 4 * side, 4 * side).data); };
+          const own = pixels(whole, (first % 8) * side, Math.floor(first / 8) * side, 4 * side, 4 * side);
+          const found = [];
+          for (const one of candidates) { const image = await read(one); found.push(pixels(image, 0, 0, image.width, image.height) === own); }
+          return found;
+        }"""
+    )
+    assert sorted(right) == [False] * 4 + [True]
+    blocks.nth(right.index(True)).press("Enter")
+    assert blocks.nth(right.index(True)).get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="Show both sides").click()
+    page.get_by_role("button", name="A is the model's").click()
+    page.get_by_text("Your block is the true one.").wait_for()
+    page.get_by_text("Blocks: 1 of 1 right. Guessing alone gets at least that many in 20 % of such games.").wait_for()
+    page.get_by_role("button", name="Next round").click()
+    page.get_by_role("button", name="Pick a block").click()
+    blocks.first.wait_for()
+    assert page.locator("#game .blocks [aria-pressed=true]").count() == 0
+    page.get_by_role("button", name="End the game").click()
 
 
 @browser

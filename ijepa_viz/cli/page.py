@@ -88,7 +88,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--single-file", type=Path, metavar="FILE", help="also write the page as one HTML file that opens from the disk"
     )
     parser.add_argument(
-        "--pictures", type=positive, default=240, metavar="N", help="pictures to choose from (default: 240)"
+        "--pictures", type=positive, default=176, metavar="N", help="pictures to choose from (default: 176)"
     )
     parser.add_argument(
         "--answered", type=positive, default=4, metavar="N",

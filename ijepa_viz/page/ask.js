@@ -19,7 +19,7 @@ export class Asker {
     const other = pictures.other(picture);
     return {
       number: this.latest, mask, picture, hidden: hiddenOf(mask),
-      image: pictures.pixels(picture), otherPicture: other, other: pictures.pixels(other),
+      image: pictures.pixels(picture), canvas: pictures.shown(picture), otherPicture: other, other: pictures.pixels(other),
       source: store.get("source"), seed: store.get("seed"), steps: store.get("steps") || undefined,
       guidance: store.get("guidance"),
     };

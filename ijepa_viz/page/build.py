@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ijepa_viz import __version__
+from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.models import IJEPA
 from ijepa_viz.page.answers import write_answers
 from ijepa_viz.page.pictures import PagePicture, page_pictures, write_pictures
@@ -18,16 +19,25 @@ from ijepa_viz.runtime.files import write_file
 HERE = Path(__file__).parent
 
 # Number of pictures of the sheet, and of those with answers that are computed before: the first of the row.
-PICTURES, ANSWERED = 240, 4
+PICTURES, ANSWERED = 176, 4
 
 # Static hosts that read this file (Netlify, Cloudflare Pages) send these headers: threads need them.
 HEADERS = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 
 
+class PageSampler(Sampler, Protocol):
+    """A decoder that says how large its pictures are: the page shows its own at that size, beside them."""
+
+    @property
+    def image_size(self) -> ImageSize:
+        """Size in pixels of the pictures that it draws."""
+        ...
+
+
 def build_page(
     folder: Path,
     model: IJEPA,
-    decoder: Sampler,
+    decoder: PageSampler,
     *,
     pictures: int = PICTURES,
     answered: int = ANSWERED,
@@ -51,8 +61,7 @@ def build_page(
     """
     if not 1 <= answered <= pictures:
         raise ValueError(f"Answers are for 1 to {pictures} of the pictures, got {answered}.")
-    size = model.config.image_size
-    shown = page_pictures(size, pictures)
+    shown = page_pictures(model.config.image_size, pictures, decoder.image_size)
     files: dict[str, bytes] = {path.name: path.read_bytes() for path in sorted(HERE.glob("*.*")) if _is_shipped(path)}
     if engine is not None:
         files["engine.js"] = engine.read_bytes()
@@ -60,7 +69,7 @@ def build_page(
     files["data/site.json"] = _json(_site(model, shown))
     files["LICENSE"] = _licence()
     files["_headers"] = ("/*\n" + "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())).encode()
-    files |= write_pictures(shown, size)
+    files |= write_pictures(shown)
     files |= write_answers(shown[:answered], model, decoder, holes)
     written = []
     for name, content in files.items():

@@ -78,10 +78,11 @@ export function chainSection(section, store, pictures, engine) {
     section.classList.toggle("stale", !result);
     if (!result) return drawFrames();
     const { mask, picture, steps } = result, away = result.hidden.length;
-    seen.show(covered(pictures.pixels(picture), pictures.size, mask, grid),
+    seen.show(covered(pictures.shown(picture), pictures.shownSize, mask, grid),
       `The picture in ${rows} by ${cols} patches, ${away} of them hidden`, { grid });
-    const [height, width] = pictures.size;
-    find("patches-words").textContent = `${height} × ${width} pixels are cut into ${rows} × ${cols} patches. ` +
+    const [height, width] = pictures.size, [tall, wide] = pictures.shownSize;
+    const larger = tall > height ? ` (you see ${tall} × ${wide}, as in the drawings)` : "";
+    find("patches-words").textContent = `The model reads ${height} × ${width} pixels${larger}, cut into ${rows} × ${cols} patches. ` +
       `${away} of ${count} are hidden; the other ${count - away} are the context.`;
     slider.max = steps.length || 1;
     slider.value = slider.max;

@@ -1,7 +1,7 @@
 // Controls side by side, and JEPA beside a masked autoencoder: sections that ask on while they are seen.
 
 import { element } from "./painter.js";
-import { LINE, covered, pictureTile } from "./tiles.js";
+import { LINE, covered, enlargedInto, pictureTile } from "./tiles.js";
 
 const EACH = 3;
 const ROWS = [
@@ -48,7 +48,8 @@ export function controlsSection(section, store, asker) {
 export function generativeSection(section, store, asker, pictures) {
   const find = (name) => section.querySelector(`[data-part=${name}]`);
   const tiles = {};
-  for (const [name, words] of [["seen", "what both see"], ["mae", "masked autoencoder"], ["mean", "I-JEPA, one step"], ["one", "I-JEPA, a sample"], ["two", "and another"]]) {
+  const own = pictures.size[0] < pictures.shownSize[0] ? `, ${pictures.size[0]}\u00a0px` : "";  // it draws at the model's size
+  for (const [name, words] of [["seen", "what both see"], ["mae", `masked autoencoder${own}`], ["mean", "I-JEPA, one step"], ["one", "I-JEPA, a sample"], ["two", "and another"]]) {
     tiles[name] = pictureTile(words);
     find("row").append(tiles[name]);
   }
@@ -60,15 +61,15 @@ export function generativeSection(section, store, asker, pictures) {
     work: async (engine, question, alive) => {
       const { mask, picture } = question, grid = store.get("grid");
       const outline = (stroke) => ({ hole: mask, grid, stroke });
-      tiles.seen.show(covered(question.image, pictures.size, mask, grid), "The picture with its hole", { grid });
-      truth.show(new Uint8ClampedArray(question.image), "The truth", outline(LINE.truth));
+      tiles.seen.show(covered(question.canvas, pictures.shownSize, mask, grid), "The picture with its hole", { grid });
+      truth.show(new Uint8ClampedArray(question.canvas), "The truth", outline(LINE.truth));
       const without = engine.manifest.autoencoder === null;  // exported with --autoencoder none
       tiles.mae.hidden = without;
       if (without) find("missing").textContent = "This page's model was exported without a masked autoencoder: there is none to compare with.";
       const painted = without ? null : await engine.reconstruct(question);
       if (!alive()) return;
       find("missing").hidden = Boolean(painted);
-      if (painted) tiles.mae.show(painted, "The masked autoencoder's pixels", outline("#CC79A7"));
+      if (painted) tiles.mae.show(enlargedInto(question.canvas, pictures.shownSize, painted, pictures.size, mask, grid), "The masked autoencoder's pixels", outline("#CC79A7"));
       for (const [names, steps] of [[["mean"], 1], [["one", "two"], undefined]]) {
         const drawn = await engine.sample({ ...question, source: "prediction", steps, guidance: steps === 1 ? 1 : question.guidance, samples: names.length, onStep: undefined });
         if (!alive()) return;

@@ -45,11 +45,11 @@ export class EngineModel extends Store {
     put({ busy: true, story: [], error: "" });
     try {
       const chosen = this.get("chosen"), gallery = this.get("gallery"), next = gallery[(chosen + 1) % gallery.length];
-      const shown = gallery[chosen].picture;
+      const shown = gallery[chosen].picture, { size, decoder } = this.engine.manifest;
       if (this.get("image") !== shown) put({ image: shown, truth: shown });
       const hidden = hiddenOf(mask);
-      const size = this.engine.manifest.size, image = await pixels(shown, size);
-      const question = { image, hidden, other: await pixels(next.picture, size) };
+      const image = await pixels(gallery[chosen].input, size), canvas = await pixels(shown, decoder.size);
+      const question = { image, canvas, hidden, other: await pixels(next.input, size) };
       const around = { hole: mask, line: LINES[show], token_tiles: [], reference_tiles: [], agreement: "", no_tokens: "This page draws pixels only." };
       const drawn = await this.engine.sample({
         ...question, source: SOURCES[show], samples: this.get("samples"), seed: this.get("seed"),
@@ -71,7 +71,7 @@ export class EngineModel extends Store {
   }
 }
 
-// RGBA of a picture at the model's size.
+// RGBA of a picture at [height, width].
 async function pixels(source, [height, width]) {
   const image = new Image();
   image.src = source;

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ijepa_viz.data.fitting import centre_crop
 from ijepa_viz.models import IJEPA
+from ijepa_viz.page.build import PageSampler
 from ijepa_viz.page.models_folder import MANIFEST, check_is_export_of
 from ijepa_viz.page.scripts import bundle, inlined_files
 from ijepa_viz.prediction import Sampler
@@ -147,9 +148,11 @@ def _html(explorer: PredictionExplorer, folder: Path, title: str, above: str, st
     state["offline"] = {"shows": list(_SHOWS), "engine": True}
     if state["show"] not in _SHOWS:
         state["show"] = _SHOWS[0]
-    # The very pixels that the model sees, in place of thumbnails.
+    # In place of thumbnails: the very pixels that the model sees, and the picture as large as the drawings beside it.
+    sizes = {"input": model.config.image_size, "picture": cast(PageSampler, decoder).image_size}
     state["gallery"] = [
-        {"name": one.name, "picture": data_uri(centre_crop(one.image, model.config.image_size)), "kind": one.kind}
+        {name: data_uri(centre_crop(one.image, size)) for name, size in sizes.items()}
+        | {"name": one.name, "kind": one.kind}
         for one in explorer._row
     ]
     files = inlined_files(folder, "explorer_model.js", ("models", "ort"))

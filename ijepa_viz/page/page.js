@@ -77,6 +77,7 @@ async function load(asker, store, pictures, site, grid) {
     store.set("phase", phase);
     document.documentElement.dataset.phase = phase;
     game ||= gameSection(document.getElementById("game"), pictures, grid, { engine: () => asker.engine, choices });
+    if (globalThis.livePage) globalThis.livePage.game = game.store;
     part("start").disabled = false;
     asker.ask();
   };

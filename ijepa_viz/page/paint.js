@@ -102,7 +102,7 @@ function results(cells, words, store, pictures) {
       tile.show(result.images[i], `Picture ${i + 1}, drawn from ${SOURCES[result.source]}`, outline);
     });
     const shown = result && { hole: result.mask, grid, stroke: LINE.truth };
-    if (open && shown) truth.show(pictures.pixels(result.picture), "The truth: the picture as it is", shown);
+    if (open && shown) truth.show(pictures.shown(result.picture), "The truth: the picture as it is", shown);
     else truth.clear("The truth is covered");
     cover.hidden = open && Boolean(shown);
     cover.disabled = !finished;

@@ -30,13 +30,15 @@ class PagePicture:
 
     Attributes:
         id: in addresses that people share, so it never changes. name: in words. kind: "scene" or "photograph".
-        image: of the model's size. hole: (row, col, height, width) in eighths of the sides, or None.
+        image: of the model's size. shown: of the size of the decoder's pictures, beside which the page shows it.
+        hole: (row, col, height, width) in eighths of the sides, or None.
     """
 
     id: str
     name: str
     kind: str
     image: Image.Image
+    shown: Image.Image
     hole: tuple[int, int, int, int] | None = None
 
     def hole_text(self, grid: Grid) -> str:
@@ -49,50 +51,69 @@ class PagePicture:
         return "".join("1" if cell else "0" for cell in hidden.ravel())
 
 
-def page_pictures(size: ImageSize, count: int) -> list[PagePicture]:
-    """``count`` pictures of ``size``, centred parts of squares: drawn scenes, the photographs after the first of them.
+def page_pictures(size: ImageSize, count: int, shown: ImageSize | None = None) -> list[PagePicture]:
+    """``count`` pictures, centred parts of squares: drawn scenes, the photographs after the first of them.
 
     The photographs are those of scikit-image's wheel that are in the public domain or CC0.
+
+    Args:
+        size: of the model's pictures. count: how many.
+        shown: size at which the page shows them, scenes drawn at it; None is ``size``.
 
     Raises:
         ValueError: no picture.
     """
     if count < 1:
         raise ValueError(f"The page needs at least one picture, got {count}.")
-    side = max(height_and_width(size))
+    sizes = (size, size if shown is None else shown)
+    sides = [max(height_and_width(one)) for one in sizes]
+
+    def crops(images: Sequence[Image.Image]) -> tuple[Image.Image, Image.Image]:
+        small, large = (centre_crop(image, to) for image, to in zip(images, sizes, strict=True))
+        return small, large
+
+    drawn = zip(*(examples.drawn_scenes(side, _SEED) for side in sides), strict=True)
     chosen = [
-        PagePicture(one.name, one.caption, "scene", centre_crop(one.image, size), one.hole)
-        for one in examples.drawn_scenes(side, _SEED)[:count]
+        PagePicture(one.name, one.caption, "scene", *crops([one.image, large.image]), one.hole)
+        for one, large in list(drawn)[:count]
     ]
     photographs = [
-        PagePicture(f"photo-{one.name}", one.caption, "photograph", centre_crop(one.image, size), one.hole)
+        PagePicture(f"photo-{one.name}", one.caption, "photograph", *crops([one.image] * 2), one.hole)
         for one in examples.photographs()[: max(0, count - _FIRST)]
     ]
     known = {one.image.tobytes() for one in chosen}
     index = 0
     while len(chosen) < count - len(photographs):
-        scene = menagerie.scene(index, side, _SEED)
-        image = centre_crop(Image.fromarray(scene.image), size)
-        if image.tobytes() not in known:
-            subject = scene.subject
+        scenes = [menagerie.scene(index, side, _SEED) for side in sides]
+        images = crops([Image.fromarray(scene.image) for scene in scenes])
+        if images[0].tobytes() not in known:
+            subject = scenes[0].subject
             name = f"drawn scene {index}: a {subject.colour} {subject.species}"
-            chosen.append(PagePicture(f"scene-{index}", name, "scene", image))
+            chosen.append(PagePicture(f"scene-{index}", name, "scene", *images))
         index += 1
     return chosen[:_FIRST] + photographs + chosen[_FIRST:]
 
 
-def write_pictures(pictures: Sequence[PagePicture], size: ImageSize) -> dict[str, bytes]:
-    """Files of the page: the sheet, lossless, so that the model sees the very pixels, and its index."""
-    index = {
-        "size": list(height_and_width(size)),
+def write_pictures(pictures: Sequence[PagePicture]) -> dict[str, bytes]:
+    """Files of the page: the sheet that the model reads, without loss, that which is shown, and their index.
+
+    Where both are of one size, there is one sheet.
+    """
+    (width, height), (wide, high) = pictures[0].image.size, pictures[0].shown.size
+    index: dict[str, object] = {
+        "size": [height, width],
+        "shown": [high, wide],
         "columns": _COLUMNS,
         "pictures": [{"id": one.id, "name": one.name, "kind": one.kind} for one in pictures],
     }
-    sheet = sheet_of([np.asarray(one.image) for one in pictures], _COLUMNS)
-    return {
+    files = {
         "data/pictures.json": json.dumps(index, separators=(",", ":")).encode(),
-        "data/pictures.webp": webp(sheet, lossless=True),
+        "data/pictures.webp": webp(sheet_of([np.asarray(one.image) for one in pictures], _COLUMNS), lossless=True),
     }
+    if (high, wide) != (height, width):
+        sheet = sheet_of([np.asarray(one.shown) for one in pictures], _COLUMNS)
+        files["data/shown.webp"] = webp(sheet, lossless=False)
+    return files
 
 
 def sheet_of(tiles: Sequence[np.ndarray], columns: int) -> Image.Image:

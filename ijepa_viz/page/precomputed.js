@@ -39,7 +39,7 @@ export class Precomputed {
     return this.index.pictures.indexOf(picture) * this.index.holes.length + this.index.holes.indexOf(mask);
   }
 
-  async sample({ picture, mask, image, source = "prediction", steps, samples = 6 }) {
+  async sample({ picture, mask, canvas, source = "prediction", steps, samples = 6 }) {
     const hole = this.nearest(mask), { index } = this, [, cols] = index.grid;
     const from = steps === 1 && source === "prediction" ? "blur" : SOURCES[source];
     const before = Object.keys(index.counts).slice(0, Object.keys(index.counts).indexOf(from)).reduce((sum, name) => sum + index.counts[name], 0);
@@ -48,9 +48,7 @@ export class Precomputed {
     const [x, y] = [(corner % cols) * patch, Math.floor(corner / cols) * patch];
     const images = Array.from({ length: Math.min(samples, index.counts[from]) }, (_, i) => {
       const pen = new OffscreenCanvas(width, height).getContext("2d");
-      const behind = new OffscreenCanvas(index.input[1], index.input[0]);
-      behind.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(image), behind.width, behind.height), 0, 0);
-      pen.drawImage(behind, 0, 0, width, height);
+      pen.putImageData(new ImageData(new Uint8ClampedArray(canvas), width, height), 0, 0);
       const at = first + i, left = (at % index.columns) * across, top = Math.floor(at / index.columns) * down;
       pen.drawImage(this.sheet, left, top, across, down, x, y, across, down);
       return pen.getImageData(0, 0, width, height).data;

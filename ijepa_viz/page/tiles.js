@@ -87,6 +87,21 @@ export function spread(colours, patches, count) {
 
 export const cosineColour = (value) => viridis(value);
 
+// A picture whose hidden patches are those of another one, of another size: drawn larger, as smooth as the browser can.
+export function enlargedInto(canvas, [height, width], pixels, [tall, wide], mask, [rows, cols]) {
+  const pen = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const small = new OffscreenCanvas(wide, tall);
+  small.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels), wide, tall), 0, 0);
+  pen.putImageData(new ImageData(new Uint8ClampedArray(canvas), width, height), 0, 0);
+  pen.imageSmoothingQuality = "high";
+  pen.beginPath();
+  const [w, h] = [width / cols, height / rows];
+  [...mask].forEach((cell, i) => { if (cell === "1") pen.rect((i % cols) * w, Math.floor(i / cols) * h, w, h); });
+  pen.clip();
+  pen.drawImage(small, 0, 0, width, height);
+  return pen.getImageData(0, 0, width, height).data;
+}
+
 // The picture with its hidden patches grey and hatched, as RGBA.
 export function covered(pixels, [height, width], mask, [rows, cols]) {
   const out = new Uint8ClampedArray(pixels), h = height / rows, w = width / cols;
