@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import re
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from decoders.decoder import Decoder
 from ijepa_viz import examples
 from ijepa_viz import masks as mask_samplers
 from ijepa_viz.data.transforms import to_pil, to_tensor
+from ijepa_viz.examples import PHOTOGRAPHS, SCENES
 from ijepa_viz.figures.token_samples import token_colours
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
@@ -29,9 +31,8 @@ from ijepa_viz.widgets import (
     MaskSampler,
     PredictionExplorer,
     RunMonitor,
-    prediction_explorer,
 )
-from ijepa_viz.widgets.explorer_pictures import PHOTOGRAPHS, SCENES, fits, kind_of
+from ijepa_viz.widgets.explorer_pictures import fits, kind_of
 from ijepa_viz.widgets.picture_widget import data_uri
 
 WIDGETS = [ArchitectureDiagram, MaskPainter, MaskSampler, PredictionExplorer, RunMonitor]
@@ -195,23 +196,28 @@ def pixels(uri):
         return np.asarray(image.convert("RGB"))
 
 
+def control_images(explorer):
+    """Images that the explorer's controls are made of."""
+    return explorer._row.control_images(explorer.choice)
+
+
 def test_a_row_of_pictures_leads_back_to_the_first(model, decoder, picture):
     red, blue = (Image.new("RGB", (40, 40), name) for name in ("red", "blue"))
     explorer = PredictionExplorer(model, decoder, picture, samples=1, other=[red, blue])
     assert [entry["name"] for entry in explorer.gallery] == ["the first picture", "other picture 1", "other picture 2"]
     wait_for(lambda: explorer.result_seq == 0)
-    first, truth, control = explorer.image, explorer.truth, explorer._control_images()
+    first, truth, control = explorer.image, explorer.truth, control_images(explorer)
     ask(explorer, chosen=1)
     assert (pixels(explorer.image) == (255, 0, 0)).all()
     assert (pixels(explorer.truth) == (254, 0, 0)).all() or (pixels(explorer.truth) == (255, 0, 0)).all()
     # The control is another image's: what is shown is none of them.
-    assert torch.equal(explorer._control_images(), control[1:])
+    assert torch.equal(control_images(explorer), control[1:])
     ask(explorer, upload=data_uri(Image.new("RGB", (64, 64), "lime")))
     assert explorer.gallery[explorer.chosen]["name"] == "your own picture"
     assert (pixels(explorer.truth) == (0, 255, 0)).all()
     ask(explorer, chosen=0)
     assert (explorer.image, explorer.truth, len(explorer.gallery)) == (first, truth, 4)
-    assert torch.equal(explorer._control_images(), control)
+    assert torch.equal(control_images(explorer), control)
     explorer.chosen = 9
     assert "choose 0 to 3" in explorer.error
     explorer.close()
@@ -279,7 +285,7 @@ def test_a_model_of_photographs_has_photographs_for_controls(model, decoder):
     for chosen, others in ((0, [1, 2, 3]), (2, [0, 1, 3])):
         ask(explorer, chosen=chosen, show="other")
         assert "drawn scenes" not in explorer.caption
-        control = explorer._control_images()
+        control = control_images(explorer)
         assert len(control) == 3 * 5  # each whole, then four crops of each; none of the picture that is shown
         assert torch.allclose(control[:3] / 255, images[others], atol=1 / 255)
         ask(explorer, show="mean")
@@ -310,7 +316,7 @@ def test_the_models_offered_are_those_of_the_pictures_kind(model, decoder, pictu
     assert explorer.caption.startswith("of photographs; ")
     ask(explorer, show="other")
     photographs = [to_tensor(one.image, model.config.image_size) for one in examples.photographs()]
-    assert torch.allclose(explorer._control_images()[0] / 255, photographs[1], atol=1 / 255)
+    assert torch.allclose(control_images(explorer)[0] / 255, photographs[1], atol=1 / 255)
     ask(explorer, chosen=0, show="predicted")
     assert (explorer.choice, explorer.choices) == ("of scenes", ["of scenes", "of my own"])
     ask(explorer, upload=data_uri(Image.new("RGB", (64, 64), "lime")))  # of any kind
@@ -361,8 +367,8 @@ def test_a_preview_has_no_numbers_of_another_hole(model, decoder, picture):
 
 def test_a_round_of_predict_then_reveal(model, decoder, picture, monkeypatch):
     # The noise is another than the page's, whose samples may have been seen.
-    choices = prediction_explorer.secrets.randbelow
-    monkeypatch.setattr(prediction_explorer.secrets, "randbelow", lambda n: 77 if n > 2 else choices(n))
+    choices = secrets.randbelow
+    monkeypatch.setattr(secrets, "randbelow", lambda n: 77 if n > 2 else choices(n))
     explorer = PredictionExplorer(model, decoder, picture, samples=5)
     wait_for(lambda: explorer.result_seq == 0)
     shown = explorer.pictures[:3]

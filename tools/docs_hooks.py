@@ -23,6 +23,7 @@ _UNWANTED = (
     "script, style, clipboard-copy, .clipboard-copy-txt, .zeroclipboard-container, .jp-InputPrompt, .jp-OutputPrompt, "
     ".jp-Collapser, .jp-InputCollapser, .jp-OutputCollapser, .celltag_stored"
 )
+_MEASURE = re.compile(r"(\d) (%|ms|s|px|GB|MB)(?!\w)")
 KEY = "ijepa_viz_docs"  # in an executed notebook's metadata: digests of what it was made from
 
 
@@ -80,11 +81,16 @@ on_files = CombinedEvent(add_files, restore_paths)
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Point links to files of the project, as GitHub follows them, to the pages that these files become."""
-    pages = {notebook_source(path): place for place, path in generated_files().items()}
-    here = (ROOT / "docs" / page.file.src_uri).parent
+    generated, docs = generated_files(), ROOT / "docs"
+    pages = {notebook_source(path): place for place, path in generated.items()}
+    written = generated.get(page.file.src_uri)  # elsewhere, and its links begin there
+    here = (notebook_source(written) if written else docs / page.file.src_uri).parent
 
     def to_page(link: re.Match[str]) -> str:
-        place = pages.get(Path(os.path.normpath(here / link[1])))
+        target = Path(os.path.normpath(here / link[1]))
+        place = pages.get(target)
+        if place is None and target.is_file() and target.is_relative_to(docs):
+            place = target.relative_to(docs).as_posix()
         if place is None:
             return link[0]
         return f"]({posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or '.')}{link[2] or ''})"
@@ -111,7 +117,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     """A notebook's page in the site's own style; elsewhere numbers that stay on the line of their unit."""
     if page.file.src_uri.endswith(".ipynb"):
         return restyled(html)
-    return re.sub(r"<td.*?</td>", lambda cell: re.sub(r"(\d) %", r"\1&nbsp;%", cell[0]), html, flags=re.DOTALL)
+    return re.sub(r"<td.*?</td>", lambda cell: _MEASURE.sub(r"\1&nbsp;\2", cell[0]), html, flags=re.DOTALL)
 
 
 def restyled(html: str) -> str:

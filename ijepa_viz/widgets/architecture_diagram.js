@@ -76,8 +76,12 @@ export default {
     const about = element("p", { className: "soft" });
     about.setAttribute("aria-live", "polite");
     about.style.maxWidth = "none";
+    let held = "";  // words of the part that has the focus: a pointer that leaves another part gives them back
     const panels = DIAGRAMS.map((diagram) => {
-      const panel = diagramPanel(diagram, (text) => { words.textContent = text || START; });
+      const panel = diagramPanel(diagram, (text, hold) => {
+        if (hold) held = text;
+        words.textContent = text || held || START;
+      });
       three.append(panel.box);
       return panel;
     });
@@ -111,7 +115,7 @@ export default {
     const names = ["candidates", "chosen", "energies", "picture"];
     // The pressed button is drawn anew: give the focus back to it.
     const redraw = () => {
-      const at = [...choices.children].indexOf(document.activeElement);
+      const at = [...choices.children].indexOf(choices.getRootNode().activeElement);
       draw();
       if (at >= 0) choices.children[at]?.focus();
     };
@@ -145,6 +149,7 @@ function diagramPanel({ key, title, claim, nodes, flows }, say) {
     return { from, to, line };
   });
   const images = {};
+  let focused = null;
   const light = (id) => lines.forEach(({ from, to, line }) => line.classList.toggle("lit", id === from || id === to));
   for (const [id, [kind, x, y, w, label, text]] of Object.entries(nodes)) {
     const shape = kind === "image" ? vector("rect", { x, y, width: w, height: 70, rx: 4, fill: "var(--empty)", stroke: "var(--line)" })
@@ -165,8 +170,10 @@ function diagramPanel({ key, title, claim, nodes, flows }, say) {
       written.setAttribute("font-style", "italic");
     }
     node.append(written);
-    for (const event of ["pointerenter", "focus"]) node.addEventListener(event, () => { say(text); light(id); });
-    for (const event of ["pointerleave", "blur"]) node.addEventListener(event, () => { say(""); light(null); });
+    node.addEventListener("pointerenter", () => { say(text); light(id); });
+    node.addEventListener("pointerleave", () => { say(""); light(focused); });
+    node.addEventListener("focus", () => { focused = id; say(text, true); light(id); });
+    node.addEventListener("blur", () => { focused = null; say("", true); light(null); });
     picture.append(node);
   }
   box.append(element("p", { className: "title", textContent: title }), picture, element("p", { className: "soft", textContent: claim }));
@@ -178,7 +185,7 @@ function diagramPanel({ key, title, claim, nodes, flows }, say) {
   return { box, show };
 }
 
-const figures = (ratio) => (ratio >= 10 ? ratio.toFixed(1) : ratio.toFixed(2));
+const figures = (ratio) => (ratio >= 10 ? ratio.toFixed(1) : ratio >= 0.1 || !ratio ? ratio.toFixed(2) : ratio.toPrecision(2));
 
 // One architecture's row: its name, a bar from the truth's energy (1) to the candidate's, and the number.
 function energyGauge({ key, title }, box) {
@@ -191,7 +198,7 @@ function energyGauge({ key, title }, box) {
   energy.dataset.testid = `energy-${key}`;
   box.append(name, gauge, energy);
   const show = (values, chosen, [low, high]) => {
-    const known = Boolean(values) && values.length > chosen && values[0] > 0;
+    const known = Boolean(values) && values[chosen] !== undefined && values[0] > 0;
     for (const node of [name, gauge, energy]) node.hidden = !known;
     energy.textContent = "";
     if (!known) return;

@@ -1,4 +1,4 @@
-"""The explorer's samples as a figure, and its file in PDF or SVG with text that stays text."""
+"""The explorer's samples as a sheet and as a figure, and its file in PDF or SVG with text that stays text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import base64
 from typing import Any
 
 import matplotlib
+from PIL import Image
 
 from ijepa_viz.figures import Answer, Figure, one_hole_figure
 from ijepa_viz.figures.figure import encode_figure
 from ijepa_viz.prediction import Prediction
 
+_WIDE = 160  # of a picture of the sheet, in pixels
 _TYPES = {".pdf": "application/pdf", ".svg": "image/svg+xml"}
 
 
@@ -26,6 +28,15 @@ def samples_figure(prediction: Prediction, drawn: Any, kind: str, caption: str) 
     figure = one_hole_figure(prediction, answers)
     figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure
+
+
+def samples_sheet(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures in a row, each as wide as ``_WIDE`` and as high as the first one's proportions say."""
+    height = round(_WIDE * pictures[0].height / pictures[0].width)
+    sheet = Image.new("RGB", (_WIDE * len(pictures), height), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture.resize((_WIDE, height), Image.Resampling.NEAREST), (_WIDE * i, 0))
+    return sheet
 
 
 def figure_file(figure: Figure, ending: str) -> dict[str, str]:

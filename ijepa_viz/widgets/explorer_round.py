@@ -1,8 +1,9 @@
-"""Candidates of a round of *Predict, then reveal*: the hidden block, among blocks of other pictures at its place."""
+"""A round of *Predict, then reveal*: the hidden block among blocks of other pictures, and samples without names."""
 
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import torch
 from PIL import Image
@@ -30,6 +31,12 @@ def candidates(truth: Tensor, others: Tensor, hidden: Tensor) -> tuple[list[Imag
             blocks.append(block)
     order = _order(len(blocks))
     return [Image.fromarray(blocks[i].permute(1, 2, 0).numpy()) for i in order], order.index(0)
+
+
+def shuffled(sides: list[list[str]]) -> dict[str, Any]:
+    """Pictures of the model and of a control, as "sides" in random order; "model" is the model's place."""
+    first = secrets.randbelow(2)  # a side that could be learned would be no test
+    return {"sides": sides[::-1] if first else sides, "model": first}
 
 
 def _order(count: int) -> list[int]:

@@ -1,6 +1,7 @@
 // MaskSampler: sliders of the sampler, a few of its masks, and the distribution of context over many masks.
 
 const WARM = ["#E69F00", "#D55E00", "#CC79A7", "#F0E442"];
+const BARS = [260, 120];  // size of the distribution
 
 export default {
   render({ model, el }) {
@@ -65,7 +66,8 @@ export default {
 
     const strip = element("div", { className: "strip" });
     const heat = element("canvas", { width: 200, height: Math.round((200 * rows) / cols) });
-    const bars = element("canvas", { width: 260, height: 120 });
+    const bars = element("canvas", { width: 2 * BARS[0], height: 2 * BARS[1] });  // sharp on a screen of twice the pixels
+    bars.style.cssText = `width: ${BARS[0]}px; max-width: 100%; box-sizing: border-box`;
     for (const canvas of [heat, bars]) canvas.setAttribute("role", "img");
     heat.dataset.testid = "heat";
     const words = [element("p", { className: "soft" }), element("p", { className: "soft" })];
@@ -104,27 +106,29 @@ export default {
         pen.fillStyle = viridis(value);
         pen.fillRect((i % cols) * w, Math.floor(i / cols) * h, w + 1, h + 1);
       });
-      const third = (from, to) => {
+      const percentOfRows = (from, to) => {
         const inside = shares.filter((_, i) => Math.floor(i / cols) >= from && Math.floor(i / cols) < to);
         return inside.length ? Math.round((100 * inside.reduce((a, b) => a + b, 0)) / inside.length) : 0;
       };
-      const part = Math.max(1, Math.floor(rows / 3));
+      const part = Math.max(1, Math.floor(rows / 3));  // a third of the picture
       words[0].textContent = `How often each patch is context, dark never, bright always, over ${model.get("many")} masks: ` +
-        `top rows ${third(0, part)} %, bottom rows ${third(rows - part, rows)} %.`;
+        `top rows ${percentOfRows(0, part)} %, bottom rows ${percentOfRows(rows - part, rows)} %.`;
       heat.setAttribute("aria-label", words[0].textContent);
 
       const counts = model.get("context_counts"), most = Math.max(1, ...counts), brush = bars.getContext("2d");
-      brush.clearRect(0, 0, bars.width, bars.height);
-      const each = bars.width / Math.max(1, counts.length);
+      const [wide, tall] = BARS, floor = tall - 20, each = wide / Math.max(1, counts.length);
+      brush.setTransform(2, 0, 0, 2, 0, 0);
+      brush.clearRect(0, 0, wide, tall);
       counts.forEach((n, i) => {
         brush.fillStyle = context;
-        brush.fillRect(i * each, 100 - (96 * n) / most, Math.max(1, each - 1), (96 * n) / most);
+        const height = ((floor - 4) * n) / most;
+        brush.fillRect(i * each, floor - height, Math.max(1, each - 1), height);
       });
       brush.fillStyle = ink;
       brush.font = "11px system-ui, sans-serif";
-      brush.fillText("0", 1, 114);
+      brush.fillText("0", 1, tall - 6);
       const end = String(counts.length - 1);
-      brush.fillText(end, bars.width - brush.measureText(end).width - 1, 114);
+      brush.fillText(end, wide - brush.measureText(end).width - 1, tall - 6);
       words[1].textContent = "How many context patches a mask has, from none to all.";
       bars.setAttribute("aria-label", `${words[1].textContent} ${model.get("summary")}`);
       summary.textContent = model.get("summary");

@@ -52,7 +52,8 @@ export default {
 // Sides of the curves' frame in the canvas, which is 280 x 170.
 const FRAME = { left: 54, top: 8, right: 272, bottom: 148 };
 
-// A pointer or a finger on the curves, or arrows, Home and End, say where to read; Escape goes back to the newest.
+// A pointer or a finger on the curves, or arrows, Page Up and Down, Home and End, say where to read; Escape goes back to
+// the newest.
 function chartFrame(point) {
   const canvas = element("canvas", { width: 560, height: 340, tabIndex: 0 });
   canvas.style.cssText = "width:280px;max-width:100%;aspect-ratio:280/170;touch-action:pan-y;box-sizing:border-box";
@@ -69,8 +70,12 @@ function chartFrame(point) {
   canvas.addEventListener("pointermove", look);
   canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") point(null); });
   canvas.addEventListener("keydown", (event) => {
-    const { points = [], at = 0 } = canvas, last = points.length - 1;
-    const places = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, Home: 0, End: last };
+    if (event.ctrlKey || event.metaKey || event.altKey) return;  // the browser's
+    const { points = [], at = 0 } = canvas, last = points.length - 1, far = Math.max(1, Math.round(last / 10));
+    const places = {
+      ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1,
+      PageDown: at - far, PageUp: at + far, Home: 0, End: last,
+    };
     if (event.key === "Escape") point(null);
     else if (places[event.key] !== undefined && points.length) point(points[Math.min(last, Math.max(0, places[event.key]))]);
     else return;
@@ -93,9 +98,12 @@ function chart(figure, panel, ink, line, at) {
   const points = panel.lines.flatMap((l) => l.points);
   legend.replaceChildren();
   canvas.setAttribute("aria-label", panel.title);
-  if (!points.length) { canvas.setAttribute("aria-valuetext", "nothing measured yet"); return; }
+  const say = (last, now, words) => {
+    for (const [name, value] of [["min", 0], ["max", last], ["now", now], ["text", words]]) canvas.setAttribute(`aria-value${name}`, value);
+  };
+  if (!points.length) return say(0, 0, "nothing measured yet");
   // A logarithmic axis shows no zero: such points lie on its lower end.
-  const least = Math.min(...points.map((p) => p[1]).filter((v) => v > 0));
+  const least = Math.min(...points.map((p) => p[1]).filter((v) => v > 0), Number.MAX_VALUE);
   const scaled = (v) => (panel.logarithmic ? Math.log10(Math.max(v, least)) : v);
   const xs = points.map((p) => p[0]), ys = points.map((p) => scaled(p[1]));
   const box = FRAME;
@@ -145,8 +153,5 @@ function chart(figure, panel, ink, line, at) {
     legend.append(entry, " ");
     said.push(`${l.name} ${where} ${value}`);
   });
-  canvas.setAttribute("aria-valuemin", 0);
-  canvas.setAttribute("aria-valuemax", x1);
-  canvas.setAttribute("aria-valuenow", here);
-  canvas.setAttribute("aria-valuetext", said.join(", "));
+  say(x1, here, said.join(", "));
 }

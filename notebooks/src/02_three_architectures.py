@@ -124,7 +124,7 @@ figure
 
 # %% [markdown]
 # An energy is sensitive only to what its representation encodes. The table therefore lists what each architecture is
-# *invariant* to: the columns near one half.
+# *invariant* to: read down its column, and look for numbers near one half.
 #
 # ## Collapse, on purpose
 #
@@ -214,8 +214,9 @@ run_figure(logs["no stop-gradient"], "no stop-gradient: a falling loss, and noth
 #
 # ## Exercise
 #
-# Slide the true block by one patch to the right, within its own hole's row. Which architectures notice? (`energies(model,
-# part_scenes, {"true": part_scenes.images, "slid": ...})` takes any pictures.)
+# Slide what is in the hole by one patch to the right; at the hole's left edge enters what stands beside it. Which
+# architectures notice? (`energies(model, part_scenes, {"true": part_scenes.images, "slid": ...})` takes any pictures, and
+# `part_scenes.masks[i : i + 1].hidden_pixels(size // grid[1])[0]` is the hole of scene `i`, as True in its pixels.)
 
 # %%
 # Your code.
