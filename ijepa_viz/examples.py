@@ -12,20 +12,37 @@ from ijepa_viz.data import menagerie
 from ijepa_viz.data.menagerie.creatures import PART
 from ijepa_viz.masks import Grid, Masks
 
-# Photographs in scikit-image's wheel: file, and the crop (left, top, side).
+# Kinds of pictures, in words, and the beginnings of the names of the bundled models that learned from each.
+SCENES, PHOTOGRAPHS, CATS, BIRDS = "drawn scenes", "photographs", "cats' faces", "birds"
+_MODELS = {"menagerie-": SCENES, "wild-": PHOTOGRAPHS, "cats-": CATS, "birds-": BIRDS}
+
+# Photographs in scikit-image's wheel: file, the crop (left, top, side), and the target block in eighths of the side as
+# row, column, height, width.
 _PHOTOGRAPHS = {
-    "cat": ("chelsea.png", (75, 0, 300)),
-    "astronaut": ("astronaut.png", (60, 0, 330)),
-    "rocket": ("rocket.jpg", (120, 0, 427)),
-    "coffee": ("coffee.png", (120, 0, 400)),
+    "cat": ("chelsea.png", (75, 0, 300), (1, 3, 4, 4)),
+    "astronaut": ("astronaut.png", (60, 0, 330), (1, 2, 4, 4)),
+    "rocket": ("rocket.jpg", (120, 0, 427), (2, 2, 4, 4)),
+    "coffee": ("coffee.png", (120, 0, 400), (2, 2, 4, 4)),
 }
-# Target block of each photograph in eighths of the side: row, column, height, width.
-_PHOTOGRAPH_HOLES = {
-    "cat": (1, 3, 4, 4),
-    "astronaut": (1, 2, 4, 4),
-    "rocket": (2, 2, 4, 4),
-    "coffee": (2, 2, 4, 4),
+# The largest square of scikit-image's cat whose eyes are where aligned faces have them, and four target blocks.
+_CAT = (95, 0, 300)
+_CAT_BLOCKS = {
+    "an eye": (2, 1, 3, 3),
+    "nose and mouth": (5, 3, 3, 3),
+    "the forehead": (0, 2, 2, 4),
+    "an ear": (0, 5, 3, 3),
 }
+# Heads in photographs/: file, the crop with the eyes in the same places, the cat, what is hidden, and the target block.
+_HEADS = (
+    ("ragdoll-205", (20, 20, 55), "black and white cat", "nose and mouth", (4, 2, 4, 4)),
+    ("maine-coon-30", (17, 16, 65), "white and grey cat", "eyes and nose", (2, 1, 4, 6)),
+    ("russian-blue-173", (20, 16, 55), "blue cat", "an eye", (2, 1, 3, 3)),
+    ("abyssinian-98", (18, 17, 61), "golden cat", "nose and mouth", (4, 2, 4, 4)),
+    ("british-shorthair-172", (21, 21, 52), "grey cat", "eyes and nose", (2, 1, 4, 6)),
+    ("maine-coon-28", (12, 13, 72), "tabby", "an eye", (2, 1, 3, 3)),
+    ("ragdoll-255", (16, 27, 58), "cream cat", "eyes and nose", (2, 1, 4, 6)),
+    ("maine-coon-144", (17, 17, 62), "ginger cat", "eyes and nose", (2, 1, 4, 6)),
+)
 
 
 @dataclass(frozen=True)
@@ -49,17 +66,52 @@ class Example:
         return Masks.from_block(grid, row, col, max(1, height), max(1, width))
 
 
+def kind_of(model: str) -> str:
+    """Kind of the pictures that a bundled model learned from, by its name; "" of other models."""
+    return next((kind for beginning, kind in _MODELS.items() if model.startswith(beginning)), "")
+
+
+def of_kind(kind: str, size: int = 64) -> list[Example]:
+    """Examples of a kind: scenes drawn at ``size`` px, cats, or photographs; none of birds, which may not be shipped.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    makers = {SCENES: lambda: drawn_scenes(size), PHOTOGRAPHS: photographs, CATS: cats, BIRDS: list}
+    if kind not in makers:
+        raise ValueError(f"There are examples of {', '.join(makers)}, not of {kind!r}.")
+    return makers[kind]()
+
+
 def photographs() -> list[Example]:
     """Four photographs: a cat, an astronaut, a rocket, a cup of coffee."""
+    return [
+        Example(name, _from_scikit_image(file, crop), hole, f"the {name}, photograph")
+        for name, (file, crop, hole) in _PHOTOGRAPHS.items()
+    ]
+
+
+def cats() -> list[Example]:
+    """Cats' faces: four target blocks of scikit-image's cat, then one of each of eight heads of Oxford-IIIT Pet.
+
+    The heads are under CC BY-SA 4.0, as ``photographs/README.md`` says.
+    """
+    cat = _from_scikit_image("chelsea.png", _CAT)
+    examples = [Example(f"cat-{part.split()[-1]}", cat, hole, f"{part} of a cat") for part, hole in _CAT_BLOCKS.items()]
+    folder = Path(__file__).parent / "photographs"
+    for name, (left, top, side), who, part, hole in _HEADS:
+        with Image.open(folder / f"{name}.jpg") as image:
+            face = image.convert("RGB").crop((left, top, left + side, top + side))
+        examples.append(Example(name, face, hole, f"{part} of a {who}"))
+    return examples
+
+
+def _from_scikit_image(file: str, crop: tuple[int, int, int]) -> Image.Image:
     import skimage
 
-    folder = Path(skimage.__file__).parent / "data"
-    examples = []
-    for name, (file, (left, top, side)) in _PHOTOGRAPHS.items():
-        with Image.open(folder / file) as image:
-            square = image.convert("RGB").crop((left, top, left + side, top + side))
-        examples.append(Example(name, square, _PHOTOGRAPH_HOLES[name], f"the {name}, photograph"))
-    return examples
+    left, top, side = crop
+    with Image.open(Path(skimage.__file__).parent / "data" / file) as image:
+        return image.convert("RGB").crop((left, top, left + side, top + side))
 
 
 # Species, part to hide, and pose of the drawn scenes.

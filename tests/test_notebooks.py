@@ -138,9 +138,10 @@ def test_every_notebook_has_a_plan_for_a_lesson():
 
 # Numbers in the prose that no cell of the notebook prints: the paper's, and what a name or a page holds.
 ELSEWHERE = {
+    "00_start_here": "4.0",  # a license
     "01_masks": "54.2 15.5 20.2 17.6 9.0 22.0 48.5 256 0.05",  # table 6 of the paper; the widget's masks and a slider
     "02_three_architectures": "1000",  # a command that stands beside its number
-    "05_decoder": "160",  # a command that stands beside its number
+    "05_decoder": "160 4.0",  # a command that stands beside its number; a license
     "07_evaluate": "72.9 77.5 79.3 81.1 69.4 73.3 77.3 86.7 72.4 0.85",  # tables 1, 2 and 4 of the paper; a question
     "08_full_scale": "300 448 10 4.0",  # the names and files of published models, and a license
     "09_your_own_data": "43 200",  # the model card of wild-tiny
@@ -183,8 +184,8 @@ def test_no_number_is_excused_that_no_text_mentions():
 
 # How many pictures each shows, widgets' stills included.
 PICTURES = {
-    "00_start_here": 4, "01_masks": 7, "02_three_architectures": 5, "03_pretrain": 5, "04_what_the_predictor_knows": 6,
-    "05_decoder": 5, "06_jepa_vs_generative": 3, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 4,
+    "00_start_here": 5, "01_masks": 7, "02_three_architectures": 5, "03_pretrain": 5, "04_what_the_predictor_knows": 6,
+    "05_decoder": 6, "06_jepa_vs_generative": 3, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 4,
 }  # fmt: skip
 # A minute and more each on a slow machine, of training or of thousands of scenes to draw and read: run with -m slow.
 LONG = ("02_", "03_", "05_", "06_", "07_", "09_")

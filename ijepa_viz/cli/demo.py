@@ -40,8 +40,7 @@ def _demo(options: argparse.Namespace) -> int:
     import_libraries()
     from ijepa_viz import checkpoints, examples
 
-    decoded = [name for name in checkpoints.bundled_names() if (checkpoints.find_bundled(name) / "decoder").is_dir()]
-    names = [options.model] if options.model else decoded
+    names = [options.model] if options.model else [name for name in _FACES if name in checkpoints.bundled_names()]
     demos = []
     for name in track(names, "demo", "model"):
         with Progress(f"loading {name}"):
@@ -52,12 +51,17 @@ def _demo(options: argparse.Namespace) -> int:
                 examples.Example(Path(text).stem, open_picture(text, size), (2, 2, 4, 4), Path(text).name)
                 for text in options.image or []
             ]
-            drawn = examples.drawn_scenes(size) if name.startswith("menagerie") else []
-            shown = own or drawn or examples.photographs()
+            kind = examples.kind_of(name) or examples.PHOTOGRAPHS
+            shown = own or examples.of_kind(kind, size)[:_SHOWN] or examples.photographs()
         demos.append(run_demo(name, model, decoder, shown, options.samples, options.seed))
     for path in write_demo(demos, options.out, time.perf_counter() - start):
         print(path.resolve())
     return 0
+
+
+# Models that the demo shows where none is named, and images of each.
+_FACES = ("menagerie-tiny", "cats-tiny")
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -154,10 +158,9 @@ def _another(predictions: Sequence[Prediction], index: int, model: IJEPA) -> Pre
     from ijepa_viz.prediction import predict
 
     mine = predictions[index]
-    if len(predictions) == 1:
-        return predict(model, torch.full_like(mine.image, 0.5), mine.masks)
-    image = predictions[(index + 1) % len(predictions)].image
-    return predict(model, image, mine.masks)
+    following = (one.image for one in (*predictions[index + 1 :], *predictions[:index]))
+    other = next((image for image in following if not torch.equal(image, mine.image)), torch.full_like(mine.image, 0.5))
+    return predict(model, other, mine.masks)
 
 
 _STYLE = """

@@ -12,12 +12,10 @@ _MEND = "python -m pip install 'ijepa-viz[judge]' (in a clone: '.[judge]')"
 # The cascade sees no small face and is slow on large pictures: the longer side is brought to this length.
 _SIDE = 384
 _NEIGHBOURS = 6  # detections that have to agree, as many as leave few mistakes
-# Side of the face the cascade finds, as a share of the square's: as in pictures of heads with their ears.
-_FACE = 0.7
 
 
 def find_cat_face(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """The square around the largest cat's face, with its ears, that fits into the picture.
+    """The square around the largest cat's face, eyes and mouth in it where aligned faces have them.
 
     Args:
         image: RGB, upright.
@@ -35,7 +33,7 @@ def find_cat_face(image: Image.Image) -> tuple[int, int, int, int] | None:
     if not len(found):
         return None
     left, top, width, height = max(found, key=lambda box: box[2] * box[3]) / scale
-    side = min(max(width, height) / _FACE, *image.size)
+    side = min(max(width, height), *image.size)
     return _square((left + width / 2, top + height / 2), round(side), image.size)
 
 

@@ -16,10 +16,12 @@ from ijepa_viz.data.fitting import centre_crop
 from ijepa_viz.data.menagerie.framing import framed_scene
 from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.data.transforms import read_image, square
+from ijepa_viz.examples import BIRDS, CATS, PHOTOGRAPHS
 from ijepa_viz.prediction import Sampler
 
-SCENES, PHOTOGRAPHS = "drawn scenes", "photographs"
 _SCENES = 24
+# The first examples of cats' faces are blocks of one and the same picture: all but the last of them.
+_SAME_CAT = 3
 # Pictures of one kind in the row, where none are given.
 _ROW = 5
 # Crops of each photograph for a mean of many images: left, top and side as shares of the picture's.
@@ -47,9 +49,7 @@ class OtherImage:
 def kind_of(decoder: Sampler) -> str:
     """Kind of the pictures that a decoder's model learned from, by its name; "" of a model of your own."""
     name = str(decoder.config.ijepa)
-    if name.startswith("menagerie-"):
-        return SCENES
-    return PHOTOGRAPHS if name in checkpoints.bundled_names() or name in checkpoints.PUBLISHED else ""
+    return examples.kind_of(name) or (PHOTOGRAPHS if name in checkpoints.PUBLISHED else "")
 
 
 def fits(one: str, other: str) -> bool:
@@ -62,13 +62,15 @@ def read_others(other: Any, kind: str, size: ImageSize) -> list[OtherImage]:
 
     Args:
         other: one or several images, of any input of :func:`ijepa_viz.data.transforms.read_image`; None takes
-            photographs for a model of photographs, drawn scenes for others.
+            cats' faces for a model of these, photographs for one of photographs or birds, drawn scenes for others.
         kind: of the model. size: of its input, in pixels.
     """
     if other is not None:
         several = other if isinstance(other, Sequence) and not isinstance(other, str) else [other]
         images = [(f"other picture {i}", read_image(one), 1) for i, one in enumerate(several, start=1)]
-    elif kind == PHOTOGRAPHS:
+    elif kind == CATS:
+        images = [(example.name, example.image, 1) for example in examples.cats()[_SAME_CAT:]]
+    elif kind in (PHOTOGRAPHS, BIRDS):
         images = [(example.name, example.image, 1 + len(_CROPS)) for example in examples.photographs()]
     else:
         drawn = (framed_scene(i, size, seed=1).image for i in range(_SCENES))

@@ -43,6 +43,10 @@ class ExplorerTraits(MaskPainter):
     # base64} or {"number", "error"}.
     figure_wanted = traitlets.Dict().tag(sync=True)
     figure_file = traitlets.Dict().tag(sync=True)
+    # Picture that the page is about to crop, {"number", "picture"}, and where its cat's face is, {"number", "part"}.
+    finds_faces = traitlets.Bool(False).tag(sync=True)
+    face_wanted = traitlets.Dict().tag(sync=True)
+    face_found = traitlets.Dict().tag(sync=True)
     # Mask of the shown samples (``mask`` may be newer), and the colour of its line.
     hole = traitlets.Unicode("").tag(sync=True)
     line = traitlets.Unicode("").tag(sync=True)

@@ -76,7 +76,7 @@ window.model = model;
 _ONLY_PRESS = """#widget .painting > .bar:first-child, #widget button[title^="Hide what is shown"],
 #widget label:has(> input[type=checkbox]:disabled) { display: none; }"""
 # Traits of the communication with a kernel; a page without them does not wait for one.
-_KERNEL = ("heard", "uploads", "layout", "gallery", "game_round")
+_KERNEL = ("heard", "uploads", "layout", "gallery", "game_round", "finds_faces")
 
 
 def offline_page(

@@ -3,8 +3,8 @@
 const CLOSEST = 8;
 
 // Shows the panel over ``left``; done(part) gets (left, top, width, height) in the picture's pixels, or null. ``shape``
-// is the width of the part over its height.
-function cropPanel(left, image, done, shape = 1) {
+// is the width of the part over its height, ``face`` where to begin: (left, top, width, height) as shares of the picture's.
+function cropPanel(left, image, done, shape = 1, face = []) {
   const view = 320, tall = Math.round(view / shape);
   const { naturalWidth: width, naturalHeight: height } = image, whole = Math.min(width, height * shape);
   const what = shape === 1 ? "square" : "part";
@@ -14,18 +14,26 @@ function cropPanel(left, image, done, shape = 1) {
   canvas.setAttribute("aria-label", `The ${what} of your picture that is used. Arrow keys move it, plus and minus zoom.`);
   const slider = element("input", { type: "range", min: 1, max: CLOSEST, step: 0.05, value: 1 });
   const panel = element("div", { className: "crop" },
-    element("p", { className: "soft", textContent: "Drag to move, scroll to zoom: what you see here is used." }),
+    element("p", { className: "soft", textContent:
+      `${face.length ? "A cat's face was found. " : ""}Drag to move, scroll to zoom: what you see here is used.` }),
     canvas, element("label", {}, "zoom", slider));
   panel.setAttribute("role", "group");
   panel.setAttribute("aria-label", "Crop your picture");
 
   const side = () => whole / zoom;
   const part = () => [x - side() / 2, y - side() / shape / 2, side(), side() / shape];
+  // In whole pixels, at least one, and none beyond the picture's edge: those would be white.
+  const wholePixels = () => {
+    const [left, top, across, down] = part().map(Math.round);
+    const wide = Math.min(width, Math.max(1, across)), high = Math.min(height, Math.max(1, down));
+    return [Math.min(width - wide, Math.max(0, left)), Math.min(height - high, Math.max(0, top)), wide, high];
+  };
   const show = () => {
     const across = side() / 2, down = side() / shape / 2;
     x = Math.min(width - across, Math.max(across, x));
     y = Math.min(height - down, Math.max(down, y));
     slider.value = zoom;
+    slider.setAttribute("aria-valuetext", `${zoom.toFixed(1)} times`);
     const pen = canvas.getContext("2d");
     pen.fillStyle = "#fff";
     pen.fillRect(0, 0, view, tall);
@@ -35,11 +43,15 @@ function cropPanel(left, image, done, shape = 1) {
   const zoomTo = (value) => { zoom = Math.min(CLOSEST, Math.max(1, value)); show(); };
   const end = (found) => { panel.remove(); done(found); };
   panel.append(element("div", { className: "bar" },
-    element("button", { type: "button", textContent: `Use this ${what}`, onclick: () => end(part().map(Math.round)) }),
+    element("button", { type: "button", textContent: `Use this ${what}`, onclick: () => end(wholePixels()) }),
     element("button", { type: "button", textContent: "Cancel", onclick: () => end(null) })));
 
   slider.oninput = () => zoomTo(Number(slider.value));
-  canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoomTo(zoom * (event.deltaY < 0 ? 1.1 : 1 / 1.1)); });
+  canvas.addEventListener("wheel", (event) => {
+    if (!event.deltaY) return;  // sideways
+    event.preventDefault();
+    zoomTo(zoom * (event.deltaY < 0 ? 1.1 : 1 / 1.1));
+  });
   const held = new Map();  // pointer -> where it was last
   const middle = () => [...held.values()].reduce(([a, b], [c, d]) => [a + c / held.size, b + d / held.size], [0, 0]);
   const spread = () => { const [p, q] = [...held.values()]; return q ? Math.hypot(p[0] - q[0], p[1] - q[1]) : 0; };
@@ -60,6 +72,7 @@ function cropPanel(left, image, done, shape = 1) {
   });
   for (const type of ["pointerup", "pointercancel"]) canvas.addEventListener(type, (event) => held.delete(event.pointerId));
   canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;  // the browser's: zoom of the page, back
     const moves = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }, zooms = { "+": 1.1, "=": 1.1, "-": 1 / 1.1 };
     if (moves[event.key]) {
       x += (moves[event.key][0] * side()) / 20;
@@ -69,9 +82,38 @@ function cropPanel(left, image, done, shape = 1) {
     else return;
     event.preventDefault();
   });
-  panel.addEventListener("keydown", (event) => { if (event.key === "Escape") end(null); });
+  panel.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault();
+    end(null);
+  });
+  if (face.length) {
+    x = (face[0] + face[2] / 2) * width;
+    y = (face[1] + face[3] / 2) * height;
+    zoom = Math.min(CLOSEST, Math.max(1, whole / (face[2] * width)));
+  }
   left.querySelector(".crop")?.remove();
   left.append(panel);
   show();
   canvas.focus({ preventScroll: true });
+}
+
+// The square around a cat's face, (left, top, width, height) as shares of the picture's; [] where none is found or the kernel
+// is busy. The kernel gets a small copy of the picture.
+const FACE_SIDE = 384, FACE_WAIT = 2000;
+
+function findFace(model, image) {
+  if (!model.get("finds_faces")) return [];
+  const { naturalWidth: width, naturalHeight: height } = image, shrink = Math.min(1, FACE_SIDE / Math.max(width, height));
+  const canvas = element("canvas", { width: Math.max(1, Math.round(width * shrink)), height: Math.max(1, Math.round(height * shrink)) });
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  const number = (model.get("face_wanted").number ?? 0) + 1;
+  return new Promise((give) => {
+    const end = (part) => { clearTimeout(patience); model.off("change:face_found", answered); give(part); };
+    const answered = () => { if (model.get("face_found").number === number) end(model.get("face_found").part); };
+    const patience = setTimeout(() => end([]), FACE_WAIT);
+    model.on("change:face_found", answered);
+    model.set("face_wanted", { number, picture: canvas.toDataURL("image/jpeg", 0.9) });
+    model.save_changes();
+  });
 }

@@ -18,13 +18,13 @@ export default {
     const offline = model.get("offline"), answers = !offline || offline.engine;  // by a kernel, or by the browser
     const [rows, cols] = model.get("grid"), shape = cols / rows;
     const crop = async (file) => {
-      const image = await readPicture(file);
+      const image = await readPicture(file), face = await findFace(model, image);
       cropPanel(surface.left, image, (part) => {
         if (!part) return surface.canvas.focus({ preventScroll: true });
         const side = Math.max(1, Math.min(SENT_SIDE, part[2]));
         send(model, image, part, [side, Math.max(1, Math.round(side / shape))]);
         surface.canvas.focus({ preventScroll: true });
-      }, shape);
+      }, shape, face);
     };
     const takeFile = async (file) => {
       surface.complain("");
@@ -202,7 +202,8 @@ export default {
       if (!overPicture(event)) return;
       event.preventDefault();
       event.stopPropagation();
-      takeFile(event.dataTransfer.files[0]);
+      const [file] = event.dataTransfer.files;  // none: a folder
+      if (file) takeFile(file);
     });
 
     const outline = () => ({ hole: model.get("hole"), grid: model.get("grid"), stroke: lines.checked ? model.get("line") : "" });

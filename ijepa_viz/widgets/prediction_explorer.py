@@ -15,19 +15,21 @@ from PIL import Image
 from torch import Tensor
 
 from ijepa_viz.data.picture_size import ImageSize, height_and_width, image_size
-from ijepa_viz.data.transforms import read_image, square, to_pil, to_tensor
+from ijepa_viz.data.transforms import to_pil
+from ijepa_viz.examples import CATS
 from ijepa_viz.figures.completion import BOX
 from ijepa_viz.figures.figure import Figure
 from ijepa_viz.figures.token_samples import token_colours
 from ijepa_viz.inspections.maps import controls, token_map
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
-from ijepa_viz.prediction import Prediction, Sampler, check_pair, predict
-from ijepa_viz.widgets import explorer_pictures
+from ijepa_viz.prediction import Prediction, Sampler, predict
 from ijepa_viz.widgets.explorer_answer import BOX_KIND, CONTROLS, SHOW, UNPREDICTED, Answer, caption_of
-from ijepa_viz.widgets.explorer_figure import figure_file, samples_figure
-from ijepa_viz.widgets.explorer_pictures import Entry, OtherImage, to_uint8
-from ijepa_viz.widgets.explorer_round import candidates
+from ijepa_viz.widgets.explorer_faces import can_find_faces, face_part
+from ijepa_viz.widgets.explorer_figure import figure_file, samples_figure, samples_sheet
+from ijepa_viz.widgets.explorer_pictures import Entry, to_uint8
+from ijepa_viz.widgets.explorer_round import candidates, shuffled
+from ijepa_viz.widgets.explorer_row import ShownPicture, check_one_painter, row_of
 from ijepa_viz.widgets.explorer_story import Frames, tell
 from ijepa_viz.widgets.explorer_tokens import DRAWN_AT_ONCE, NO_TILES, ONE_STAGE, token_traits
 from ijepa_viz.widgets.explorer_traits import ExplorerTraits
@@ -35,8 +37,6 @@ from ijepa_viz.widgets.mask_painter import to_text
 from ijepa_viz.widgets.picture_widget import data_uri, javascript
 
 _PREVIEW_EVERY = 4
-# Side of the row's thumbnails; name of an uploaded picture.
-_THUMBNAIL, _OWN = 64, "your own picture"
 # Samples on each side of a round of "Predict, then reveal".
 _ROUND_SAMPLES = 3
 _NOTHING: dict[str, Any] = {"pictures": [], "cosines": [], "story": []}
@@ -106,35 +106,15 @@ class PredictionExplorer(ExplorerTraits):
             raise ValueError('engine="browser" computes one model: leave alternatives out.')
         self._folder = _frames().engine_folder(page, model, decoder) if engine == "browser" else None
         self._pairs = {name: (model, decoder), **(alternatives or {})}
-        for title, pair in self._pairs.items():
-            check_pair(*pair)
-            theirs, mine = pair[0].config, model.config
-            if (theirs.image_size, theirs.grid) != (mine.image_size, mine.grid):
-                raise ValueError(
-                    f"{title!r} takes {theirs.image_size} px on a grid of {theirs.grid}, {name!r} {mine.image_size} px "
-                    f"on {mine.grid}: they cannot share one painter."
-                )
-        size = model.config.image_size
-        self._kinds = {title: explorer_pictures.kind_of(pair[1]) for title, pair in self._pairs.items()}
-        kind = self._kinds[name]
-        # Of a model of unknown kind it is not known that drawn scenes are another image of its kind.
-        self._guessed = other is None and not kind
-        self._others: dict[str, list[OtherImage]] = {kind: explorer_pictures.read_others(other, kind, size)}
-        self._row = explorer_pictures.read_gallery(read_image(image), gallery, self._others[kind], kind)
-        for further in dict.fromkeys(self._kinds.values()):
-            if further and further not in self._others:
-                self._others[further] = explorer_pictures.read_others(None, further, size)
-                if not explorer_pictures.fits(kind, further):
-                    self._row += explorer_pictures.entries(self._others[further], further)
-        self._others.setdefault("", self._others[kind])  # of a model of unknown kind beside this one
-        self._show_source(self._row[0])
+        check_one_painter(self._pairs, name)
+        self._row = row_of(image, gallery, other, self._pairs, name)
         if hidden is None:
             hidden = Masks.from_block(model.grid, model.grid[0] // 4, model.grid[1] // 4,
                                       model.grid[0] // 2, model.grid[1] // 2).hidden[0].numpy()  # fmt: skip
-        row = self._thumbnails()
         super().__init__(
-            self._source, model.grid, hidden, choice=name, names=list(self._pairs), choices=self._fitting(),
-            gallery=row, **traits,
+            self._row.shown.image, model.grid, hidden, choice=name, names=list(self._pairs),
+            choices=self._row.fitting_models(), gallery=self._row.thumbnails(),
+            finds_faces=self._row.has_model_of(CATS) and can_find_faces(), **traits,
         )  # fmt: skip
         self.last: Any = None
         self._shown: tuple[Prediction, Any, str, str] | None = None
@@ -147,6 +127,7 @@ class PredictionExplorer(ExplorerTraits):
         self.observe(lambda _: self._wanted.set(), "seq")
         self.observe(lambda _: self._on_chosen(), "chosen")
         self.observe(lambda _: self._on_figure(), "figure_wanted")
+        self.observe(lambda _: self.set_trait("face_found", face_part(self.face_wanted)), "face_wanted")
         self._wanted.set()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -161,67 +142,28 @@ class PredictionExplorer(ExplorerTraits):
             self._wanted.set()
         super().close()
 
-    def _thumbnails(self) -> list[dict[str, str]]:
-        return [
-            {"name": entry.name, "picture": data_uri(square(entry.image, _THUMBNAIL)), "kind": entry.kind}
-            for entry in self._row
-        ]
-
     def _on_chosen(self) -> None:
         if not 0 <= self.chosen < len(self._row):
             self.error = f"There is no picture number {self.chosen}: choose 0 to {len(self._row) - 1}."
             return
-        if self._row[self.chosen].image is not self._source:
+        if self._row[self.chosen].image is not self._row.shown.image:
             self._use(self._row[self.chosen])
 
     def _take(self, image: Image.Image) -> None:
         """Replace the image by an uploaded one, which joins the row."""
-        own = Entry(_OWN, image)
-        self._row = [entry for entry in self._row if entry.name != _OWN] + [own]
-        self._use(own)
+        self._use(self._row.add_own(image))
         with self.hold_sync():
-            self.gallery, self.chosen = self._thumbnails(), len(self._row) - 1
+            self.gallery, self.chosen = self._row.thumbnails(), len(self._row) - 1
 
     def _use(self, entry: Entry) -> None:
-        self._show_source(entry)
+        self._row.shown = ShownPicture(entry)
         with self.hold_sync():
-            self.choices = self._fitting()
+            self.choices = self._row.fitting_models()
             if self.choice not in self.choices:
                 self.choice = self.choices[0]
             self.truth = ""  # until the first samples on this picture
         super()._take(entry.image)
         self._wanted.set()  # independent of the order of image and request number
-
-    def _show_source(self, entry: Entry) -> None:
-        self._source, self._kind = entry.image, entry.kind
-        self._resized: dict[ImageSize, Tensor] = {}
-        self._truths: dict[ImageSize, str] = {}
-        self._controls: dict[str, Tensor] = {}
-
-    def _fitting(self) -> list[str]:
-        """Names of the models that may be shown the picture."""
-        return [name for name, kind in self._kinds.items() if explorer_pictures.fits(kind, self._kind)]
-
-    def _truth(self, size: ImageSize) -> str:
-        """The image at a size, as a data: URI, encoded once."""
-        truths = self._truths
-        if size not in truths:
-            truths[size] = data_uri(to_pil(self._pixels(size)))
-        return truths[size]
-
-    def _control_images(self) -> Tensor:
-        """Other images of the model's kind than the one that is shown, (n, 3, H, W) uint8."""
-        kind, controls_ = self._kinds[self.choice], self._controls
-        if kind not in controls_:
-            controls_[kind] = explorer_pictures.control_images(self._others[kind], self._source, self._row[0].image)
-        return controls_[kind]
-
-    def _pixels(self, size: ImageSize) -> Tensor:
-        """The image at a size, (3, H, W), cropped and resized once and cached."""
-        resized = self._resized
-        if size not in resized:
-            resized[size] = to_tensor(self._source, size)
-        return resized[size]
 
     def _work(self) -> None:
         while True:
@@ -258,7 +200,8 @@ class PredictionExplorer(ExplorerTraits):
         found = self._ask(masks, show, preview=True)
         self.last = found.drawn
         self._shown = found.prediction, found.drawn, BOX_KIND[show], found.traits["caption"]
-        self._put(**found.traits, truth=self._truth(_size_of(self.last.images)), error="", result_seq=seq, busy=False)
+        truth = self._row.shown.encoded(_size_of(self.last.images))
+        self._put(**found.traits, truth=truth, error="", result_seq=seq, busy=False)
         # After the samples, which are waited for.
         if not self._wanted.is_set():
             self.story = found.story()
@@ -271,24 +214,15 @@ class PredictionExplorer(ExplorerTraits):
         sides = [one.traits["pictures"] for one in found]
         size = _size_of(found[0].drawn.images)
         blocks, right = candidates(
-            to_uint8(self._source, size),
-            self._candidate_images(size),
+            to_uint8(self._row.shown.image, size),
+            self._row.candidates(self.choice, size),
             masks.hidden_pixels(height_and_width(size)[1] // masks.grid[1]).cpu(),
         )
-        first = secrets.randbelow(2)  # a side that could be learned would be no test
         return {
-            "number": number, "sides": sides[::-1] if first else sides, "model": first, "control": CONTROLS["other"],
-            "hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid),
-            "truth": self._truth(size), "candidates": [data_uri(block) for block in blocks], "right": right,
+            "number": number, **shuffled(sides), "control": CONTROLS["other"],
+            "hole": to_text(masks.hidden[0].cpu().numpy(), masks.grid), "truth": self._row.shown.encoded(size),
+            "candidates": [data_uri(block) for block in blocks], "right": right,
         }  # fmt: skip
-
-    def _candidate_images(self, size: ImageSize) -> Tensor:
-        """Other pictures of the shown one's kind, (n, 3, H, W) uint8, at a size: those of the row and the controls."""
-        entries = [entry.image for entry in self._row if explorer_pictures.fits(entry.kind, self._kind)]
-        entries += [one.image for one in self._others[self._kinds[self.choice]]]
-        others = [entry for entry in entries if entry is not self._source]
-        found = [to_uint8(image, size) for image in others]
-        return torch.stack(found) if found else torch.empty(0, 3, *height_and_width(size), dtype=torch.uint8)
 
     def _put(self, **traits: Any) -> None:
         """Set several traits in one message to the page."""
@@ -314,13 +248,11 @@ class PredictionExplorer(ExplorerTraits):
         self, masks: Masks, show: str, preview: bool = False, count: int | None = None, seed: int | None = None
     ) -> Answer:
         model, decoder = self._pairs[self.choice]
-        prediction = predict(model, self._pixels(model.config.image_size), masks)
+        prediction = predict(model, self._row.shown.pixels(model.config.image_size), masks)
         given = prediction
         if show in CONTROLS:
-            others = self._control_images()
-            others = (
-                others[:1] if show == "other" else explorer_pictures.several(others, self._row_of_kind(), self._source)
-            )
+            row, name = self._row, self.choice
+            others = row.control_images(name)[:1] if show == "other" else row.images_for_mean(name)
             given = prediction.replaced(controls(model, others, masks)[CONTROLS[show]])
         frames = Frames()
         look = self._preview(prediction, show) if preview else None
@@ -336,24 +268,20 @@ class PredictionExplorer(ExplorerTraits):
         )  # fmt: skip
         caption = caption_of(
             given, drawn, show, seed=self.seed, guidance=self.guidance,
-            choice=self.choice if len(self._pairs) > 1 else "", guessed=self._guessed and not self._kinds[self.choice],
+            choice=self.choice if len(self._pairs) > 1 else "", guessed=self._row.is_guessed(self.choice),
         )  # fmt: skip
         if show in UNPREDICTED:
             around = np.full(masks.grid, -2.0)
         else:
             around = np.nan_to_num(token_map(given.predicted, given.target, masks).cosine, nan=-2.0)
         traits = {
-            "pictures": [data_uri(to_pil(image)) for image in drawn.on(self._pixels(_size_of(drawn.images)))],
+            "pictures": [data_uri(to_pil(image)) for image in drawn.on(self._row.shown.pixels(_size_of(drawn.images)))],
             **self._around(masks, show),
             "cosines": around.ravel().tolist(),
             "caption": caption,
             **self._tokens(given, drawn, show),
         }
         return Answer(traits, drawn, given, lambda: tell(model, prediction, drawn, frames, show))
-
-    def _row_of_kind(self) -> list[Entry]:
-        """Pictures of the row that the chosen model may be shown."""
-        return [entry for entry in self._row if explorer_pictures.fits(entry.kind, self._kinds[self.choice])]
 
     def _tokens(self, given: Prediction, drawn: Any, show: str) -> dict[str, Any]:
         if getattr(drawn, "tokens", None) is None:
@@ -370,7 +298,7 @@ class PredictionExplorer(ExplorerTraits):
             if state["step"] % _PREVIEW_EVERY == 1 and state["step"] < state["steps"]:
                 size = state["images"].shape[-1] // prediction.masks.grid[1]
                 hole = prediction.masks.hidden_pixels(size)[0]
-                behind = self._pixels(_size_of(state["images"]))
+                behind = self._row.shown.pixels(_size_of(state["images"]))
                 shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
                 # The tokens of these samples come with the last step: until then, none are better than the last ones.
                 unknown = [-2.0] * prediction.masks.num_patches
@@ -404,13 +332,10 @@ class PredictionExplorer(ExplorerTraits):
         first, words = super().still()
         if self.last is None:
             return first, words
-        behind = self._pixels(_size_of(self.last.images))
+        behind = self._row.shown.pixels(_size_of(self.last.images))
         pictures = [first, *(to_pil(image) for image in self.last.on(behind))]
-        height = round(160 * first.height / first.width)
-        sheet = Image.new("RGB", (160 * len(pictures), height), "white")
-        for i, picture in enumerate(pictures):
-            sheet.paste(picture.resize((160, height), Image.Resampling.NEAREST), (160 * i, 0))
-        return sheet, f"{words}, and {len(pictures) - 1} samples of what the model expects there; {self.caption}"
+        words += f", and {len(pictures) - 1} samples of what the model expects there; {self.caption}"
+        return samples_sheet(pictures), words
 
 
 def _frames() -> Any:

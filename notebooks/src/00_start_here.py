@@ -41,6 +41,7 @@ SEED = 0
 model = ijepa_viz.load_model("menagerie-tiny")
 decoder = load_decoder("menagerie-tiny")
 scenes = examples.drawn_scenes(decoder.image_size)
+cat_model, cat_decoder = ijepa_viz.load_model("cats-tiny"), load_decoder("cats-tiny")
 print(
     f"{len(scenes)} scenes; the model reads {model.config.image_size} px, a grid of {model.grid[0]}x{model.grid[1]} patches, and the decoder draws {decoder.image_size} px"
 )
@@ -56,9 +57,15 @@ print(
 # 2. Hide a piece of plain sky. How much do the samples differ now?
 # 3. Switch *decode* to **another image's prediction**. If the samples did not change, the decoder would
 #    be inventing everything, and the picture would be worth nothing.
+# 4. Take one of the cats in the row, and hide one of its eyes, then both. For photographs of cats another model answers,
+#    `cats-tiny`, which learned from nothing else; the menu *model* says which one is asked. A cat of your own may be dropped on
+#    the picture.
 
 # %%
-explorer = PredictionExplorer(model, decoder, scenes[0].image, other=scenes[1].image, seed=SEED)
+explorer = PredictionExplorer(
+    model, decoder, scenes[0].image, other=scenes[1].image, seed=SEED, name="menagerie-tiny",
+    alternatives={"cats-tiny": (cat_model, cat_decoder)},
+)  # fmt: skip
 explorer
 
 # %% [markdown]
@@ -80,6 +87,26 @@ rows = [
 completion_grid(rows)
 
 # %% [markdown]
+# ## Photographs of cats
+#
+# `cats-tiny` has the same size and the same loss, and learned from photographs of cats' faces, at 64 px. Here it meets a cat that it
+# has never seen, with four different holes, and heads of other cats. The control in orange is the prediction from another
+# cat: an eye is an eye there too, so look at its *colour*, at the fur, and at where it lies.
+
+# %%
+cats = examples.cats()[:8]
+cat_predictions = [ijepa_viz.predict(cat_model, c.image, c.masks(cat_model.grid)) for c in cats]
+cat_rows = []
+for i, own in enumerate(cat_predictions):
+    following = next(c for c in cats[i + 1 :] + cats[:i] if c.image is not cats[i].image)
+    control = ijepa_viz.predict(cat_model, following.image, own.masks)
+    cat_rows.append((own, cat_decoder.sample(own, 6, seed=SEED), cat_decoder.sample(control, 2, seed=SEED)))
+completion_grid(cat_rows)
+
+# %% [markdown]
+# The first picture is scikit-image's cat; the heads are of the Oxford-IIIT Pet data set, under CC BY-SA 4.0
+# (`ijepa_viz/photographs/README.md`), and so is this figure.
+#
 # ## In numbers
 #
 # The cosine between predicted and target tokens, beside that of another image's prediction for the same

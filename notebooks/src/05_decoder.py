@@ -75,6 +75,22 @@ completion_grid([(prediction, decoder.sample(prediction, 6, seed=SEED)) for pred
 # %% [markdown]
 # **The reading rule.** What the samples *share* is in the prediction. What *varies* between them is not.
 #
+# The same for photographs, by another pair of networks: `cats-tiny` learned from cats' faces. One cat, which it has never seen, with an
+# eye, nose and mouth, the forehead and an ear hidden; in orange, decoded from another cat's prediction.
+
+# %%
+cat_model, cat_decoder = ijepa_viz.load_model("cats-tiny"), load_decoder("cats-tiny")
+cats = examples.cats()
+cat_rows = []
+for cat in cats[:4]:
+    own = ijepa_viz.predict(cat_model, cat.image, cat.masks(cat_model.grid))
+    control = ijepa_viz.predict(cat_model, cats[-1].image, own.masks)
+    cat_rows.append((own, cat_decoder.sample(own, 6, seed=SEED), cat_decoder.sample(control, 2, seed=SEED)))
+completion_grid(cat_rows)
+
+# %% [markdown]
+# (The other cat is of the Oxford-IIIT Pet data set, under CC BY-SA 4.0: `ijepa_viz/photographs/README.md`.)
+#
 # ## The controls
 #
 # For one hole, the same decoder with the same noise, given other things. If a control looks as good as the prediction,
