@@ -113,6 +113,18 @@ def measure(browser: Any, url: str, threads: int, options: argparse.Namespace) -
     return {**loaded, **spread, "load": os.getloadavg()[0]}
 
 
+def browser_tools() -> tuple[Any, str]:
+    """Playwright's entry point and the path of an installed browser; ends the program where one is missing."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        sys.exit("playwright is needed: `make test` installs it.")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        sys.exit("A Chromium or Chrome is needed.")
+    return sync_playwright, program
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -124,13 +136,7 @@ def main() -> int:
     parser.add_argument("--backend", default="wasm", choices=("auto", "wasm", "webgpu"))
     parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
     options = parser.parse_args()
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        sys.exit("playwright is needed: `make test` installs it.")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        sys.exit("A Chromium or Chrome is needed.")
+    sync_playwright, program = browser_tools()
     rows = []
     with served(options.folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

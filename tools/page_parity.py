@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from page_latency import BROWSERS, served
+from page_latency import browser_tools, served
 from torch import Tensor
 
 from decoders import Decoder, load_decoder
@@ -177,7 +177,7 @@ def session_of_export(folder: Path, name: str) -> Any:
 
     from ijepa_viz.page.onnx_files import session_of
 
-    path = folder / json.loads((folder / "manifest.json").read_text())["graphs"][name]["file"]
+    path = folder / json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["graphs"][name]["file"]
     data = path.read_bytes()
     return session_of(gzip.decompress(data) if path.suffix == ".gz" else data)
 
@@ -236,7 +236,7 @@ def measure(options: argparse.Namespace, browser: Any) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for weights in options.weights:
-            own = json.loads((options.folder / "models" / "manifest.json").read_text())["weights"]
+            own = json.loads((options.folder / "models" / "manifest.json").read_text(encoding="utf-8"))["weights"]
             folder = options.folder
             if weights not in ("own", own):
                 folder = site(Path(scratch) / weights, options.folder, options.model, weights)
@@ -294,13 +294,7 @@ def main() -> int:
     parser.add_argument("--train", type=int, default=4000, help="scenes that the recogniser learns from")
     parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
     options = parser.parse_args()
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        sys.exit("playwright is needed: `make test` installs it.")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        sys.exit("A Chromium or Chrome is needed.")
+    sync_playwright, program = browser_tools()
     if not (options.folder / "models" / "manifest.json").is_file():
         sys.exit(f"{options.folder} holds no networks: `make page` writes them.")
     with sync_playwright() as playwright:
