@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ijepa_viz import examples
+from ijepa_viz.cli.demo import _own_picture
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.cat_faces import crop_to_cat_face, find_cat_face
 from ijepa_viz.widgets.explorer_faces import face_part
@@ -75,3 +76,13 @@ def test_the_explorer_answers_where_the_face_is_and_nothing_where_there_is_none(
     assert face_part({"number": 4, "picture": data_uri(plain)}) == {"number": 4, "part": []}
     assert face_part({"number": 5, "picture": "data:image/jpeg;base64,AAAA"}) == {"number": 5, "part": []}
     assert face_part({}) == {"number": None, "part": []}
+
+
+def test_the_demo_cuts_an_own_picture_to_the_face_for_a_model_of_cats_only(tmp_path):
+    pytest.importorskip("cv2")
+    picture = _pasted(HEADS[0], (800, 400), 420, 40, 320)
+    picture.save(tmp_path / "own.png")
+    cut = _own_picture(str(tmp_path / "own.png"), 64, examples.CATS)
+    assert cut.size[0] == cut.size[1] < 400
+    assert np.array_equal(np.asarray(cut), np.asarray(picture.crop(find_cat_face(picture))))
+    assert _own_picture(str(tmp_path / "own.png"), 64, examples.PHOTOGRAPHS).size == (800, 400)

@@ -67,6 +67,41 @@ def test_a_crop_at_the_edge_has_only_pixels_of_the_picture(chromium, model, deco
     explorer.close()
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_a_crop_begins_at_the_face_that_the_kernel_finds(chromium, model, decoder, picture, tmp_path, found):
+    halves = Image.new("RGB", (40, 20), "red")
+    halves.paste("blue", (20, 0, 40, 20))
+    halves.save(tmp_path / "halves.png")
+    explorer = PredictionExplorer(model, decoder, picture, samples=1)
+    page = bare_page(chromium, explorer, finds_faces=True)
+    page.evaluate(
+        """(part) => model.on("change:face_wanted", () => {
+          const { number, picture } = model.get("face_wanted");
+          window.asked = picture;
+          model.set("face_found", { number: number - 1, part: [0, 0, 0.5, 1] });  // an older question's
+          model.set("face_found", { number, part });
+        })""",
+        [0.5, 0, 0.5, 1] if found else [],
+    )
+    page.get_by_text("Files").click()
+    page.get_by_label("Own picture", exact=True).set_input_files(tmp_path / "halves.png")
+    panel = page.get_by_role("group", name="Crop your picture")
+    assert panel.get_by_text("A cat's face was found").count() == int(found)
+    panel.get_by_role("button", name="Use this square").click()
+    assert page.evaluate("window.asked").startswith("data:image/jpeg")
+    sent = page.evaluate("model.get('upload')").partition(",")[2]
+    with Image.open(io.BytesIO(base64.b64decode(sent))) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.shape[:2] == (20, 20)
+    wanted = np.zeros((20, 20, 3), np.uint8)
+    wanted[..., 2] = 255
+    wanted[:, : 0 if found else 10] = (255, 0, 0)  # the middle of the picture is half red
+    assert (pixels == wanted).all()
+    assert page.errors == []
+    page.close()
+    explorer.close()
+
+
 def test_a_pointer_that_leaves_gives_back_the_words_of_the_part_in_focus(chromium, picture):
     diagram = ArchitectureDiagram(
         picture, {"true": (picture, "it"), "small": (picture, "less")}, {"ijepa": [1.0, 0.004]}

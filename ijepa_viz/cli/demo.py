@@ -24,6 +24,9 @@ from ijepa_viz.runtime.progress import Progress, track
 
 # torch and matplotlib take seconds, and are imported where the work begins: --help needs neither.
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ijepa_viz.data.picture_size import ImageSize
     from ijepa_viz.examples import Example
     from ijepa_viz.figures.figure import Figure
     from ijepa_viz.models import IJEPA
@@ -38,25 +41,34 @@ def _demo(options: argparse.Namespace) -> int:
     if options.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {options.samples}.")
     import_libraries()
-    from ijepa_viz import checkpoints, examples
+    from ijepa_viz import examples
 
-    names = [options.model] if options.model else [name for name in _FACES if name in checkpoints.bundled_names()]
+    names = [options.model] if options.model else _FACES
     demos = []
     for name in track(names, "demo", "model"):
         with Progress(f"loading {name}"):
             model = open_model(name, options)
             decoder = open_decoder(decoder_of(name), options)
             size = decoder.image_size
+            kind = examples.kind_of(name) or examples.PHOTOGRAPHS
             own = [
-                examples.Example(Path(text).stem, open_picture(text, size), (2, 2, 4, 4), Path(text).name)
+                examples.Example(Path(text).stem, _own_picture(text, size, kind), (2, 2, 4, 4), Path(text).name)
                 for text in options.image or []
             ]
-            kind = examples.kind_of(name) or examples.PHOTOGRAPHS
             shown = own or examples.of_kind(kind, size)[:_SHOWN] or examples.photographs()
         demos.append(run_demo(name, model, decoder, shown, options.samples, options.seed))
     for path in write_demo(demos, options.out, time.perf_counter() - start):
         print(path.resolve())
     return 0
+
+
+def _own_picture(text: str, size: ImageSize, kind: str) -> Image:
+    """The picture of an IMAGE argument; for a model of cats' faces cut to the face, where OpenCV finds one."""
+    from ijepa_viz import examples
+    from ijepa_viz.data.cat_faces import can_find_faces, crop_to_cat_face
+
+    picture = open_picture(text, size)
+    return crop_to_cat_face(picture) if kind == examples.CATS and can_find_faces() else picture
 
 
 # Models that the demo shows where none is named, and images of each.

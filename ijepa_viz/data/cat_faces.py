@@ -14,6 +14,15 @@ _SIDE = 384
 _NEIGHBOURS = 6  # detections that have to agree, as many as leave few mistakes
 
 
+def can_find_faces() -> bool:
+    """Whether an OpenCV with cascades is installed: it is part of the extra ``judge``."""
+    try:
+        cat_face_cascade()
+    except ValueError:
+        return False
+    return True
+
+
 def find_cat_face(image: Image.Image) -> tuple[int, int, int, int] | None:
     """The square around the largest cat's face, eyes and mouth in it where aligned faces have them.
 

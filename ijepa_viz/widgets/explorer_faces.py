@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import importlib.util
 import io
 from typing import Any
 
@@ -12,28 +11,21 @@ from ijepa_viz.data.cat_faces import find_cat_face
 from ijepa_viz.data.transforms import read_image
 
 
-def can_find_faces() -> bool:
-    """Whether OpenCV with its cascades is installed: without it the page crops by hand."""
-    return importlib.util.find_spec("cv2") is not None
-
-
 def face_part(wanted: dict[str, Any]) -> dict[str, Any]:
     """The answer to ``{"number": ..., "picture": data: URI}``: the number, and the face's square if there is one.
 
     Returns:
         ``{"number": ..., "part": [left, top, width, height]}`` as shares of the picture's width and height; ``part``
-        is empty where no face is found, or the picture or OpenCV's version cannot be used: the crop then begins with
-        the whole picture, as without OpenCV.
+        is empty where no face is found, or the picture cannot be read: the crop then begins with the whole picture,
+        and the upload says what is wrong with it.
     """
     part: list[float] = []
     try:
-        image = read_image(
-            io.BytesIO(base64.b64decode(str(wanted.get("picture", "")).partition(",")[2], validate=True))
-        )
-        box = find_cat_face(image)
+        body = str(wanted.get("picture", "")).partition(",")[2]
+        image = read_image(io.BytesIO(base64.b64decode(body, validate=True)))
     except (ValueError, binascii.Error):
-        box = None
-    if box:
+        return {"number": wanted.get("number"), "part": part}
+    if box := find_cat_face(image):
         left, top, right, bottom = box
         part = [left / image.width, top / image.height, (right - left) / image.width, (bottom - top) / image.height]
     return {"number": wanted.get("number"), "part": part}

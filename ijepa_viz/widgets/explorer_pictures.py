@@ -20,8 +20,6 @@ from ijepa_viz.examples import BIRDS, CATS, PHOTOGRAPHS
 from ijepa_viz.prediction import Sampler
 
 _SCENES = 24
-# The first examples of cats' faces are blocks of one and the same picture: all but the last of them.
-_SAME_CAT = 3
 # Pictures of one kind in the row, where none are given.
 _ROW = 5
 # Crops of each photograph for a mean of many images: left, top and side as shares of the picture's.
@@ -69,7 +67,8 @@ def read_others(other: Any, kind: str, size: ImageSize) -> list[OtherImage]:
         several = other if isinstance(other, Sequence) and not isinstance(other, str) else [other]
         images = [(f"other picture {i}", read_image(one), 1) for i, one in enumerate(several, start=1)]
     elif kind == CATS:
-        images = [(example.name, example.image, 1) for example in examples.cats()[_SAME_CAT:]]
+        cats = {id(example.image): example for example in examples.cats()}  # several are of one and the same picture
+        images = [(example.name, example.image, 1) for example in cats.values()]
     elif kind in (PHOTOGRAPHS, BIRDS):
         images = [(example.name, example.image, 1 + len(_CROPS)) for example in examples.photographs()]
     else:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ijepa_viz.data.cat_faces import can_find_faces
 from ijepa_viz.data.picture_size import ImageSize, height_and_width, image_size
 from ijepa_viz.data.transforms import to_pil
 from ijepa_viz.examples import CATS
@@ -25,7 +26,7 @@ from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import Prediction, Sampler, predict
 from ijepa_viz.widgets.explorer_answer import BOX_KIND, CONTROLS, SHOW, UNPREDICTED, Answer, caption_of
-from ijepa_viz.widgets.explorer_faces import can_find_faces, face_part
+from ijepa_viz.widgets.explorer_faces import face_part
 from ijepa_viz.widgets.explorer_figure import figure_file, samples_figure, samples_sheet
 from ijepa_viz.widgets.explorer_pictures import Entry, to_uint8
 from ijepa_viz.widgets.explorer_round import candidates, shuffled
