@@ -32,6 +32,7 @@ _CAT_BLOCKS = {
     "the forehead": (0, 2, 2, 4),
     "an ear": (0, 5, 3, 3),
 }
+_HEADS_CREDIT = "Cats' heads: Oxford-IIIT Pet data set, Parkhi et al. 2012, cut out; CC BY-SA 4.0, as is this figure."
 # Heads in photographs/: file, the crop with the eyes in the same places, the cat, what is hidden, and the target block.
 _HEADS = (
     ("ragdoll-205", (20, 20, 55), "black and white cat", "nose and mouth", (4, 2, 4, 4)),
@@ -52,13 +53,14 @@ class Example:
     Attributes:
         name: unique among the examples. image: RGB, square.
         hole: (row, col, height, width) in eighths of the side.
-        caption: description of the hidden part.
+        caption: description of the hidden part. credit: what has to stand beside the image, or figures made of it.
     """
 
     name: str
     image: Image.Image
     hole: tuple[int, int, int, int]
     caption: str
+    credit: str = ""
 
     def masks(self, grid: Grid) -> Masks:
         """Masks with the target block on a model's grid."""
@@ -102,7 +104,7 @@ def cats() -> list[Example]:
     for name, (left, top, side), who, part, hole in _HEADS:
         with Image.open(folder / f"{name}.jpg") as image:
             face = image.convert("RGB").crop((left, top, left + side, top + side))
-        examples.append(Example(name, face, hole, f"{part} of a {who}"))
+        examples.append(Example(name, face, hole, f"{part} of a {who}", _HEADS_CREDIT))
     return examples
 
 

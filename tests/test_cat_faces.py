@@ -54,6 +54,9 @@ def test_examples_of_each_kind_fit_a_grid_and_name_what_is_hidden():
             hidden = int(one.masks((8, 8)).hidden.sum())
             assert hidden == one.hole[2] * one.hole[3]
             assert one.hole[0] + one.hole[2] <= 8 >= one.hole[1] + one.hole[3]
+    credits = [one.credit for one in examples.cats()]
+    assert credits[:4] == [""] * 4, "scikit-image's cat is in the public domain"
+    assert all("Oxford-IIIT Pet" in credit and "CC BY-SA" in credit for credit in credits[4:])
     assert examples.of_kind(examples.BIRDS) == [], "photographs of birds may not be shipped"
     with pytest.raises(ValueError, match="examples of drawn scenes"):
         examples.of_kind("fish")

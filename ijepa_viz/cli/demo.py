@@ -87,6 +87,7 @@ class Row:
     cosine_other_image: float
     seconds_predict: float
     seconds_sample: float
+    credit: str
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def run_demo(
                 round(float(replace_target(other, prediction).cosine.mean()), 4),
                 round(seconds[i], 4),
                 round(took, 4),
+                example.credit,
             )
         )
     start = time.perf_counter()
@@ -223,6 +225,7 @@ def page(demos: Sequence[Demo], further: str = "") -> str:
         report = demo.report
         names = ", ".join(line["caption"] for line in report["images"])
         data = base64.b64encode(png(demo.figure)).decode()
+        credits = " ".join(dict.fromkeys(line["credit"] for line in report["images"] if line["credit"]))
         rows = "".join(
             f"<tr><td>{html.escape(line['caption'])}</td><td class=n>{line['cosine']:.3f}</td>"
             f"<td class=n>{line['cosine_other_image']:.3f}</td>"
@@ -237,7 +240,7 @@ def page(demos: Sequence[Demo], further: str = "") -> str:
             "<th class=n>the same for another image's prediction<th class=n>ms for "
             f"{report['samples']} samples</tr>{rows}</table>"
             f"<p class=soft>Seed {report['seed']}, {report['decoder_steps']} sampling steps, guidance 1.0, "
-            f"{report['threads']} threads.</p>"
+            f"{report['threads']} threads. {html.escape(credits)}</p>"
         )
     body = "\n".join([*parts, further])
     return (
