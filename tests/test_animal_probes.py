@@ -11,6 +11,7 @@ import torch
 from cats_and_birds import birds, cat_face, cat_faces, drawn_bird, write_parquet
 from conftest import TINY
 from PIL import Image
+from scipy.ndimage import shift
 from sklearn.linear_model import Ridge as ReferenceRidge
 
 from ijepa_viz.data.annotations import PARTS
@@ -45,11 +46,13 @@ def stacked(faces: list[Image.Image]) -> torch.Tensor:
 
 
 def moved_faces(count: int, seed: int) -> Source:
-    """The cat's face turned to either side, mirrored or not, and lit differently in each picture."""
+    """The cat's face, made symmetric as faces from the front are, moved and lit differently in each picture."""
     rng = np.random.default_rng(seed)
+    front = np.asarray(cat_face(), np.float32)
+    front = (front + front[:, ::-1]) / 2
 
     def face() -> Image.Image:
-        pixels = np.asarray(cat_face(64, complex(*rng.uniform(-4, 4, 2))))[:, :: rng.choice([-1, 1])]
+        pixels = shift(front, (*rng.uniform(-4, 4, 2), 0), order=1, mode="nearest")
         return Image.fromarray(np.clip(pixels * rng.uniform(0.7, 1.1), 0, 255).astype(np.uint8))
 
     faces = [face() for _ in range(count)]
@@ -195,6 +198,9 @@ def test_cat_traits_needs_aligned_faces_and_enough_of_them(of_faces):
         pictures = [Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)) for _ in range(60)]
         return Source(f"noise-{seed}", pictures.__getitem__, 60, stamp=["noise", seed])
 
+    scenes = as_split(open_source("menagerie:count=200", "train"), open_source("menagerie:count=100", "test"))
+    with pytest.raises(ValueError, match=r"A nose is found at the same place .* This probe is for aligned cats' faces"):
+        cats.cat_traits(of_faces, scenes)
     with pytest.raises(ValueError, match="This probe is for aligned cats' faces"):
         cats.cat_traits(of_faces, as_split(noise(0), noise(1)))
 

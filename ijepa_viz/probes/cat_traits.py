@@ -34,6 +34,9 @@ NOSE, NOSE_SIZE, NOSE_REACH = (1 / 2, 11 / 16), (11 / 32, 9 / 32), (1 / 8, 7 / 6
 
 FEWEST = 40  # training pictures, and test pictures
 _AGREE = 0.5  # least correlation of the nose's places in pictures and in mirrored ones
+# Least share of pictures in which these places are this near to each other, in shares of the head's width. Of cats' faces
+# and heads it is 0.96; other pictures have edges to find too: 0.80 of drawn scenes and photographs, 0.68 of birds.
+_SAME_PLACE, _NEAR = 0.9, 1 / 32
 
 
 @PROBES.register("cat-traits")
@@ -80,6 +83,13 @@ def cat_traits(model: IJEPA, split: Split, train: int = 3000, test: int = 500) -
             f"The nose's place in pictures of {pair.test.name} and in the mirrored ones correlates with "
             f"{agreement:.2f}, less than {_AGREE}. This probe is for aligned cats' faces: one each, upright and "
             "filling the picture."
+        )
+    same = float(((turn - mirrored).norm(dim=1) <= _NEAR).float().mean())
+    if same < _SAME_PLACE:
+        raise ValueError(
+            f"A nose is found at the same place in a picture and in its mirror image in {same:.0%} of the pictures of "
+            f"{pair.test.name}, fewer than {_SAME_PLACE:.0%}. This probe is for aligned cats' faces: one each, upright "
+            "and filling the picture."
         )
     truths = [traits(some, head, nose) for some in (learned, images)]
     left, right = (_gaze(_lab(images), eye, head) for eye in _eyes(head))
