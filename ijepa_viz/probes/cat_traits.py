@@ -34,8 +34,8 @@ NOSE, NOSE_SIZE, NOSE_REACH = (1 / 2, 11 / 16), (11 / 32, 9 / 32), (1 / 8, 7 / 6
 
 FEWEST = 40  # training pictures, and test pictures
 _AGREE = 0.5  # least correlation of the nose's places in pictures and in mirrored ones
-# Least share of pictures in which these places are this near to each other, in shares of the head's width. Of cats' faces
-# and heads it is 0.96; other pictures have edges to find too: 0.80 of drawn scenes and photographs, 0.68 of birds.
+# Least share of pictures in which these places are this near to each other, in shares of the head's width. Of cats'
+# faces and heads it is 0.96; other pictures have edges to find too: 0.80 of scenes and photographs, 0.68 of birds.
 _SAME_PLACE, _NEAR = 0.9, 1 / 32
 
 
