@@ -7,6 +7,7 @@ import base64
 import html
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -63,12 +64,27 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _own_picture(text: str, size: ImageSize, kind: str) -> Image:
-    """The picture of an IMAGE argument; for a model of cats' faces cut to the face, where OpenCV finds one."""
+    """The picture of an IMAGE argument; for a model of cats' faces cut to the face, where OpenCV finds one.
+
+    Where none is found or looked for, that is said: the model answers for any picture, and knows nothing but faces.
+    """
     from ijepa_viz import examples
-    from ijepa_viz.data.cat_faces import can_find_faces, crop_to_cat_face
+    from ijepa_viz.data.cat_faces import can_find_faces, crop_to_cat_face, find_cat_face
 
     picture = open_picture(text, size)
-    return crop_to_cat_face(picture) if kind == examples.CATS and can_find_faces() else picture
+    if kind != examples.CATS:
+        return picture
+    if not can_find_faces():
+        found = "is not searched for a cat's face, since OpenCV is not installed (the extra 'judge')"
+    elif find_cat_face(picture) is None:
+        found = "has no cat's face that OpenCV finds"
+    else:
+        return crop_to_cat_face(picture)
+    print(
+        f"{text} {found}. This model learned from cats' faces that fill the picture: of others its numbers say little.",
+        file=sys.stderr,
+    )
+    return picture
 
 
 # Models that the demo shows where none is named, and images of each.

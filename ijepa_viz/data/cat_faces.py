@@ -12,6 +12,7 @@ _MEND = "python -m pip install 'ijepa-viz[judge]' (in a clone: '.[judge]')"
 # The cascade sees no small face and is slow on large pictures: the longer side is brought to this length.
 _SIDE = 384
 _NEIGHBOURS = 6  # detections that have to agree, as many as leave few mistakes
+_SMALLEST = 1 / 4  # side of a face, of the picture's shorter one: smaller detections are often spots within a face
 
 
 def can_find_faces() -> bool:
@@ -30,7 +31,7 @@ def find_cat_face(image: Image.Image) -> tuple[int, int, int, int] | None:
         image: RGB, upright.
 
     Returns:
-        (left, top, right, bottom) in pixels; None where no face is found.
+        (left, top, right, bottom) in pixels; None where no face is found, or none of a quarter of the shorter side.
 
     Raises:
         ValueError: OpenCV is not installed, or has no cascades.
@@ -38,7 +39,10 @@ def find_cat_face(image: Image.Image) -> tuple[int, int, int, int] | None:
     cascade = cat_face_cascade()[1]
     scale = _SIDE / max(image.size)
     small = image.convert("L").resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
-    found = cascade.detectMultiScale(np.asarray(small), scaleFactor=1.05, minNeighbors=_NEIGHBOURS)
+    least = max(1, round(_SMALLEST * min(small.size)))
+    found = cascade.detectMultiScale(
+        np.asarray(small), scaleFactor=1.05, minNeighbors=_NEIGHBOURS, minSize=(least, least)
+    )
     if not len(found):
         return None
     left, top, width, height = max(found, key=lambda box: box[2] * box[3]) / scale
