@@ -921,6 +921,7 @@ def test_one_offline_file_answers_from_what_was_computed(chromium, explorer, tmp
 def test_the_demo_page_fits_a_phone_and_leads_to_the_lessons(chromium):
     line = {
         "caption": "a yellow building's roof, drawn",
+        "credit": "Somebody, CC BY-SA 4.0.",
         "cosine": 0.7,
         "cosine_other_image": 0.1,
         "seconds_sample": 0.1,
@@ -933,4 +934,5 @@ def test_the_demo_page_fits_a_phone_and_leads_to_the_lessons(chromium):
     assert len(links) == len(list((ROOT / "notebooks").glob("*.ipynb")))
     assert all((ROOT / "out" / "demo" / link).resolve().is_file() for link in links)
     assert shown.get_by_text("0.700").is_visible()
+    assert shown.get_by_text("Somebody, CC BY-SA 4.0.").is_visible()
     shown.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -53,10 +53,13 @@ class MaskConfig:
     Attributes:
         strategy: a name in ``masks.STRATEGIES``, of films in ``masks.FILM_STRATEGIES``.
         options: the strategy's own options.
+        moving_targets: of films: so many of the target tokens take part in a step, those that move with greater odds
+            (:mod:`ijepa_viz.masks.moving`); None is all.
     """
 
     strategy: str = "multiblock"
     options: dict = field(default_factory=dict)
+    moving_targets: int | None = None
 
 
 @dataclass(frozen=True)
@@ -172,14 +175,20 @@ class TrainConfig:
     run: PretrainRunConfig = field(default_factory=PretrainRunConfig)
 
 
-def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator) -> Masks:
+def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator, all_targets: bool = False) -> Masks:
     """Sample masks for ``batch`` images by the strategy of ``config.mask``.
 
+    Args:
+        all_targets: also those that ``mask.moving_targets`` leaves out, which the pixels decide; without, as many
+            target tokens as a step takes.
+
     Raises:
-        ValueError: as :func:`ijepa_viz.masks.sample`.
+        ValueError: as :func:`ijepa_viz.masks.sample`, or ``mask.moving_targets`` for a model of pictures.
     """
-    model = config.model
-    return sample(
+    model, moving = config.model, config.mask.moving_targets
+    if moving is not None and model.frames == 1:
+        raise ValueError("mask.moving_targets is of films, and model.frames is 1: set mask.moving_targets=null.")
+    masks = sample(
         config.mask.strategy,
         batch=batch,
         grid=model.grid,
@@ -187,3 +196,6 @@ def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator) ->
         steps=model.steps,
         **config.mask.options,
     )
+    if moving is None or all_targets:
+        return masks
+    return replace(masks, targets=masks.targets[..., :moving])

@@ -29,6 +29,7 @@ from ijepa_viz.data.overlap import drop_shared, refuse_overlap
 from ijepa_viz.data.source import Source
 from ijepa_viz.data.splits import match_classes
 from ijepa_viz.data.unreadable import drop_unreadable
+from ijepa_viz.masks.moving import keep_moving, motion
 from ijepa_viz.models import Encoder, set_activation_checkpointing
 from ijepa_viz.models.attention import choose_kernels
 from ijepa_viz.probes.features import labelled, pooled_features, thumbnail_features
@@ -221,16 +222,22 @@ class Trainer(TrainingLoop):
             ratio=config.data.crop_ratio,
             flip=config.data.horizontal_flip,
         )
-        masks = sample_masks(config, size, generator)
+        masks = sample_masks(config, size, generator, all_targets=True)
         dropped = None if self.cues is None else self.cues.draw_dropped(size, generator)
         share = size // self.accelerator.num_processes
         first = self.accelerator.process_index * share
         mine = slice(first, first + share)
         images = transforms.normalise(self.pictures.crops(chosen[mine], crops[mine], device))
+        if config.mask.moving_targets is not None:
+            draws = torch.rand(masks.targets[:, 0].shape, generator=generator)[mine]
+            moves = motion(images, config.model.grid, config.model.steps).cpu()
+            masks = keep_moving(masks[mine], moves, config.mask.moving_targets, draws)
+        else:
+            masks = masks[mine]
         cues = None
         if self.cues is not None and dropped is not None:
             cues = self.cues(chosen[mine], dropped[mine]).to(device)
-        return images, masks[mine].to(device), cues, generator
+        return images, masks.to(device), cues, generator
 
     def update(self, step: int) -> dict[str, float]:
         """One optimizer step, then one of the target encoder's EMA. Returns the log's numbers, averaged over processes.
