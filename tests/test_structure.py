@@ -48,7 +48,7 @@ FLOORS = [
     ("decoders.decoder",),
     ("train.objectives", "decoders.loading", "decoders.blocks"),
     ("train.reference_yaml", "decoders.training", "decoders.evaluation"),
-    ("train.planning",),
+    ("train.planning", "train.encoded"),
     ("train.trainer",),
     ("train.reports", "train.benchmark", "train.distributed", "train", "decoders"),
     ("ijepa_viz.cli",),

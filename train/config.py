@@ -30,6 +30,8 @@ class DataConfig:
         workers: decoding threads; None is one for each core.
         strict: raise on unreadable images instead of skipping them.
         cue_dropout: share of the images or films that are without a cue, where the model takes cues.
+        cached_batches: with the objective ``predictor``, whose encoders are frozen: so many batches are encoded once
+            and kept in memory, and come again and again; None encodes every batch.
     """
 
     source: str = "menagerie"
@@ -44,6 +46,7 @@ class DataConfig:
     workers: int | None = None
     strict: bool = False
     cue_dropout: float = 0.5
+    cached_batches: int | None = None
 
 
 @dataclass(frozen=True)

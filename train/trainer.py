@@ -40,6 +40,8 @@ from ijepa_viz.runtime.run_folder import HISTORY, batch_indices
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
 from train.cues import TrainingCues
+from train.encoded import Drawn, EncodedBatches
+from train.objectives.predictor import Encoded
 from train.optimizer import adamw
 from train.planning.cost import flops_per_image, hardware
 
@@ -130,6 +132,9 @@ class Trainer(TrainingLoop):
         if state is not None:
             self._restore(state)
         self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
+        self.encoded = None
+        if config.data.cached_batches:
+            self.encoded = EncodedBatches(config, self.net, self._drawn, self.accelerator.autocast)
         self._take = Prefetcher(self.batch, self.accelerator.device)
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -205,16 +210,38 @@ class Trainer(TrainingLoop):
 
     # ------------------------------------------------------------------ one step
 
-    def batch(self, step: int) -> tuple[Tensor, mask_samplers.Masks, Tensor | None, torch.Generator]:
+    def batch(self, step: int) -> tuple[Tensor | Encoded, mask_samplers.Masks, Tensor | None, torch.Generator]:
         """This process's share of step ``step``: (b, 3, H, W) normalised images, masks, cues, and what drew them.
 
-        Of films (b, T, 3, H, W). Cues are (b, L) word ids, None where the model takes none.
+        Of films (b, T, 3, H, W); encoded already with ``data.cached_batches``. Cues are (b, L) word ids, None where
+        the model takes none.
         """
-        config = self.config
-        size = config.optimization.batch_size
-        chosen = batch_indices(len(self.source), size, step, config.run.seed)
+        size, share = self.config.optimization.batch_size, self._share
+        chosen, images, masks, moves, generator = self._drawn(step) if self.encoded is None else self.encoded(step)
+        dropped = None if self.cues is None else self.cues.draw_dropped(size, generator)
+        moving = self.config.mask.moving_targets
+        draws = None if moving is None else torch.rand(size, masks.targets.shape[2], generator=generator)
+        if moves is not None and moving is not None and draws is not None:
+            masks = keep_moving(masks, moves, moving, draws[share])
         device = self.accelerator.device
-        generator = torch.Generator().manual_seed(config.run.seed * 1_000_003 + step)
+        cues = None
+        if self.cues is not None and dropped is not None:
+            cues = self.cues(chosen[share], dropped[share]).to(device)
+        return images, masks.to(device), cues, generator
+
+    @cached_property
+    def _share(self) -> slice:
+        """This process's rows of a batch."""
+        count = self.config.optimization.batch_size // self.accelerator.num_processes
+        first = self.accelerator.process_index * count
+        return slice(first, first + count)
+
+    def _drawn(self, number: int) -> Drawn:
+        """Draw batch ``number``: its pictures, this process's crops and masks with all targets."""
+        config, device = self.config, self.accelerator.device
+        size = config.optimization.batch_size
+        chosen = batch_indices(len(self.source), size, number, config.run.seed)
+        generator = torch.Generator().manual_seed(config.run.seed * 1_000_003 + number)
         crops = transforms.Crops.draw(
             size,
             generator,
@@ -222,22 +249,12 @@ class Trainer(TrainingLoop):
             ratio=config.data.crop_ratio,
             flip=config.data.horizontal_flip,
         )
-        masks = sample_masks(config, size, generator, all_targets=True)
-        dropped = None if self.cues is None else self.cues.draw_dropped(size, generator)
-        share = size // self.accelerator.num_processes
-        first = self.accelerator.process_index * share
-        mine = slice(first, first + share)
-        images = transforms.normalise(self.pictures.crops(chosen[mine], crops[mine], device))
+        masks = sample_masks(config, size, generator, all_targets=True)[self._share]
+        images = transforms.normalise(self.pictures.crops(chosen[self._share], crops[self._share], device))
+        moves = None
         if config.mask.moving_targets is not None:
-            draws = torch.rand(masks.targets[:, 0].shape, generator=generator)[mine]
             moves = motion(images, config.model.grid, config.model.steps).cpu()
-            masks = keep_moving(masks[mine], moves, config.mask.moving_targets, draws)
-        else:
-            masks = masks[mine]
-        cues = None
-        if self.cues is not None and dropped is not None:
-            cues = self.cues(chosen[mine], dropped[mine]).to(device)
-        return images, masks.to(device), cues, generator
+        return Drawn(chosen, images, masks, moves, generator)
 
     def update(self, step: int) -> dict[str, float]:
         """One optimizer step, then one of the target encoder's EMA. Returns the log's numbers, averaged over processes.

@@ -92,7 +92,9 @@ class Objective(nn.Module):
 
         Args:
             saved: a model of the same config, or of one for pictures of another size: its positions are then computed
-                for this one's (:meth:`ijepa_viz.models.IJEPA.at`).
+                for this one's (:meth:`ijepa_viz.models.IJEPA.at`). A model of films begins from one of pictures too:
+                each frame of a tubelet gets its share of the patch embedding, so that a still film is embedded as its
+                picture is, and the embedding of cues, which pictures lack, keeps its initial weights.
             name: its name in error messages.
 
         Raises:
@@ -109,10 +111,30 @@ class Objective(nn.Module):
                     f"{name} cannot begin at {size}, its own size is {saved.config.image_size}: {error} Train at "
                     f"model.image_size={saved.config.image_size}."
                 ) from error
+        if set(different) <= _OF_FILMS and self.model.config.frames > 1 == saved.config.frames:
+            self.model.load_state_dict(_inflated(saved.state_dict(), self.model))
+            return
         if saved.config != self.model.config:
             found = ", ".join(f"model.{key} {other[key]} instead of {own[key]}" for key in different)
             raise ValueError(f"{name} holds a model of other sizes than the config's: it has {found}.")
         self.model.load_state_dict(saved.state_dict())
+
+
+# Settings in which a model of films may differ from the model of pictures that it begins from.
+_OF_FILMS = {"frames", "tubelet", "cue_tokens", "cue_vocabulary"}
+
+
+def _inflated(pictures: dict[str, Tensor], films: IJEPA) -> dict[str, Tensor]:
+    """The weights of a model of pictures for one of films (the inflation of I3D, arXiv 1705.07750, section 2.3)."""
+    tubelet, found = films.config.tubelet, {}
+    for name, own in films.state_dict().items():
+        if name.endswith("pos_embed") or name.startswith("predictor.cues."):
+            found[name] = own
+        elif name.endswith("patch_embed.proj.weight") and tubelet > 1:
+            found[name] = (pictures[name][:, :, None] / tubelet).expand_as(own).clone()
+        else:
+            found[name] = pictures[name]
+    return found
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective")

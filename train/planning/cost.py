@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         config = config_files.load(TrainConfig, options.fname, options.overrides)
         per_image = flops_per_image(config)
         images = config.optimization.steps * config.optimization.batch_size
-        print(f"{per_image:.4g} operations an image, {per_image * images:.4g} for {images} images")
+        one, many = ("a clip", "clips") if config.model.frames > 1 else ("an image", "images")
+        print(f"{per_image:.4g} operations {one}, {per_image * images:.4g} for {images} {many}")
 
     return attempt("train.planning.cost", work)
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from ijepa_viz.data.batches import StreamedImages
+from ijepa_viz.data.batches import open_images
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.transforms import Crops
 from ijepa_viz.masks import Masks
@@ -239,6 +239,8 @@ def as_text(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: 
     parts_of_memory = ("weights", "gradients", "optimizer", "communication", "activations")
     split = ", ".join(f"{name} {getattr(found, name) / 1e9:.2f}" for name in parts_of_memory)
     encoder, predictor = (f"{count / 1e6:.1f} M" for count in (found.encoder, found.predictor))
+    one, many = ("a clip", "clips") if config.model.frames > 1 else ("an image", "images")
+    speed = gpus * rate * utilisation / found.flops_per_image
     time_taken = f"about {duration(found.days(gpus, rate, utilisation))} on {gpus} x {gpu}"
     peak = f"{100 * utilisation:.0f} % of {rate / 1e12:.0f} TFLOP/s"
     lines = [
@@ -246,8 +248,9 @@ def as_text(config: TrainConfig, found: Plan, gpus: int, gpu: str, utilisation: 
         f"memory a GPU        {found.memory / 1e9:.1f} GB of {memory / 1e9:.0f} ({gpu}): {split}",
         f"batch               {config.optimization.batch_size}: {found.batch} a GPU"
         + (f" in {config.optimization.accumulate} passes" if config.optimization.accumulate > 1 else ""),
-        f"operations          {found.flops_per_image:.3g} an image, {found.flops:.3g} for {found.images} images",
+        f"operations          {found.flops_per_image:.3g} {one}, {found.flops:.3g} for {found.images} {many}",
         f"time                {time_taken}, an estimate at {peak}, which small networks do not reach",
+        f"data                {speed:.3g} {many} a second are read at that pace, {speed / gpus:.3g} a GPU",
     ]
     if found.memory > memory:
         passes = config.optimization.accumulate
@@ -264,10 +267,11 @@ def _beside_measured(config: TrainConfig, gpus: int) -> str:
     config = replace(config, optimization=optimization, run=replace(config.run, fsdp=False))
     found = measure(config)
     planned = plan(config, 1, found.device)
+    many = "clips" if config.model.frames > 1 else "images"
     return (
-        f"measured here       {planned.batch} images a pass, {hardware()}: "
+        f"measured here       {planned.batch} {many} a pass, {hardware()}: "
         f"peak {found.memory / 1e9:.2f} GB where its plan says {planned.memory / 1e9:.2f}; "
-        f"{found.images_per_s:.1f} images/s, {found.images_per_s * planned.flops_per_image:.3g} operations per second"
+        f"{found.images_per_s:.1f} {many}/s, {found.images_per_s * planned.flops_per_image:.3g} operations per second"
     )
 
 
@@ -297,12 +301,13 @@ def dry_run(config: TrainConfig, gpu: str | None = None, gpus: int = 1, utilisat
         batch, generator, scale=config.data.crop_scale, ratio=config.data.crop_ratio, flip=config.data.horizontal_flip
     )
     # Never the array of all images, which would be written to the cache.
-    pictures = StreamedImages(source, size, config.data.workers)
+    pictures = open_images(source, size, False, config.data.workers, config.model.frames)
     images = pictures.crops(chosen, crops, torch.device("cpu"))
     masks = sample_masks(config, batch, generator)
     took = time.perf_counter() - started
     shapes = f"context {tuple(masks.context.shape)}, targets {tuple(masks.targets.shape)}"
-    read = f"{tuple(images.shape)} of {len(source)} pictures of {source.name} in {took:.1f} s"
+    kind = "clips" if config.model.frames > 1 else "pictures"
+    read = f"{tuple(images.shape)} of {len(source)} {kind} of {source.name} in {took:.1f} s"
     yield f"one batch           {read}; {shapes}"
 
 
