@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import re
 import subprocess
@@ -23,14 +24,14 @@ from decoders.config import DataConfig, DecoderTrainConfig
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.cli import main as cli_main
-from ijepa_viz.data.batches import InMemoryImages, Prefetcher, StreamedImages, open_images
+from ijepa_viz.data.batches import ClipImages, InMemoryImages, Prefetcher, StreamedClips, StreamedImages, open_images
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.transforms import Crops, crop_and_resize, crop_and_resize_image
 from ijepa_viz.data.unreadable import drop_unreadable, find_unreadable
 from ijepa_viz.models import IJEPA
 from train.__main__ import main
 from train.config import MaskConfig, ObjectiveConfig, TrainConfig
-from train.planning.plan import activation_bytes, duration, plan
+from train.planning.plan import activation_bytes, as_text, duration, plan
 from train.planning.plan import main as plan_main
 from train.planning.plan_check import measure
 from train.reference_yaml import load_config, translate
@@ -269,6 +270,92 @@ def test_the_plan_agrees_with_what_was_published():
     assert 0.1 < found.days(16, 312e12, 1.0) / 3 < 0.4
     with pytest.raises(ValueError, match="does not divide among 7"):
         plan(config, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "encoder", "memory"),
+    [
+        ("vjepa-vitl16", 64, 305.5e6, 60e9),
+        pytest.param("vjepa2-vitg16", 128, 1.012e9, 80e9, marks=pytest.mark.slow),
+    ],
+)
+def test_the_plan_of_published_models_of_films(name, gpus, encoder, memory):
+    """Sizes as published: 300 million and 1 billion parameters, and a predictor of 22 million."""
+    from pathlib import Path
+
+    import train
+
+    config, _, notes = load_config(Path(train.__file__).parent / "configs" / f"{name}.yaml")
+    assert not notes
+    found = plan(config, gpus)
+    assert found.encoder == pytest.approx(encoder, rel=0.01)
+    assert found.predictor == pytest.approx(22.5e6, rel=0.02)
+    assert found.memory < memory
+    tokens = config.model.num_patches
+    # The target encoder sees every token, forward only: two operations a weight and token at the least.
+    assert found.flops_per_image > 2 * found.encoder * tokens
+    text = as_text(config, found, gpus, "A100-80G", 0.4)
+    speed = gpus * 312e12 * 0.4 / found.flops_per_image
+    assert f"{speed:.3g} clips a second" in text
+    assert "a clip" in text
+    assert "image" not in text
+    assert "It does not fit" not in text
+
+
+def test_the_schedules_of_published_models_of_films():
+    from pathlib import Path
+
+    import train
+    from train import schedules
+
+    configs = Path(train.__file__).parent / "configs"
+    first, second = (load_config(configs / f"{n}.yaml")[0].optimization for n in ("vjepa-vitl16", "vjepa2-vitg16"))
+    # V-JEPA: a cosine that would end after 112 500 steps is a quarter of its way above the end after 90 000.
+    assert schedules.learning_rate(11999, first) == pytest.approx(6.25e-4)
+    left = 0.5 * (1 + math.cos(math.pi * (90000 - 12000) / (112500 - 12000)))
+    assert schedules.learning_rate(89999, first) == pytest.approx(1e-6 + (6.25e-4 - 1e-6) * left)
+    # V-JEPA 2: warm-up, constant, decay.
+    rates = [schedules.learning_rate(step, second) for step in (0, 11999, 100000, 239999, 245999, 251999)]
+    assert rates == pytest.approx([1e-4, 5.25e-4, 5.25e-4, 5.25e-4, 2.63e-4, 1e-6], rel=1e-3)
+    assert {schedules.momentum(step, second) for step in (0, 200000)} == {0.99925}
+
+
+def test_clips_are_streamed_as_they_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("IJEPA_VIZ_CACHE", str(tmp_path / "cache"))
+    source = open_source("menagerie-film:count=6,frames=4,size=32")
+    kept, streamed = open_images(source, 32, True, frames=4), open_images(source, 32, False, workers=2, frames=4)
+    assert (type(kept), type(streamed)) == (ClipImages, StreamedClips)
+    crops = Crops.draw(3, torch.Generator().manual_seed(0), scale=(0.3, 1.0), flip=True)
+    indices = np.array([4, 0, 5])
+    cpu = torch.device("cpu")
+    assert torch.equal(streamed.crops(indices, crops, cpu), kept.crops(indices, crops, cpu))
+    assert torch.equal(streamed.squares(4), kept.squares(4))
+    films = replace(source, render=None, count=60000)  # as a folder of videos: 36 GB
+    assert isinstance(open_images(films, 224, frames=4), StreamedClips)
+    with pytest.raises(ValueError, match="clips of 4 frames, the model takes 16"):
+        open_images(source, 32, False, frames=16)
+
+
+def test_a_dry_run_of_films_reads_one_batch_of_clips(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("IJEPA_VIZ_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "films.yaml"
+    path.write_text(FILMS)
+    assert main(["--fname", str(path), "--dry-run", f"run.folder={tmp_path / 'run'}"]) == 0
+    out = capsys.readouterr().out
+    assert "(4, 8, 3, 32, 32) of 6 clips of menagerie-film (train)" in out
+    assert re.search(r"operations +[\d.e+]+ a clip, [\d.e+]+ for 8 clips", out)
+    assert "clips a second" in out
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").glob("*.npy"))
+
+
+FILMS = """
+model: {image_size: 32, patch_size: 8, frames: 8, tubelet: 2, width: 32, depth: 1, heads: 2, predictor_width: 16,
+  predictor_depth: 1, predictor_heads: 2}
+data: {source: "menagerie-film:count=6,frames=8,size=32"}
+mask: {strategy: tubes}
+optimization: {steps: 2, batch_size: 4, warmup: 1}
+"""
 
 
 # --------------------------------------------------------------------------- pictures

@@ -125,8 +125,7 @@ class StreamedImages:
 
     def __init__(self, source: Source, size: ImageSize, workers: int | None = None) -> None:
         self.source, self.size = source, size
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        self._workers = ThreadPoolExecutor(workers or max(1, (os.cpu_count() or 1) // here))
+        self._workers = _decoding_threads(workers)
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
         """As :class:`TrainingImages`."""
@@ -144,17 +143,18 @@ class StreamedImages:
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-class ClipImages:
-    """All clips in one memory-mapped array; a clip's frames are cropped alike.
+class StreamedClips:
+    """Clips decoded batch by batch at the model's size; a clip's frames are cropped alike.
 
     Args:
         source: of clips. size: height = width of the frames, in pixels. frames: T that the model takes.
+        workers: number of threads; None is one a core, divided by the processes of this machine.
 
     Raises:
         ValueError: pictures, clips of another length, or a rectangular size.
     """
 
-    def __init__(self, source: Source, size: ImageSize, frames: int) -> None:
+    def __init__(self, source: Source, size: ImageSize, frames: int, workers: int | None = None) -> None:
         if not isinstance(source, ClipSource):
             raise ValueError(f"A model of {frames} frames trains on films, and {source.name} has pictures only.")
         if source.frames != frames:
@@ -165,17 +165,39 @@ class ClipImages:
         height, width = height_and_width(size)
         if height != width:
             raise ValueError(f"Films are squares, got model.image_size {height}x{width}.")
-        self.size, self.array = height, clip_arrays(source, height)
+        self.source, self.size = source, height
+        self._workers = _decoding_threads(workers)
 
     def crops(self, indices: np.ndarray, crops: Crops, device: torch.device) -> Tensor:
         """As :class:`TrainingImages`, (b, T, 3, H, W)."""
-        clips = torch.from_numpy(self.array[indices]).to(device).permute(0, 1, 4, 2, 3)
+        clips = torch.from_numpy(self.read(indices)).to(device).permute(0, 1, 4, 2, 3)
         flat = crop_and_resize(clips.flatten(1, 2), self.size, crops)
         return flat.unflatten(1, clips.shape[1:3])
 
     def squares(self, count: int) -> Tensor:
         """As :class:`TrainingImages`, (n, T, 3, H, W) uint8."""
-        return torch.from_numpy(self.array[evenly(len(self.array), count)]).permute(0, 1, 4, 2, 3)
+        return torch.from_numpy(self.read(evenly(len(self.source), count))).permute(0, 1, 4, 2, 3)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Whole clips, (n, T, size, size, 3) uint8."""
+        return np.stack(list(self._workers.map(lambda i: self.source.clip(int(i), self.size).frames, indices)))
+
+
+class ClipImages(StreamedClips):
+    """All clips in one memory-mapped array."""
+
+    def __init__(self, source: Source, size: ImageSize, frames: int) -> None:
+        super().__init__(source, size, frames)
+        self.array = clip_arrays(self.source, self.size)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """As :class:`StreamedClips`."""
+        return self.array[indices]
+
+
+def _decoding_threads(workers: int | None) -> ThreadPoolExecutor:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return ThreadPoolExecutor(workers or max(1, (os.cpu_count() or 1) // here))
 
 
 def open_images(
@@ -187,10 +209,11 @@ def open_images(
         keep: True for :class:`InMemoryImages`, False for :class:`StreamedImages`; None chooses the array if it is
             below 24 GiB, and always for drawn scenes.
         workers: number of decoding threads; None is one a core.
-        frames: that the model takes: more than 1 is :class:`ClipImages`.
+        frames: that the model takes: more than 1 is :class:`ClipImages` or :class:`StreamedClips`.
     """
-    if frames > 1:
-        return ClipImages(source, size, frames)
     if keep is None:
-        keep = source.render is not None or len(source) * math.prod(height_and_width(size)) * 3 <= ARRAY_LIMIT
+        pixels = len(source) * frames * math.prod(height_and_width(size))
+        keep = source.render is not None or pixels * 3 <= ARRAY_LIMIT
+    if frames > 1:
+        return ClipImages(source, size, frames) if keep else StreamedClips(source, size, frames, workers)
     return InMemoryImages(source, size) if keep else StreamedImages(source, size, workers)
