@@ -105,7 +105,7 @@ def _split(options: argparse.Namespace) -> Splits:
 def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str, dict[str, Any]], Any]:
     """Tables of the probe by model, and a function that draws their figure."""
     from ijepa_viz.checkpoints.training_cost import training_of
-    from ijepa_viz.figures import cost_figure, factor_figure
+    from ijepa_viz.figures import cost_figure, factor_figure, film_places_figure
     from ijepa_viz.figures.accuracy_against_cost import recorded_costs
     from ijepa_viz.probes import PROBES
 
@@ -115,7 +115,9 @@ def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str,
     # Figures that cannot be drawn are refused before anything is computed.
     if options.figure and name == "factors" and len(options.models) > 1:
         raise ValueError("The figure of the factors is of one model: name one.")
-    if options.figure and name != "factors":
+    if options.figure and name == "film" and len(options.models) > 1:
+        raise ValueError("The figure of films is of one model: name one.")
+    if options.figure and name not in ("factors", "film"):
         costs = {model: training_of(model) for model in options.models}
         recorded_costs(costs)
     tables = {}
@@ -125,6 +127,10 @@ def _probe_models(options: argparse.Namespace, split: Splits) -> tuple[dict[str,
             tables[model] = _fit_head(options, loaded, split) if options.save_head else probe(loaded, split)
     if name == "factors":
         return tables, lambda: factor_figure(tables[options.models[0]], options.models[0])
+    if name == "film":
+        only = options.models[0]
+        about = f"Places read of the futures that {only} predicts of {tables[only]['films']} drawn films."
+        return tables, lambda: film_places_figure(tables[only]["place"], about)
     return tables, lambda: cost_figure(tables, costs, name)
 
 

@@ -47,7 +47,11 @@ def _build(options: argparse.Namespace) -> None:
     exported = options.out / "models"
     if (exported / MANIFEST).is_file():  # else the page would show one model's answers beside another's
         check_is_export_of(exported, model, decoder)
-    build_page(options.out, model, decoder, pictures=options.pictures, answered=min(options.answered, options.pictures))
+    films = None
+    if options.films is not None:
+        films = (checkpoints.load_model(options.films).eval(), load_decoder(decoder_of(options.films)))
+    answered = min(options.answered, options.pictures)
+    build_page(options.out, model, decoder, pictures=options.pictures, answered=answered, films=films)
     if missing := missing_parts(options.out):
         print(
             f"{options.out} has no {' and no '.join(missing)}: the page shows answers that were computed before. "
@@ -84,6 +88,9 @@ def _serve(folder: Path, port: int) -> None:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/page"), metavar="FOLDER", help="default: out/page")
     parser.add_argument("--model", default="menagerie-tiny", metavar="NAME", help="default: menagerie-tiny")
+    parser.add_argument(
+        "--films", metavar="NAME", help="model of films, with a decoder, for a chapter on films (default: without)"
+    )
     parser.add_argument(
         "--single-file", type=Path, metavar="FILE", help="also write the page as one HTML file that opens from the disk"
     )

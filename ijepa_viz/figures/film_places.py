@@ -65,7 +65,7 @@ def film_places_figure(place: Mapping[str, Any], about: str) -> Figure:
         right.errorbar(mean, y, xerr=spread, fmt="o", color=colour, markersize=4, capsize=2, linewidth=1.1)
     right.set_yticks(range(len(stories)), [_STORIES[s] for s in stories], fontsize=8)
     right.invert_yaxis()
-    right.set_xlim(left=0)
+    right.set_xlim(left=-0.015 * right.get_xlim()[1])  # a guess that is exact lies at 0: its mark is whole
     right.set_xlabel("distance to the true place, image widths")
     right.set_title(f"{middle} frames ahead, by story" if middle else "by story", fontsize=10)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)

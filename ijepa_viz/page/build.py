@@ -11,6 +11,7 @@ from ijepa_viz import __version__
 from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.models import IJEPA
 from ijepa_viz.page.answers import write_answers
+from ijepa_viz.page.films import SHEET, film_chapter
 from ijepa_viz.page.pictures import PagePicture, page_pictures, write_pictures
 from ijepa_viz.page.scripts import painter_module
 from ijepa_viz.prediction import Sampler
@@ -43,6 +44,7 @@ def build_page(
     answered: int = ANSWERED,
     holes: int | None = None,
     engine: Path | None = None,
+    films: tuple[IJEPA, Sampler] | None = None,
 ) -> list[Path]:
     """Write the page into ``folder``; its ``models/`` and ``ort/``, which the export writes, are left as they are.
 
@@ -52,6 +54,7 @@ def build_page(
         pictures: number of drawn scenes and photographs. answered: how many of them have answers.
         holes: number of holes with answers; None is all.
         engine: another script in place of ``engine.js``, for tests.
+        films: a model of films with cues, and its decoder, for the chapter on films; None leaves the chapter out.
 
     Returns:
         The written files.
@@ -66,7 +69,10 @@ def build_page(
     if engine is not None:
         files["engine.js"] = engine.read_bytes()
     files["painter.js"] = painter_module().encode()
-    files["data/site.json"] = _json(_site(model, shown))
+    site = _site(model, shown)
+    if films is not None:
+        site["films"], files[SHEET] = film_chapter(*films)
+    files["data/site.json"] = _json(site)
     files["LICENSE"] = _licence()
     files["_headers"] = ("/*\n" + "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())).encode()
     files |= write_pictures(shown)
@@ -109,6 +115,7 @@ def _site(model: IJEPA, shown: list[PagePicture]) -> dict[str, Any]:
     return {
         "version": __version__,
         "grid": [rows, cols],
+        "films": None,
         "first": {"picture": shown[0].id, "mask": shown[0].hole_text((rows, cols))},
     }
 

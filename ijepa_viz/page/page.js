@@ -5,6 +5,7 @@ import { chainSection } from "./chain.js";
 import { controlsSection, generativeSection } from "./compare.js";
 import { createEngine } from "./engine.js";
 import { inlined, readJSON } from "./files.js";
+import { filmsSection } from "./films.js";
 import { anyBlock, gameSection } from "./game.js";
 import { masksSection } from "./masks.js";
 import { generator, hiddenText, multiblock } from "./multiblock.js";
@@ -43,6 +44,7 @@ async function start() {
   chainSection(document.getElementById("chain"), store, pictures, () => asker.engine);
   controlsSection(document.getElementById("controls"), store, asker);
   generativeSection(document.getElementById("generative"), store, asker, pictures);
+  filmsSection(document.getElementById("films"), site.films).catch((error) => store.set("error", error.message));
   const show = navigation();
   masksSection(document.getElementById("masks"), grid, (mask) => { store.set("mask", mask); again(); show("paint"); });
   store.on("change:seq", () => asker.ask());

@@ -2,14 +2,18 @@
 
 const FILM_STYLE = `
 .ijv .films { display: flex; flex-wrap: wrap; gap: 10px; margin: 0 0 8px; }
-.ijv .films figure { margin: 0; } .ijv .films figcaption { color: var(--soft); max-width: 132px; }
-.ijv .films canvas { width: 128px; height: 128px; image-rendering: pixelated; display: block; border: 3px solid var(--line); }
+.ijv .films figure { margin: 0; } .ijv .films figcaption { color: var(--soft); max-width: 126px; }
+.ijv .films canvas { width: 120px; height: 120px; image-rendering: pixelated; display: block; border: 3px solid var(--line); }
 .ijv .films canvas[data-predicted=true] { border-color: #009E73; }
 .ijv .side { min-width: 0; } .ijv .side .title { font-weight: 600; margin: 4px 0; }
 .ijv .cells { display: grid; gap: 2px; width: max-content; margin: 4px 0; }
 .ijv .cells button { width: 24px; height: 24px; padding: 0; border-radius: 2px; }
 .ijv .cells button[aria-pressed=true] { background: var(--mask); border-color: var(--mask); }
+.ijv .sides { display: flex; flex-wrap: wrap; gap: 0 16px; } .ijv .sides > div { max-width: 100%; }
+.ijv .cue label { display: flex; flex: 1; align-items: center; gap: 6px; white-space: nowrap; } .ijv .cue input { flex: 1; min-width: 0; }
+.ijv .side > canvas { max-width: 100%; }
 .ijv input[list] { width: 22em; max-width: 100%; }
+.ijv select { max-width: 100%; }
 `;
 const MILLISECONDS = 180, SIDE_COLOURS = ["--focus", "--mask"];
 let filmLists = 0;
@@ -35,9 +39,9 @@ export default {
     const clip = element("select");
     model.get("clips").forEach((one, i) => clip.append(element("option", { value: i, textContent: one.name })));
     clip.onchange = () => {
-      const cues = model.get("clips")[clip.value].cues;
-      model.set("cue_b", cues[0] || "");
-      choose("clip", Number(clip.value));
+      const chosen = Number(clip.value);  // read first: a changed cue draws the menus anew, as they are in the model
+      model.set("cue_b", model.get("clips")[chosen].cues[0] || "");
+      choose("clip", chosen);
     };
     line("film", clip);
     const hides = element("select");
@@ -83,7 +87,9 @@ export default {
       const input = element("input", { type: "text", placeholder: "no cue", spellcheck: false });
       input.setAttribute("list", suggestions.id);
       input.onchange = () => choose(name, input.value.trim());
-      line(`cue ${"AB"[i]}`, input).hidden = !model.get("takes_cues");
+      const row = line(`cue ${"AB"[i]}`, input);
+      row.classList.add("cue");
+      row.hidden = !model.get("takes_cues");
       return [name, input];
     });
     const known = element("details", {}, element("summary", { textContent: "words that cues can have" }), element("p", { className: "soft", textContent: model.get("words").join(", ") }));
@@ -92,6 +98,7 @@ export default {
 
     // ---------------------------------------------------------------- loops
     const play = element("button", { type: "button" });
+    // A label holds its menu's options or its number too: names of their own are shorter to hear.
     const scrub = element("input", { type: "range", min: 1, max: frames, step: 1, value: 1 }), scrubText = element("output");
     const bar = element("div", { className: "bar" }, play, element("label", {}, "frame", scrub, scrubText));
     const shelf = element("div");
@@ -99,6 +106,7 @@ export default {
     const chart = element("canvas", { width: 420, height: 130 }), chartWords = element("p", { className: "soft" });
     chart.setAttribute("role", "img");
     right.append(bar, shelf, chart, chartWords);
+    for (const [node, name] of [[clip, "film"], [hides, "hide"], [seen, "steps seen"], [scrub, "frame shown"]]) node.setAttribute("aria-label", name);
     root.append(left, right);
     el.append(root);
 
@@ -148,7 +156,7 @@ export default {
         group.setAttribute("aria-label", title);
         return group;
       });
-      shelf.replaceChildren(first, ...sides);
+      shelf.replaceChildren(first, element("div", { className: "sides" }, ...sides));
       shelf.dataset.shown = model.get("result_seq");
       drawFrame();
       drawChart();
