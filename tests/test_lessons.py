@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 
+import build_docs
 import build_gallery
 import nbformat
 import pytest
@@ -280,6 +282,36 @@ def test_a_gallery_of_a_failing_and_a_slow_kernel(monkeypatch, tmp_path):
     check_gallery(out)
     assert "begun" in (out / "00_fails.html").read_text()
     assert small_gallery(monkeypatch, tmp_path, {"02_runs": CELLS["02_runs"]})[0] == 0
+
+
+def test_a_page_to_paint_on_begins_with_a_hole_that_it_answers(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("ijepa_viz.widgets.offline.precomputed", lambda explorer, holes: asked.extend(holes) or [])
+    card = build_gallery.demo_card(tmp_path, "cats-tiny", "Paint")
+    text = (tmp_path / card.file).read_text()
+    state = json.loads(re.search(r'id="state">(.*?)</script>', text, re.DOTALL)[1])
+    assert len(asked) == 36
+    assert state["mask"] in ["".join("01"[int(hidden)] for hidden in hole.ravel()) for hole in asked]
+    assert "CC BY-SA 4.0" in text, "the control is predicted from a head of Oxford-IIIT Pet"
+    assert '<a href="index.html">' in text
+
+
+def test_a_notebook_that_stops_is_named_and_the_others_are_kept(monkeypatch, tmp_path, capsys):
+    def run(notebook, folder, timeout):
+        if notebook.cells[-1].source == "1 / 0":
+            raise CellExecutionError("Traceback", "ZeroDivisionError", "division by zero")
+
+    (tmp_path / "notebooks").mkdir()
+    for name in ("00_fails", "02_runs"):
+        nbformat.write(lesson(CELLS[name]), tmp_path / "notebooks" / f"{name}.ipynb")
+    monkeypatch.setattr(build_gallery, "_run", run)
+    monkeypatch.setattr(build_docs, "ROOT", tmp_path)
+    monkeypatch.setattr(build_docs, "EXECUTED", tmp_path / "executed")
+    assert build_docs.main(["--only-execute"]) == 1
+    printed = capsys.readouterr().out
+    assert "stopped: a cell failed: ZeroDivisionError: division by zero" in printed
+    assert "1 of 2 notebooks did not run to their end" in printed
+    assert [path.name for path in (tmp_path / "executed").iterdir()] == ["02_runs.ipynb"]
 
 
 def test_an_exported_widget_is_a_picture_that_says_so_and_a_progress_bar_is_gone():

@@ -126,13 +126,16 @@ def test_every_question_has_a_folded_answer_and_every_exercise_a_conclusion(path
 
 
 def test_every_notebook_has_a_plan_for_a_lesson():
-    """Goals, 45 minutes, questions and misconceptions; a timetable that adds up."""
+    """Goals, 45 minutes, questions with their answers, misconceptions, slides; a timetable that adds up."""
     for path in NOTEBOOKS:
         plan = (ROOT / "docs" / "teaching" / f"{path.stem}.md").read_text()
         assert [h for h in ("## Goals", "## Timing", "## Ask", "## Misconceptions") if h not in plan] == [], path.stem
         timing = plan.partition("## Timing")[2].partition("\n## ")[0]
         assert sum(map(int, re.findall(r"^\| (\d+) \|", timing, flags=re.MULTILINE))) == 45, path.stem
+        asked, answered = (plan.partition(f"## {part}\n")[2].partition("\n## ")[0] for part in ("Ask", "Answers"))
+        assert re.findall(r"^\d+\.", asked, re.MULTILINE) == re.findall(r"^\d+\.", answered, re.MULTILINE) != []
         assert f"../../notebooks/{path.name}" in plan
+        assert "(index.md#slides-and-handouts)" in plan
         assert len(plan.splitlines()) <= 60, "one page"
 
 

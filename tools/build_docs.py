@@ -32,25 +32,26 @@ def code_digest() -> str:
     return found.hexdigest()
 
 
-def execute(path: Path, code: str) -> float:
-    """Execute a notebook into :data:`EXECUTED`; returns the seconds it took.
+def execute(path: Path, code: str, timeout: int) -> tuple[float, str]:
+    """Execute a notebook into :data:`EXECUTED`, of which no cell may take longer than ``timeout`` seconds.
 
     Widgets are kept as their picture only: their state needs a kernel, and their viewer a network.
 
-    Raises:
-        nbclient.exceptions.CellExecutionError: a cell raised.
+    Returns:
+        The seconds it took, and why it stopped: empty if it ran to its end. What stopped is not kept.
     """
-    from build_gallery import execute as run
-    from build_gallery import without_widgets
+    from build_gallery import attempt, without_widgets
 
     from ijepa_viz.runtime.files import write_file
 
     start = time.perf_counter()
-    notebook = without_widgets(run(path))
-    notebook.metadata[KEY] = {"notebook": digest(path), "code": code}
-    EXECUTED.mkdir(parents=True, exist_ok=True)
-    write_file(EXECUTED / path.name, nbformat.writes(notebook).encode())
-    return time.perf_counter() - start
+    notebook, stopped = attempt(path, timeout)
+    if not stopped:
+        notebook = without_widgets(notebook)
+        notebook.metadata[KEY] = {"notebook": digest(path), "code": code}
+        EXECUTED.mkdir(parents=True, exist_ok=True)
+        write_file(EXECUTED / path.name, nbformat.writes(notebook).encode())
+    return time.perf_counter() - start, stopped
 
 
 def is_current(path: Path, code: str) -> bool:
@@ -79,19 +80,26 @@ def write_lessons(folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build; returns mkdocs' exit status."""
+    """Build; returns mkdocs' exit status, or 1 and no site if a notebook did not run to its end."""
     parser = argparse.ArgumentParser(description="Build the documentation.")
     parser.add_argument("--no-execute", action="store_true", help="take the notebooks' outputs that are there")
     parser.add_argument("--only-execute", action="store_true", help="execute the notebooks and build no site")
     parser.add_argument("--workers", type=int, default=2, help="notebooks executed at the same time")
+    parser.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds a cell may take (default 600)")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "docs", help="where the site goes")
     options = parser.parse_args(arguments)
     if not options.no_execute:
         code = code_digest()
         stale = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if not is_current(path, code)]
+        stopped = 0
         with ThreadPoolExecutor(options.workers) as workers:
-            for path, seconds in zip(stale, workers.map(lambda p: execute(p, code), stale), strict=True):
-                print(f"{path.stem:32} executed in {seconds:.0f} s", flush=True)
+            done = workers.map(lambda p: execute(p, code, options.timeout), stale)
+            for path, (seconds, why) in zip(stale, done, strict=True):
+                print(f"{path.stem:32} {f'stopped: {why}' if why else 'executed'} in {seconds:.0f} s", flush=True)
+                stopped += bool(why)
+        if stopped:
+            print(f"{stopped} of {len(stale)} notebooks did not run to their end; those that did are kept.")
+            return 1
     if options.only_execute:
         return 0
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]

@@ -27,12 +27,15 @@ from nbconvert import HTMLExporter
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
+from ijepa_viz.examples import Example
+
 ROOT = Path(__file__).parent.parent
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 COVER = "cover"  # the tag of the cell whose picture stands for its notebook
 TIMEOUT = 600  # seconds a cell
+BACK = '<p><a href="index.html">All notebooks</a></p>'  # above every page
 STILL = "A still: in JupyterLab (make lab) this widget answers."
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -56,6 +59,7 @@ td, th {{ border-bottom: 1px solid var(--line); padding: .25rem .6rem; }}
   padding: 0; }}
 .cards li {{ list-style: none; border: 1px solid var(--line); border-radius: 8px; padding: .8rem; }}
 .cards h2 {{ font-size: 1.05rem; margin: 0 0 .4rem; }} .cards p {{ font-size: .9rem; margin: .4rem 0 0; }}
+.cards img {{ display: block; width: 100%; }}
 .soft {{ color: var(--soft); }}
 {HtmlFormatter(style="friendly").get_style_defs(".highlight")}
 .highlight {{ background: none; }}
@@ -133,7 +137,7 @@ def page(notebook: nbformat.NotebookNode, stopped: str = "") -> str:
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(without_widgets(notebook))
     title, _ = heading(notebook)
     words = f'<p role="alert"><b>This notebook did not run to its end:</b> {escape(stopped)}.</p>' if stopped else ""
-    return whole(title, f'<p><a href="index.html">All notebooks</a></p>{words}{body}')
+    return whole(title, f"{BACK}{words}{body}")
 
 
 def heading(notebook: nbformat.NotebookNode) -> tuple[str, str]:
@@ -174,30 +178,38 @@ def small(png: bytes, width: int = 900) -> bytes:
     return out.getvalue()
 
 
-def demo(name: str, image: object, other: object, title: str) -> str:
-    """A page on which a hole can be painted, answered for the nearest of all 3x3 blocks."""
+def demo(name: str, example: Example, other: Example, title: str) -> str:
+    """A page on which a hole can be painted, answered for the nearest of all 3x3 blocks.
+
+    Args:
+        example: the picture, and where the first block is. other: what the control is predicted from.
+    """
     import ijepa_viz
     from decoders import load_decoder
     from ijepa_viz.widgets import PredictionExplorer
     from ijepa_viz.widgets.offline import offline_page, precomputed
 
     model = ijepa_viz.load_model(name)
-    explorer = PredictionExplorer(model, load_decoder(name), image, other=other)
     rows, cols = model.grid
-    holes = []
+    holes = {}
     for row in range(rows - 2):
         for col in range(cols - 2):
             hole = np.zeros((rows, cols), bool)
             hole[row : row + 3, col : col + 3] = True
-            holes.append(hole)
+            holes[row, col] = hole
+    first = holes[min(example.hole[0] * rows // 8, rows - 3), min(example.hole[1] * cols // 8, cols - 3)]
+    explorer = PredictionExplorer(model, load_decoder(name), example.image, other=other.image, hidden=first)
+    credits = "".join(f" {text}" for text in dict.fromkeys((example.credit, other.credit)) if text)
     words = (
         f"Press anywhere on the picture: the 3x3 patches there are hidden, and the page shows what {name} expects. "
         f"The answers for these {len(holes)} holes were computed before. Holes of any shape: notebook 00_start_here."
+        f"{credits}"
     )
     try:
-        return offline_page(explorer, title, words, precomputed(explorer, holes))
+        made = offline_page(explorer, title, words, precomputed(explorer, list(holes.values())))
     finally:
         explorer.close()
+    return made.replace("<main>", f"<main>{BACK}", 1)
 
 
 @dataclass(frozen=True)
@@ -250,13 +262,14 @@ def demo_card(out: Path, name: str, title: str) -> Card:
     from ijepa_viz import examples
     from ijepa_viz.runtime.files import write_file
 
-    pictures = examples.photographs() if name.startswith("wild") else examples.drawn_scenes(64)
+    pictures = examples.of_kind(examples.kind_of(name))
+    other = next(example for example in pictures if example.image is not pictures[0].image)
     file = f"paint-{name}.html"
-    write_file(out / file, demo(name, pictures[0].image, pictures[1].image, title).encode())
+    write_file(out / file, demo(name, pictures[0], other, title).encode())
     picture = io.BytesIO()
     pictures[0].image.resize((256, 256), Image.Resampling.NEAREST).save(picture, "png")
     words = "Without a kernel: answers for every hole of 3x3 patches were computed before."
-    return Card(file, title, words, small(picture.getvalue()), pictures[0].caption)
+    return Card(file, title, words, small(picture.getvalue()), f"The picture to paint on, with {pictures[0].caption}")
 
 
 def lesson_card(out: Path, path: Path, timeout: int, covers: Path | None = None) -> Card:
@@ -300,7 +313,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     cards = [
         demo_card(options.out, "menagerie-tiny", "Paint a hole over a drawn dog"),
-        demo_card(options.out, "wild-tiny", "Paint a hole over a photograph"),
+        demo_card(options.out, "cats-tiny", "Paint a hole over a photograph of a cat"),
     ]
     with ThreadPoolExecutor(2) as workers:
         for card in workers.map(lambda p: lesson_card(options.out, p, options.timeout, options.covers), paths):

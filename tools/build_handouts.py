@@ -35,7 +35,8 @@ header { display: flex; flex-wrap: wrap; justify-content: space-between; align-i
   border-bottom: .4mm solid #0b5cad; padding-bottom: 1mm; }
 p, ul, ol { margin: 0 0 1mm; } a { color: #0b5cad; } code { font-size: .92em; overflow-wrap: anywhere; }
 img { display: block; margin: 1mm auto; max-width: 100%; max-height: 78mm; }
-.room { flex: 1 1 14mm; min-height: 13mm; background: repeating-linear-gradient(#fff 0 23px, #b9b9c2 23px 24px);
+.room { flex: 1 1 14mm; min-height: 13mm; margin-bottom: 2mm;
+  background: repeating-linear-gradient(#fff 0 23px, #b9b9c2 23px 24px);
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 table { border-collapse: collapse; width: 100%; margin: 1mm 0; }
 td, th { border: .2mm solid #8a8a92; padding: .6mm 2mm; text-align: left; height: 7mm; }

@@ -208,8 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "slides", help="folder to write")
     parser.add_argument("--no-execute", action="store_true", help="take the notebooks' outputs that are there")
     options = parser.parse_args(arguments)
-    if not options.no_execute:
-        build_docs(["--only-execute"])
+    if not options.no_execute and build_docs(["--only-execute"]):
+        return 1
     options.out.mkdir(parents=True, exist_ok=True)
     files = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):

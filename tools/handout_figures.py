@@ -36,15 +36,15 @@ def of_lesson(name: str) -> Callable[[Callable[[], Drawn]], Callable[[], Drawn]]
 
 
 def row_of(pictures: list[np.ndarray], titles: list[str], about: str, rows: int = 1) -> Figure:
-    """Pictures (H, W, 3) side by side, each with a title."""
+    """Pictures (H, W, 3) side by side, each with a title; two rows are printed smaller, so their titles are larger."""
     columns = -(-len(pictures) // rows)
     side = WIDTH / columns
-    figure = Figure(about, figsize=(WIDTH, (side + 0.28) * rows), layout="constrained")
+    figure = Figure(about, figsize=(WIDTH, (side + 0.28 + 0.07 * (rows - 1)) * rows), layout="constrained")
     for axis, picture, title in zip(
         figure.subplots(rows, columns, squeeze=False).ravel(), pictures, titles, strict=True
     ):
         show(axis, picture)
-        axis.set_title(title, fontsize=12)
+        axis.set_title(title, fontsize=12 if rows == 1 else 15)
     return figure
 
 
@@ -86,8 +86,14 @@ def masks_to_draw() -> Drawn:
     scale = np.ones((SHARP // 8, SHARP // 8, 1), np.uint8)
     empty = np.full_like(image, 255)
     pictures = [image, np.kron(seen.reshape(8, 8, 3), scale), empty, empty]
-    titles = ["the picture", "context blue, targets orange", "yours: multi-block", "yours: random patches"]
+    titles = ["the picture", "C context, T targets", "yours: multi-block", "yours: random patches"]
     figure = row_of(pictures, titles, "A scene, one of its masks, and two empty grids.")
+    cell = SHARP // 8
+    letters = {"C": found.context[0][found.valid[0]], "T": found.targets[0].unique()}
+    for letter, patches in letters.items():  # printed without colours, the two are one grey
+        for patch in patches.tolist():
+            place = ((patch % 8 + 0.5) * cell, (patch // 8 + 0.5) * cell)
+            figure.axes[1].text(*place, letter, ha="center", va="center", fontsize=9)
     for axis in figure.axes:
         grid_lines(axis, 8, SHARP)
     for axis in figure.axes[2:]:
@@ -167,18 +173,17 @@ def which_is_the_control() -> Drawn:
     scenes = examples.drawn_scenes(model.config.image_size)
     mine, other = (ijepa_viz.predict(model, s.image, scenes[0].masks(model.grid)) for s in (scenes[0], scenes[2]))
     drawn = [
-        decoder.sample(mine.replaced(other.predicted), 3, seed=0),
-        decoder.sample(mine, 3, seed=0),
-        decoder.sample(mine, 3, seed=0, conditioning="null"),
+        decoder.sample(mine.replaced(other.predicted), 2, seed=0),
+        decoder.sample(mine, 2, seed=0),
+        decoder.sample(mine, 2, seed=0, conditioning="null"),
     ]
-    pictures = [with_hole(np.array(scenes[0].image), mine.masks)] * 1
-    titles = ["hole"]
-    for letter, samples in zip("ABC", drawn, strict=True):
-        pictures += [p.permute(1, 2, 0).clamp(0, 1).numpy() for p in samples.on(mine.image)[:3]]
-        titles += [f"{letter} {i}" for i in (1, 2, 3)]
-    figure = row_of(pictures, titles, "A hole, and three samples each of three sources.", rows=2)
+    hole = with_hole(np.array(scenes[0].image), mine.masks)
+    found = [[p.permute(1, 2, 0).clamp(0, 1).numpy() for p in samples.on(mine.image)] for samples in drawn]
+    pictures = [hole, *(source[0] for source in found), np.full_like(hole, 255), *(source[1] for source in found)]
+    titles = ["hole", "A 1", "B 1", "C 1", "", "A 2", "B 2", "C 2"]
+    figure = row_of(pictures, titles, "A hole, and two samples each of three sources, one below the other.", rows=2)
     words = (
-        "A, B and C are three samples each: of the prediction, of another image's prediction, of nothing. Which is "
+        "A, B and C are two samples each: of the prediction, of another image's prediction, of nothing. Which is "
         "which, and how sure are you?"
     )
     return figure, words, "A another image's prediction, B the prediction, C nothing."
