@@ -26,7 +26,7 @@ function gamePanel(model, { begin, next, shown }) {
   const score = scoreDrawing(model);
   const again = element("button", { type: "button", textContent: "Next round" });
   const done = element("button", { type: "button", textContent: "End the game", onclick: () => turn("off") });
-  panel.append(words, first, sides, answer, score, element("div", { className: "bar" }, again, done));
+  panel.append(words, first, sides, answer, score, element("div", { className: "bar" }, again, done, score.save));
   let state = "off", laid = null;
 
   const outline = (stroke) => ({ hole: model.get("game_round").hole, grid: model.get("grid"), stroke });
@@ -164,6 +164,21 @@ function scoreDrawing(model) {
     box.append(part);
     return show;
   });
-  box.show = () => tallies.forEach((show) => show());
+  const save = element("button", {
+    type: "button", textContent: "Save score", title: "A CSV file, a line for each answer", onclick: () => saveScore(model),
+  });
+  box.save = save;
+  box.show = () => {
+    tallies.forEach((show) => show());
+    save.hidden = !model.get("score").length;
+  };
   return box;
+}
+
+// One line an answer: what was asked, whether it was right, and the chance of a guess.
+function saveScore(model) {
+  const sides = model.get("score").map((right, i) => ["model or control", i + 1, Number(right), 0.5]);
+  const blocks = (model.get("picks") || []).map(({ right, of }, i) => ["block", i + 1, Number(right), +(1 / of).toFixed(4)]);
+  const lines = [["asked", "number", "right", "chance"], ...sides, ...blocks].map((line) => line.join());
+  download("score.csv", "text/csv", lines.join("\n") + "\n");
 }

@@ -8,7 +8,7 @@ const PAINTS = [
 const BRUSHES = [["thin", 6], ["middle", 16], ["thick", 36]];
 const SKETCH_SIDE = 320;
 const SKETCH_STYLE = `
-.ijv .sketch canvas[role=application] { width: min(100%, 300px, 38vh); height: auto; display: block; cursor: crosshair; touch-action: none; }
+.ijv .game .sketch canvas[role=application] { width: min(100%, 300px, 38vh); height: auto; display: block; cursor: crosshair; touch-action: none; }
 .ijv .sketch .paint { width: 28px; height: 28px; padding: 0; border: 2px solid var(--line); }
 .ijv .sketch .paint[aria-pressed=true] { box-shadow: 0 0 0 2px var(--paper), 0 0 0 5px var(--focus); }
 .ijv .blocks { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 6px; margin: 0 0 6px; }

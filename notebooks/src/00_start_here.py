@@ -16,17 +16,18 @@
 # All Cells* in the menu runs them all. Nothing you do here can break anything: *Kernel, Restart Kernel* starts over.
 #
 # A *generative* model would paint the missing pixels. A **J**oint-**E**mbedding **P**redictive
-# **A**rchitecture does not: it predicts the hidden part's **representation**, a few numbers for each
-# patch, and never a pixel. To look at that prediction we need a second network, a *decoder*, which
-# draws pixels for these numbers. It draws several samples, each with different noise:
+# **A**rchitecture does not. It cuts the picture into square *patches* and predicts for each hidden one a *token*, a row of
+# numbers that stands for what is there. These tokens are the hidden part's **representation**; no pixel is ever predicted.
+# To look at that prediction we need a second network, a *decoder*, which draws pixels for the tokens. It draws several
+# samples, each with different noise:
 #
 # > What the samples **share** is in the prediction. What **varies** between them is not.
 #
-# **Which model this is.** `menagerie-tiny` is a small I-JEPA for drawn scenes. It differs from the paper's in one
-# thing that matters: its loss has a *variance-covariance term*, which keeps the features of the context encoder apart. The
-# paper has no such term. It relies on the stopped gradient, a slowly moving teacher, and hundreds of epochs of
-# ImageNet; in training as short as ours that alone learns hardly anything, and `02_three_architectures` and
-# `03_pretrain` show it.
+# **Which model this is.** `menagerie-tiny` is a small I-JEPA for drawn scenes. It differs from that of [the
+# paper](https://arxiv.org/abs/2301.08243) in one thing that matters: its loss has a *variance-covariance term*, which keeps
+# the features of the context encoder apart. The paper has no such term. It relies on the stopped gradient, a slowly moving
+# teacher, and hundreds of epochs of ImageNet; in training as short as ours that alone learns hardly anything.
+# `02_three_architectures` and `03_pretrain` show it and say what these words mean; nothing below needs them.
 
 # %%
 import torch
@@ -71,9 +72,9 @@ explorer
 # %% [markdown]
 # ## The announcement's figure
 #
-# Original, what the encoder saw, six samples in a green box, and, in orange, the **control**: the same
-# hole decoded from another image's prediction. A claim about the green boxes must fail for the orange
-# ones.
+# I-JEPA was announced with a figure of this kind. Original, what the encoder saw, six samples in a green box, and, in
+# orange, the **control**: the same hole decoded from another image's prediction. A claim about the green boxes must fail for
+# the orange ones.
 
 # %% tags=["cover"]
 predictions = [ijepa_viz.predict(model, s.image, s.masks(model.grid)) for s in scenes]
@@ -109,8 +110,10 @@ completion_grid(cat_rows)
 #
 # ## In numbers
 #
-# The cosine between predicted and target tokens, beside that of another image's prediction for the same
-# hole (the control). Only the gap between the two is information about *this* picture.
+# *Target tokens* are what the model's second encoder, which sees the whole picture, makes of the hidden part. The *cosine*
+# says how alike a predicted and a target token are: 1 where they point the same way, 0 where they have nothing in common.
+# Beside it, that of another image's prediction for the same hole (the control). Only the gap between the two is information
+# about *this* picture.
 
 # %%
 for scene, own, control in zip(scenes, predictions, controls, strict=True):
@@ -121,7 +124,7 @@ for scene, own, control in zip(scenes, predictions, controls, strict=True):
 # ## Where the model was trained to look
 #
 # In pretraining, four target blocks are hidden at once, and what is left of one large block is the
-# context. Each row of numbers you saw above was learned from masks like these.
+# context; what is *neither* is not seen and not predicted. From masks like these the model learned to predict.
 
 # %%
 generator = torch.Generator().manual_seed(SEED)
@@ -140,8 +143,8 @@ mask_figure(ijepa_viz.masks.sample(batch=6, grid=model.grid, generator=generator
 #    the ground begins. They differ in eyes, muzzles, outlines and grain: what the visible part does not settle, the
 #    prediction leaves open.
 # 2. If all samples have the colour, it is. A sharper test changes the colour of the visible part and nothing else, and
-#    sees whether the samples follow; or a linear probe reads the colour from the predicted tokens, with no picture at all
-#    (`04_what_the_predictor_knows`).
+#    sees whether the samples follow; or a linear probe, a very simple classifier, reads the colour from the predicted
+#    tokens, with no picture at all (`04_what_the_predictor_knows`).
 # 3. Where the two scenes have the same thing there: plain sky, grass, or by chance a creature at that place. A hole like
 #    that cannot tell a model that knows from one that does not.
 #

@@ -17,9 +17,9 @@
 # Self-supervised learning gives low energy to compatible pairs and high energy to incompatible ones. *Compatible* is
 # where the three differ:
 #
-# * **Joint-embedding** (VICReg): two views of one picture get the same embedding.
-# * **Generative** (masked autoencoder): the hidden pixels are drawn, and compared as pixels.
-# * **Joint-embedding predictive** (I-JEPA): the *representation* of the hidden part is predicted.
+# * **Joint-embedding** (VICReg; `invariance` below): two views of one picture get the same embedding.
+# * **Generative** (masked autoencoder, `mae`): the hidden pixels are drawn, and compared as pixels.
+# * **Joint-embedding predictive** (I-JEPA, `ijepa`): the *representation* of the hidden part is predicted.
 #
 # All three here have the same encoder and were trained on the same drawn scenes, the I-JEPA with more than twice the
 # arithmetic of the others (printed below). Two of them need help against collapse: VICReg by its definition, and **our I-JEPA
@@ -59,13 +59,14 @@ for kind, name in NAMES.items():
 # %% [markdown]
 # ## Point at the parts, then try candidates
 #
-# A part of one thing is hidden. The candidates are the true completion and seven others; each changes one thing. In
-# JupyterLab, press one and read the three energies, each as a multiple of what that architecture gives to the truth. The scene is not
-# picked by hand: of the scenes drawn, it is the one whose multiples are nearest to their medians.
+# A part of one thing is hidden: the grey block in the small pictures *x* of the diagrams. The candidates are the true
+# completion and seven others; each changes one thing. In JupyterLab, press one and read the three energies, each as a
+# multiple of what that architecture gives to the truth. The scene is not picked by hand: of the scenes drawn, it is the one
+# whose multiples are nearest to their medians.
 #
 # **Try this.** Guess first, then look; the cell below has the answers for this scene and for all.
 # 1. *moved* is a block from elsewhere in the same picture. Which architecture minds it least, and why?
-# 2. *texture shifted* changes a nuisance factor only. Is any of them sensitive to it?
+# 2. *texture shifted* moves the scene's faint waves, which mean nothing. Is any of them sensitive to it?
 # 3. *mirrored* and *recoloured*: which architecture is sensitive to which?
 
 # %%
@@ -109,8 +110,8 @@ for i, name in enumerate(candidates):
 #
 # ## Over many scenes
 #
-# One scene is an anecdote. Over 100 scenes: how often does a distractor get more energy than the truth (AUROC; 0.5 is
-# chance)? Pale bars are untrained models. The full table, 1000 scenes, is
+# One scene is an anecdote. Over 100 scenes: how often does a wrong candidate, a *distractor*, get more energy than the truth
+# (AUROC; 0.5 is chance)? Pale bars are untrained models. The full table, 1000 scenes, is
 # `python -m train.reports.energies menagerie-tiny menagerie-tiny-mae menagerie-tiny-invariance`.
 
 # %% tags=["cover"]
@@ -137,6 +138,9 @@ figure
 # * **baseline**: with the term;
 # * **no regularizer**: without it, the paper's objective, and otherwise the same;
 # * **no stop-gradient**: with the term, but the loss trains the teacher too.
+#
+# Three numbers tell how a run goes: its *loss*; *kNN*, the share of test pictures whose species the pictures with the nearest
+# features tell; and the *effective rank*, the number of directions along which features differ.
 #
 # **Guess first:** which will have the lowest loss, and which the worst features? Watch the last one fall; the cell below
 # waits for all three.

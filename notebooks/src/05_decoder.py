@@ -41,14 +41,16 @@ model = ijepa_viz.load_model("menagerie-tiny")
 decoder = load_decoder("menagerie-tiny")
 scenes = examples.drawn_scenes(decoder.image_size)
 predictions = [ijepa_viz.predict(model, scene.image, scene.masks(model.grid)) for scene in scenes]
+print(f"the model reads {model.config.image_size} px, its decoder draws {decoder.image_size} px")
 
 # %% [markdown]
 # ## Train one, in the background
 #
-# The short form: half the width, batches of half the size, 200 steps, the I-JEPA's features of 40 batches kept and used again.
-# The bundled decoder has two stages, and took a core about four and a half hours: one network decides, by sampling target tokens from the
-# predicted ones, and another draws what was decided, at 128 px (`decoders/configs/menagerie-tiny-tokens.yaml` and
-# `menagerie-tiny-128px.yaml`). Yours has one stage, which does both at once, at 64 px.
+# A short form of `decoders/configs/menagerie-tiny.yaml`: half the width, batches of half the size, 200 steps, the I-JEPA's
+# features of 40 batches kept and used again. The bundled decoder has two stages, and took a core about four and a half hours: one
+# network decides, by sampling target tokens from the predicted ones, and another draws what was decided, at 128 px
+# (`decoders/configs/menagerie-tiny-tokens.yaml` and `menagerie-tiny-128px.yaml`). Yours has one stage, which does both at
+# once, at 64 px.
 
 # %%
 STEPS, BATCHES = 200, 40
@@ -67,7 +69,8 @@ training = subprocess.Popen(
 # ## The figure
 #
 # A dog's head, a bird's leg, a wolf's legs, a building's roof, a cat's head: the first scenes of the test seed that show
-# such a thing well, uncurated. Green: six noise seeds for one prediction.
+# such a thing well, chosen by what is drawn in them and not by how their samples look. Green: six noise seeds for one
+# prediction.
 
 # %%
 completion_grid([(prediction, decoder.sample(prediction, 6, seed=SEED)) for prediction in predictions])
@@ -95,6 +98,11 @@ completion_grid(cat_rows)
 #
 # For one hole, the same decoder with the same noise, given other things. If a control looks as good as the prediction,
 # the picture is worth nothing.
+#
+# * *its average*: the block's predicted tokens averaged to one, as the paper decodes them; no control;
+# * *another image's prediction* for the same hole, and *the mean prediction* of many images: what is so of any picture;
+# * *nothing*: the decoder on its own;
+# * *target tokens*: of the encoder that sees the hole. What the decoder can draw at best.
 
 # %%
 dog = predictions[0]
@@ -178,12 +186,22 @@ for axis in axes:
 figure.colorbar(shown, ax=axes[1:].tolist(), label="spread of 32 samples")
 figure
 
+
+# %%
+def spread_of(samples):
+    """Standard deviation over the samples, averaged over the hole's pixels."""
+    return float(samples.images.std(0)[:, samples.inside].mean())
+
+
+for name, samples in many.items():
+    print(f"spread given {name:16} {spread_of(samples):.3f}")
+
 # %% [markdown]
 # ## Your own decoder
 #
 # The mean of what fits is learned first: the upper two rows are one step, and have taken on tones of their scenes, but no
 # shapes yet. The lower two rows are samples, and after 200 small steps they are little more than noise around that mean:
-# drawing is what takes an hour to learn.
+# drawing takes far longer to learn.
 
 # %%
 assert training.wait() == 0, (work / "log.txt").read_text()[-2000:]
@@ -211,21 +229,12 @@ completion_grid(rows, names=["1 step"] * 2 + [f"{own.config.steps} steps"] * 2)
 #
 # ## Exercise
 #
-# Guidance pushes samples towards the condition. Draw with `decoder.sample(dog, 32, guidance=3.0, seed=SEED)` and compare the
-# spread with that of `many["the prediction"]`. Why is it off by default?
+# Guidance pushes samples towards the condition. Draw with `decoder.sample(dog, 32, guidance=3.0, seed=SEED)` and compare its
+# `spread_of` with that of `many["the prediction"]`. Why is it off by default?
 
 # %%
 # Your code.
 
-
-# %%
-def spread_of(samples):
-    """Standard deviation over the samples, averaged over the hole's pixels."""
-    return float(samples.images.std(0)[:, samples.inside].mean())
-
-
-for name, samples in many.items():
-    print(f"spread given {name:16} {spread_of(samples):.3f}")
 
 # %% tags=["solution"]
 guided = decoder.sample(dog, 32, guidance=3.0, seed=SEED)
