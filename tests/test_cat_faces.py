@@ -8,6 +8,7 @@ from PIL import Image
 
 from ijepa_viz import examples
 from ijepa_viz.cli.demo import _own_picture
+from ijepa_viz.cli.hints import cat_face_words
 from ijepa_viz.data import menagerie
 from ijepa_viz.data.cat_faces import crop_to_cat_face, find_cat_face
 from ijepa_viz.widgets.explorer_faces import face_part
@@ -101,3 +102,11 @@ def test_the_demo_cuts_an_own_picture_to_the_face_for_a_model_of_cats_only(tmp_p
     Image.new("RGB", (80, 60), "grey").save(tmp_path / "grey.png")
     assert _own_picture(str(tmp_path / "grey.png"), 64, examples.CATS).size == (80, 60)
     assert "has no cat's face that OpenCV finds" in capsys.readouterr().err
+
+
+def test_a_picture_that_a_face_does_not_fill_is_said_with_the_mend():
+    pytest.importorskip("cv2")
+    assert cat_face_words("own.png", _pasted(HEADS[0], (340, 340), 10, 10, 320)) == ""
+    words = cat_face_words("own.png", _pasted(HEADS[0], (800, 400), 420, 40, 200))
+    assert "The cat's face in own.png has" in words
+    assert "Cut the picture to the face" in words

@@ -358,6 +358,10 @@ def test_export_halves_a_model_and_keeps_its_decoder_with_it(folder, tmp_path, c
     assert "trained on other weights" in capsys.readouterr().err
     assert not half.exists()
     assert main(["export", folder, str(half), "--half"]) == 0
+    assert "has no decoder" not in capsys.readouterr().err  # the one that it has is of other weights
+    plain = tmp_path / "plain"
+    assert main(["export", folder, str(plain)]) == 0
+    assert f"--decoder {folder}/decoder adds it" in capsys.readouterr().err
     sizes = [(path / "model.safetensors").stat().st_size for path in (half, whole)]
     assert sizes[0] < 0.6 * sizes[1]
     near = zip(load_model(half).parameters(), load_model(folder).parameters(), strict=True)

@@ -403,7 +403,10 @@ def test_one_picture_that_cannot_be_classified_is_said_before_anything_is_writte
     frames = [draw(i, "red") for i in range(3)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     for name, words in (
-        ("text.png", "text.png is not an image that Pillow can read."),
+        (
+            "text.png",
+            "text.png is not an image that Pillow can read: if another program opens it, save it there as PNG or JPEG.",
+        ),
         ("moving.gif", "moving.gif holds 3 frames: it is animated"),
         ("txt.png", f"There is no image file {tmp_path}/txt.png. Did you mean {tmp_path}/text.png?"),
     ):

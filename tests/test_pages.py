@@ -424,6 +424,11 @@ def test_what_was_expected_is_drawn_or_picked_before_the_reveal(chromium, answer
     count = len(answered.game_round["candidates"])
     assert page.evaluate("model.get('picks')") == [{"right": True, "of": count}]
     assert f"in {100 / count:.0f} % of such games" in game.get_by_test_id("picks").inner_text()
+    with page.expect_download() as saved:
+        game.get_by_role("button", name="Save score").click()
+    assert Path(saved.value.path()).read_text().splitlines() == [
+        "asked,number,right,chance", "model or control,1,1,0.5", f"block,1,1,{round(1 / count, 4):g}",
+    ]  # fmt: skip
     # The next round begins with an empty page and no block chosen.
     game.get_by_role("button", name="Next round").click()
     assert pad.get_attribute("data-strokes") == "0"
@@ -431,6 +436,17 @@ def test_what_was_expected_is_drawn_or_picked_before_the_reveal(chromium, answer
     page.evaluate("cleanUp()")
     assert page.evaluate("Object.values(model.listeners).flat().length") == 0
     assert page.errors == []
+    page.close()
+
+
+def test_the_sketch_leaves_room_for_what_is_below_it(chromium, answered):
+    """On a wide page as in JupyterLab, where the styles of the explorer come after those of the sketch."""
+    page = bare_page(chromium, answered, game=0)
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.get_by_role("button", name="Predict, then reveal").click()
+    assert not page.get_by_role("button", name="Save score").is_visible()  # there is none yet
+    assert page.get_by_test_id("sketch").bounding_box()["width"] <= 302
+    assert page.get_by_role("button", name="Show both sides").bounding_box()["y"] < 800
     page.close()
 
 

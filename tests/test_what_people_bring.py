@@ -75,7 +75,10 @@ def test_a_link_to_nowhere_and_a_damaged_file_are_skipped_and_counted(tmp_path, 
     (tmp_path / "cat/broken.png").write_bytes(encoded(9)[:60])
     source = open_readable(str(tmp_path))
     assert len(source) == 3
-    assert "Skipped 2 of 5 pictures" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Skipped 2 of 5 pictures" in said
+    assert "1 nowhere.png" in said
+    assert "broken.png" in said
     with pytest.raises(ValueError, match="2 of the 5 pictures"):
         drop_unreadable(open_source(str(tmp_path)), strict=True)
 

@@ -7,7 +7,6 @@ import base64
 import html
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import add_compute_arguments, open_decoder, open_model
 from ijepa_viz.cli.decoder_of import decoder_of
+from ijepa_viz.cli.hints import cat_face_words, say_once
 from ijepa_viz.cli.lab import cloned_notebooks, installed_notebooks
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
 from ijepa_viz.runtime.files import write_file
@@ -74,16 +74,9 @@ def _own_picture(text: str, size: ImageSize, kind: str) -> Image:
     picture = open_picture(text, size)
     if kind != examples.CATS:
         return picture
-    if not can_find_faces():
-        found = "is not searched for a cat's face, since OpenCV is not installed (the extra 'judge')"
-    elif find_cat_face(picture) is None:
-        found = "has no cat's face that OpenCV finds"
-    else:
+    if can_find_faces() and find_cat_face(picture) is not None:
         return crop_to_cat_face(picture)
-    print(
-        f"{text} {found}. This model learned from cats' faces that fill the picture: of others its numbers say little.",
-        file=sys.stderr,
-    )
+    say_once(cat_face_words(text, picture))
     return picture
 
 

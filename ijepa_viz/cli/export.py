@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
@@ -46,7 +47,21 @@ def _export(options: argparse.Namespace) -> int:
             save_decoder(decoder, partial / "decoder", dtype)
     for path in sorted(p for p in options.folder.rglob("*") if p.is_file()):
         print(f"{path}  {path.stat().st_size / 2**20:.2f} MiB")
+    if not (decoder or options.half) and (left_out := _own_decoder(options.model)):
+        print(
+            f"{options.folder} has no decoder. {options.model} has one: --decoder {left_out} adds it.", file=sys.stderr
+        )
     return 0
+
+
+def _own_decoder(model: str) -> str | None:
+    """What ``--decoder`` takes for the decoder that lies with a model; None where there is none."""
+    from ijepa_viz.cli.decoder_of import decoder_of
+
+    try:
+        return str(decoder_of(model))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _export_onnx(options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ijepa_viz.cli.hints import hint_at_transparency
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -34,7 +36,7 @@ def check_picture(text: str) -> None:
 
 
 def open_picture(text: str, size: ImageSize) -> Image:
-    """The picture of an IMAGE argument; scenes are drawn at ``size`` px.
+    """The picture of an IMAGE argument; scenes are drawn at ``size`` px. Transparency that became white is said.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`check_picture` and :func:`ijepa_viz.data.reading.read_image`.
@@ -47,7 +49,9 @@ def open_picture(text: str, size: ImageSize) -> Image:
     check_picture(text)
     number = None if Path(text).exists() else _scene_number(text)
     if number is None:
-        return read_image(Path(text))
+        picture = read_image(Path(text))
+        hint_at_transparency(Path(text))
+        return picture
     return Image.fromarray(framed_scene(number, size, seed=_TEST_SEED).image)
 
 

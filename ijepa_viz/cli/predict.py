@@ -11,6 +11,7 @@ from typing import Any
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
 from ijepa_viz.cli.compute import add_compute_arguments, open_decoder, open_model, positive
 from ijepa_viz.cli.decoder_of import decoder_of
+from ijepa_viz.cli.hints import hint_at_fit, hint_at_kind
 from ijepa_viz.cli.pictures import IMAGE_HELP, check_picture, open_picture
 from ijepa_viz.cli.tables import rows_file
 from ijepa_viz.runtime.outputs import FIGURE_ENDINGS, check_output, ending
@@ -64,6 +65,8 @@ def _predict_one(options: argparse.Namespace) -> int:
         check_pair(model, decoder)
     image = open_picture(options.image, decoder.image_size)
     config = model.config
+    hint_at_fit(options.image, image, config, options.fit)
+    hint_at_kind(options.image, image, options.model)
     grid = place((image.height, image.width), config.image_size, config.patch_size, options.fit).grid
     masks = Masks.from_block(grid, *options.block)
     with Progress("predicting"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ijepa_viz.cli.compute import open_model
+from ijepa_viz.cli.hints import hint_at_fit, hint_at_kind, say_once
 from ijepa_viz.cli.pictures import open_picture
 from ijepa_viz.cli.tables import as_text
 from ijepa_viz.runtime.outputs import FILM_ENDINGS
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 Block = tuple[int, int, int, int]
 
 _STRIP, _FRAMES = 8, 60  # most checkpoints, where nobody says
+# What the inspections that compare with other pictures need these for.
+_COMPARING = {
+    "components": "the colours",
+    "hole": "the control and the nearest block",
+    "maps": "the controls",
+    "retrieval": "the nearest blocks and the control",
+}
 
 
 def look_at_one(options: argparse.Namespace, model: str, first: Grid | None = None) -> tuple[dict[str, Any], Grid]:
@@ -153,6 +161,8 @@ class _Inputs:
         with Progress(f"loading {source}"):
             model = open_model(source, options)
         picture = open_picture(options.image, model.config.image_size)
+        hint_at_fit(options.image, picture, model.config, options.fit)
+        hint_at_kind(options.image, picture, source)
         if options.fit == "native":
             own = place((picture.height, picture.width), model.config.image_size, model.config.patch_size, "native")
             model = model.at(*own.size)
@@ -173,6 +183,11 @@ class _Inputs:
         from ijepa_viz.data.unreadable import open_readable
 
         limit = self.options.limit
+        if self.options.data is None and self.options.inspection in _COMPARING and Path(self.options.image).exists():
+            say_once(
+                f"The other pictures, for {_COMPARING[self.options.inspection]}, are drawn scenes: --data names a "
+                f"folder of pictures more like {self.options.image}."
+            )
         found = arrays(open_readable(self.options.data or f"menagerie:count={limit}"), size)
         return torch.from_numpy(found[evenly(len(found), limit)]).permute(0, 3, 1, 2)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ijepa_viz.data.fitting import centre_crop
 from ijepa_viz.data.picture_size import ImageSize, height_and_width
-from ijepa_viz.data.scan import digest
+from ijepa_viz.data.scan import digest, first_few
 from ijepa_viz.data.source import Source
 
 _AHEAD = 2  # batches that are decoded while another one is computed on
@@ -82,11 +82,9 @@ class PictureStream:
         """A sentence on the pictures that were left out; empty where all could be read."""
         if not self.errors:
             return ""
-        index, why = next(iter(self.errors.items()))
-        return (
-            f"Left out {len(self.errors)} of {len(self.source)} pictures of {self.source.name}, which cannot be read "
-            f"({self.source.name_of(index)}: {why})."
-        )
+        some = first_few(self.errors, self.source.name_of)
+        left_out = f"Left out {len(self.errors)} of {len(self.source)} pictures of {self.source.name}"
+        return f"{left_out}, which cannot be read ({some})."
 
     def _drawn(self) -> Iterator[PictureBatch]:
         source, total = self.source, len(self.source)

@@ -125,7 +125,9 @@ def _advice(source: Any) -> str:
     ending = Path(source).suffix.lower() if isinstance(source, str | Path) else ""
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         ending = ".heic"
-    return f": {KNOWN_BUT_UNREADABLE[ending]}" if ending in KNOWN_BUT_UNREADABLE else ""
+    if ending in KNOWN_BUT_UNREADABLE:
+        return f": {KNOWN_BUT_UNREADABLE[ending]}"
+    return ": if another program opens it, save it there as PNG or JPEG"
 
 
 def _check(image: Image.Image, name: str) -> None:

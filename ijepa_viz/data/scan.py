@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from ijepa_viz.runtime.files import cache_folder, write_file
 from ijepa_viz.runtime.progress import track
 
 _DIGEST_BYTES = 8
+_SHOWN = 5  # errors that a message has in full
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,16 @@ def scan(source: Source) -> Scan:
     np.savez(buffer, digests=digests, unreadable=np.array(list(errors), np.int64))
     write_file(path, buffer.getvalue())
     return Scan(errors, digests)
+
+
+def first_few(errors: Mapping[int, str], name_of: Callable[[int], str]) -> str:
+    """The first errors by the name of their picture, and how many more there are; ``errors`` as in :class:`Scan`.
+
+    >>> first_few({3: "it is empty", 8: "it is a web page"}, "picture {}".format)
+    'picture 3: it is empty; picture 8: it is a web page'
+    """
+    some = "; ".join(f"{name_of(index)}: {why.rstrip('.')}" for index, why in list(errors.items())[:_SHOWN])
+    return f"{some}; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else some
 
 
 def is_scanned(source: Source) -> bool:

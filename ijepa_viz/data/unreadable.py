@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from ijepa_viz.data.opening import open_source
-from ijepa_viz.data.scan import scan
+from ijepa_viz.data.scan import first_few, scan
 from ijepa_viz.data.source import Source
 
-_SHOWN = 5
 _SAID: set[str] = set()
 
 
@@ -53,19 +52,14 @@ def drop_unreadable(source: Source, strict: bool = False) -> tuple[Source, dict[
     if not bad:
         # Every part of it then knows its content without being read again.
         return (source if source.digests or source.render else replace(source, digests=lambda: found.digests)), bad
-    some = "; ".join(f"picture {index}: {why}" for index, why in list(bad.items())[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    message = f"{len(bad)} of the {len(source)} pictures of {source.name} cannot be read ({some}{more})"
+    some = first_few(bad, "picture {}".format)
+    message = f"{len(bad)} of the {len(source)} pictures of {source.name} cannot be read ({some})"
     if len(bad) == len(source):
         raise ValueError(f"{message}: none is left.")
     if strict:
         raise ValueError(f"{message}. Mend or remove them, or leave --strict-data (data.strict) out to skip them.")
     good = np.setdiff1d(np.arange(len(source)), list(bad))
-
-    first, why = next(iter(bad.items()))
-    note = (
-        f"Skipped {len(bad)} of {len(source)} pictures of {source.name}, which cannot be read (picture {first}: {why})."
-    )
+    note = f"Skipped {len(bad)} of {len(source)} pictures of {source.name}, which cannot be read ({some})."
     good_ones = source.subset(good, "readable")
     digests = found.digests[good]
     return replace(good_ones, notes=[*source.notes, note], digests=lambda: digests), bad

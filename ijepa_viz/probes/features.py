@@ -104,6 +104,8 @@ class FeatureBank:
             names = list(source.truths) if source.labels is None else ["class", *source.truths]
             if truth not in names:
                 there = f"it has {', '.join(names)}" if names else "it has no labels at all"
+                if truth == "class" and not names:
+                    there += ". Put the pictures of each class into a folder of its own, or take --probe pixels"
                 raise ValueError(f"This probe needs labels of {truth!r}, and {source.name} has none: {there}.")
             labels = source.labels if truth == "class" else source.truths[truth]()
             assert labels is not None
