@@ -83,7 +83,10 @@ def test_the_command_writes_every_second_frame(pair, tmp_path, monkeypatch, caps
     monkeypatch.setattr("decoders.loading.load_decoder", lambda name: pair[1])
     monkeypatch.setattr("ijepa_viz.cli.film.decoder_of", lambda name: name)
     out = tmp_path / "film.gif"
-    assert main(["film", "--model", "films", "--out", str(out), "--stories", "flower", "--samples", "1", "--every", "2"]) == 0
+    assert (
+        main(["film", "--model", "films", "--out", str(out), "--stories", "flower", "--samples", "1", "--every", "2"])
+        == 0
+    )
     with Image.open(out) as found:
         assert found.n_frames == 4
         assert found.info["duration"] == 360
