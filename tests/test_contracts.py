@@ -302,8 +302,7 @@ def test_inspection(name, scenes_model, split, help_of):
 def test_objective(name, tmp_path, help_of):
     torch.manual_seed(0)
     frozen = name == "predictor"  # leaves the encoders as they are, and is read again as the I-JEPA that it is
-    start = {"start_from": "a trained model", "regularizer": RegularizerConfig("none")} if frozen else {}
-    objective = build(TrainConfig(model=TINY, objective=ObjectiveConfig(name), **start))
+    objective = build(TrainConfig(model=TINY, objective=ObjectiveConfig(name)))
     assert isinstance(objective.model, IJEPA)
     images, masks = torch.randn(4, 3, 32, 32, generator=seeded()), sample(batch=4, grid=(4, 4), generator=seeded())
     scalars = objective(images, masks, seeded(1))

@@ -79,8 +79,8 @@ def test_films_have_a_right_and_another_cue_and_their_first_half_is_seen(pair):
 
 
 def test_the_command_writes_every_second_frame(pair, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ijepa_viz.checkpoints.load_model", lambda name: pair[0])
-    monkeypatch.setattr("decoders.loading.load_decoder", lambda name: pair[1])
+    monkeypatch.setattr("ijepa_viz.checkpoints.load_model", lambda name, device: pair[0])
+    monkeypatch.setattr("decoders.loading.load_decoder", lambda name, device: pair[1])
     monkeypatch.setattr("ijepa_viz.cli.film.decoder_of", lambda name: name)
     out = tmp_path / "film.gif"
     assert (

@@ -88,10 +88,15 @@ class Trainer(TrainingLoop):
         if config.run.keep_every < 0:
             raise ValueError(f"run.keep_every is a number of steps, or 0 for none, got {config.run.keep_every}.")
         with torch.device("meta"):  # errors of the config, and the columns, before anything takes long
-            columns = objectives.build(config).columns
+            planned = objectives.build(config)
+        if planned.frozen_encoders and config.start_from is None:
+            raise ValueError(
+                f"The objective {config.objective.name!r} leaves the encoders as they are: set start_from to a trained "
+                "model."
+            )
         super().__init__(
             config,
-            columns=[*_COLUMNS, *columns, *monitor.COLUMNS, *_KNN],
+            columns=[*_COLUMNS, *planned.columns, *monitor.COLUMNS, *_KNN],
             steps=config.optimization.steps,
             examples_per_step=config.optimization.batch_size,
             unit="images",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ijepa_viz.cli.command import COMMANDS, Command, import_libraries
-from ijepa_viz.cli.compute import positive
+from ijepa_viz.cli.compute import add_compute_arguments, open_decoder, open_model, positive
 from ijepa_viz.cli.decoder_of import decoder_of
 from ijepa_viz.runtime.outputs import check_output, ending
 
@@ -20,16 +20,14 @@ def _film(options: argparse.Namespace) -> int:
     ending(options.out, _ENDINGS)
     check_output(options.out)
     import_libraries()
-    from decoders.loading import load_decoder
-    from ijepa_viz import checkpoints
     from ijepa_viz.figures.film_loops import loop_frames, write_loop
     from ijepa_viz.film_examples import cued_films, film_panels
     from ijepa_viz.prediction import check_pair
     from ijepa_viz.runtime.progress import Progress
 
     with Progress(f"loading {options.model}"):
-        model = checkpoints.load_model(options.model).eval()
-        decoder = load_decoder(decoder_of(options.model))
+        model = open_model(options.model, options)
+        decoder = open_decoder(decoder_of(options.model), options)
     check_pair(model, decoder)
     films = cued_films(model, options.stories, options.first)
     with Progress("drawing samples"):
@@ -49,6 +47,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first", type=int, default=0, help="pass over this many films of each story (0)")
     parser.add_argument("--samples", type=positive, default=2, help="number of samples without a cue (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples' noise (0)")
+    add_compute_arguments(parser)
     parser.add_argument("--every", type=positive, default=1, help="write every N-th frame, for a smaller file (1)")
     parser.add_argument("--scale", type=positive, default=2, help="enlarge each pixel of a film by this (2)")
 

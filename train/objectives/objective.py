@@ -35,6 +35,7 @@ class Objective(nn.Module):
     Attributes:
         Options: dataclass of the objective's own settings, read strictly from ``objective.options``.
         columns: names of the scalars that ``forward`` returns besides ``loss``.
+        frozen_encoders: whether the encoders are left as they are, so that a run must begin from a trained model.
         model: encoder, predictor and target encoder.
         extra: module trained besides ``model`` and saved beside it (a decoder, an expander); None for I-JEPA.
         config: the training config.
@@ -42,6 +43,7 @@ class Objective(nn.Module):
 
     Options: type
     columns: tuple[str, ...] = ()
+    frozen_encoders: bool = False
     model: IJEPA
 
     def __init__(self, config: TrainConfig) -> None:

@@ -48,20 +48,17 @@ class PredictorObjective(Objective):
     """Smooth L1 between predicted and target tokens; only the predictor learns, so that nothing can collapse.
 
     Raises:
-        ValueError: no predictor, no model to begin from, or a regularizer, which has nothing to act on.
+        ValueError: no predictor, or a regularizer, which has nothing to act on.
     """
 
     Options = PredictorOptions
     columns = ("prediction_loss", "cosine", "cosine_other")
+    frozen_encoders = True
 
     def __init__(self, config: TrainConfig, options: PredictorOptions) -> None:
         super().__init__(config)
         if not config.model.predictor_width:
             raise ValueError("The objective 'predictor' needs a predictor: set model.predictor_width.")
-        if config.start_from is None:
-            raise ValueError(
-                "The objective 'predictor' leaves the encoders as they are: set start_from to a trained model."
-            )
         if config.regularizer.name != "none":
             raise ValueError(
                 "The objective 'predictor' trains no encoder, which a regularizer would act on: set "
