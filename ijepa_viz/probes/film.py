@@ -87,12 +87,12 @@ def film_measures(model: IJEPA, learned: FutureFilms, films: FutureFilms, epochs
     readings = {name: read(reader, tokens) for name, tokens in by_cue.items()}
     as_real = {name: read(real_reader, tokens) for name, tokens in by_cue.items()}
     real = read(real_reader, target)
-    random_init = untrained(model)
-    random_reader = fit_reader(predicted_tokens(random_init, learned), learned, grid, tubelet, options)
+    untrained = _untrained(model)
+    random_reader = fit_reader(predicted_tokens(untrained, learned), learned, grid, tubelet, options)
     places = {
         "predicted": readings["no_cue"].places,
         **{name: readings[name].places for name in ("right_cue", "wrong_cue") if cued},
-        "random_init": read(random_reader, predicted_tokens(random_init, films)).places,
+        "random_init": read(random_reader, predicted_tokens(untrained, films)).places,
         "real": real.places,
         "copy_last": films.copy_last(),
         "constant_velocity": films.constant_velocity(),
@@ -108,7 +108,7 @@ def film_measures(model: IJEPA, learned: FutureFilms, films: FutureFilms, epochs
         table |= _open_films(model, films, by_cue, as_real, real, target, table["energy"])
     contrary = films.of("meets_wall")
     if cued and int(contrary.sum()) >= _FEWEST:
-        table["contrary_cue"] = contrary_cue(films, as_real, contrary)
+        table["contrary_cue"] = _contrary(films, as_real, contrary)
     return table
 
 
@@ -138,7 +138,7 @@ def _open_films(
     return {"cue": agreement(own, some), "average": averaging(shares)}
 
 
-def contrary_cue(films: FutureFilms, as_real: dict[str, Reading], rows: Tensor) -> dict[str, Any]:
+def _contrary(films: FutureFilms, as_real: dict[str, Reading], rows: Tensor) -> dict[str, Any]:
     """At a wall, where a creature turns round: how often a cue that it walks on is followed."""
     count = int(rows.sum())
     turns = films.kinds[rows]
@@ -156,7 +156,7 @@ def _energies_of_frozen(model: IJEPA, films: FutureFilms) -> Tensor:
     return energies(predicted_tokens(model, still), target_tokens(model, still))
 
 
-def untrained(model: IJEPA) -> IJEPA:
+def _untrained(model: IJEPA) -> IJEPA:
     """A model of the same sizes with initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

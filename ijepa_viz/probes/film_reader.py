@@ -61,19 +61,15 @@ class FilmReader(nn.Module):
 
     def forward(self, tokens: Tensor) -> Reading:
         """Read tokens (n, A, N, D)."""
-        return self.attend(tokens)[0]
-
-    def attend(self, tokens: Tensor) -> tuple[Reading, Tensor]:
-        """Read tokens (n, A, N, D); also what is attended to in each step, (n, A, width)."""
-        ahead = tokens.shape[1]
+        count, ahead = tokens.shape[:2]
         h = F.gelu(self.hidden((tokens - self.mean) / self.std))  # (n, A, N, W)
         weight = self.score(h).softmax(2)  # (n, A, N, t)
         there = self.centres[:, None] + self.offset(h).unflatten(-1, (self.tubelet, 2))  # (n, A, N, t, 2)
         places = (weight[..., None] * there).sum(2).flatten(1, 2)  # (n, A t, 2)
         pooled = (weight.mean(-1, keepdim=True) * h).sum(2)  # (n, A, W)
-        moves = (places - places[:, :1]).unflatten(1, (ahead, self.tubelet)).flatten(2)
+        moves = (places - places[:, :1]).reshape(count, ahead, -1)
         kinds = self.kinds(torch.cat([pooled, 5 * moves], dim=-1).flatten(1))
-        return Reading(places, self.visible(pooled).flatten(1), kinds), pooled
+        return Reading(places, self.visible(pooled).flatten(1), kinds)
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ def fit_reader(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=steps, pct_start=0.1)
         for _ in track(range(options.epochs), "fitting a reader", "epoch"):
             for rows in torch.randperm(len(tokens)).split(options.batch):
-                loss = reading_loss(reader(tokens[rows].float()), films, rows)
+                loss = _loss(reader(tokens[rows].float()), films, rows)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -126,11 +122,8 @@ def read(reader: FilmReader, tokens: Tensor, batch: int = 256) -> Reading:
     return Reading(*(torch.cat(found) for found in zip(*parts, strict=True)))
 
 
-def reading_loss(found: Reading, films: FutureFilms, rows: Tensor) -> Tensor:
-    """Loss of what is read of the films ``rows``.
-
-    Squared error of places inside the picture, and cross-entropy of showing, and of what happens.
-    """
+def _loss(found: Reading, films: FutureFilms, rows: Tensor) -> Tensor:
+    """Squared error of places inside the picture, and cross-entropy of showing, and of what happens."""
     inside = films.inside[rows].float()
     place = ((found.places - films.places[rows]).square().sum(-1) * inside).sum() / inside.sum().clamp_min(1)
     shows = F.binary_cross_entropy_with_logits(found.visible, films.visible[rows].float())
