@@ -131,6 +131,10 @@ def test_encoded_batches_come_again_with_other_choices(folder):
     [
         ({"start_from": None}, "set start_from to a trained model"),
         ({"regularizer": RegularizerConfig("variance-covariance")}, r"regularizer\.name=none"),
+        (
+            {"data": DataConfig("menagerie-film:count=8,frames=8,size=32", cached_batches=0)},
+            "a number of batches from 1",
+        ),
         ({"objective": ObjectiveConfig("ijepa")}, r"objective\.name=predictor, or data\.cached_batches=null"),
     ],
 )

@@ -41,7 +41,7 @@ class EncodedBatches:
         config: of the run. net: the objective. draw: number of a batch -> the batch. autocast: context of the encoding.
 
     Raises:
-        ValueError: an objective that trains its encoders, whose tokens change with every step.
+        ValueError: an objective that trains its encoders, whose tokens change with every step, or a number below 1.
     """
 
     def __init__(
@@ -56,7 +56,10 @@ class EncodedBatches:
                 f"data.cached_batches keeps the tokens of frozen encoders, but the objective {config.objective.name!r} "
                 "trains its encoder: set objective.name=predictor, or data.cached_batches=null."
             )
-        self._count, self._seed = config.data.cached_batches or 1, config.run.seed
+        count = config.data.cached_batches
+        if count is None or count < 1:
+            raise ValueError(f"data.cached_batches is a number of batches from 1, or null for none, got {count}.")
+        self._count, self._seed = count, config.run.seed
         self._net, self._draw, self._autocast = net, draw, autocast
         self._known: dict[int, Drawn] = {}
 

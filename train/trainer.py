@@ -138,7 +138,7 @@ class Trainer(TrainingLoop):
             self._restore(state)
         self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
         self.encoded = None
-        if config.data.cached_batches:
+        if config.data.cached_batches is not None:
             self.encoded = EncodedBatches(config, self.net, self._drawn, self.accelerator.autocast)
         self._take = Prefetcher(self.batch, self.accelerator.device)
 
