@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ijepa_viz.data.menagerie.film_stories import ODDS
 from ijepa_viz.figures.film_loops import Panel
 from ijepa_viz.film_prediction import predict_film
 from ijepa_viz.masks import Masks
@@ -39,6 +40,10 @@ def cued_films(model: IJEPA, stories: Sequence[str] = STORIES, first: int = 0) -
     """
     if model.config.frames == 1 or not model.config.cue_tokens:
         raise ValueError("Cues need a model of films that takes them, such as film-tiny.")
+    if unknown := sorted(set(stories) - set(ODDS)):
+        raise ValueError(
+            f"There is no story {', '.join(map(repr, unknown))}: the stories are {', '.join(sorted(ODDS))}."
+        )
     drawn = draw_futures(model.config, _DRAWN, TEST_SEED)
     return [_cued(model, drawn, story, first) for story in stories]
 

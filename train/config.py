@@ -26,12 +26,14 @@ class DataConfig:
         crop_ratio: width / height of random crops. [1, 1] here and in ``crop_scale`` is the whole image.
         horizontal_flip: flip half of the crops.
         keep: True holds all images as centred squares at the model's size in one array; False decodes and crops the
-            full images of every batch, as in the paper; None is True below 24 GiB.
+            full images of every batch, as in the paper (films are decoded at the model's size and then cropped); None
+            is True below 24 GiB.
         workers: decoding threads; None is one for each core.
         strict: raise on unreadable images instead of skipping them.
         cue_dropout: share of the images or films that are without a cue, where the model takes cues.
         cached_batches: with the objective ``predictor``, whose encoders are frozen: so many batches are encoded once
-            and kept in memory, and come again and again; None encodes every batch.
+            and kept in the device's memory, and come again and again; 0 encodes every batch. (That of decoders keeps
+            its features on disk.)
     """
 
     source: str = "menagerie"
@@ -46,7 +48,7 @@ class DataConfig:
     workers: int | None = None
     strict: bool = False
     cue_dropout: float = 0.5
-    cached_batches: int | None = None
+    cached_batches: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator, al
     model, moving = config.model, config.mask.moving_targets
     if moving is not None and model.frames == 1:
         raise ValueError("mask.moving_targets is of films, and model.frames is 1: set mask.moving_targets=null.")
+    if moving is not None and moving < 1:
+        raise ValueError(f"mask.moving_targets must be at least 1, or null for all, got {moving}.")
     masks = sample(
         config.mask.strategy,
         batch=batch,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ijepa_viz.masks import Masks
 from train.config import TrainConfig
-from train.objectives import Objective
 from train.objectives.predictor import Encoded, PredictorObjective
 
 
@@ -32,34 +31,51 @@ class Drawn(NamedTuple):
     generator: torch.Generator
 
 
+def check_frozen(config: TrainConfig, frozen: bool) -> None:
+    """Check the settings of a run that leaves its encoders as they are, or asks for their tokens to be kept.
+
+    Args:
+        frozen: :attr:`Objective.frozen_encoders`.
+
+    Raises:
+        ValueError: settings that contradict each other.
+    """
+    name, cached = config.objective.name, config.data.cached_batches
+    if cached < 0:
+        raise ValueError(f"data.cached_batches is a number of batches, or 0 for none, got {cached}.")
+    if cached and not frozen:
+        raise ValueError(
+            f"data.cached_batches keeps the tokens of frozen encoders, but the objective {name!r} trains its encoder: "
+            "set objective.name=predictor, or data.cached_batches=0."
+        )
+    if cached and config.run.fsdp:
+        raise ValueError("data.cached_batches and run.fsdp exclude each other: set data.cached_batches=0.")
+    if frozen and config.start_from is None:
+        raise ValueError(f"The objective {name!r} leaves the encoders as they are: set start_from to a trained model.")
+    if frozen and config.data.eval_source:
+        raise ValueError(
+            f"The objective {name!r} leaves the encoders, and so kNN, as they are: set data.eval_source=null."
+        )
+
+
 class EncodedBatches:
-    """The first ``data.cached_batches`` batches, encoded when they first come, in memory as float16.
+    """The first ``data.cached_batches`` batches, encoded when they first come, and kept on the device as float16.
 
     When a batch comes again, its crops and masks are the same, and its moving targets and dropped cues are drawn anew.
 
     Args:
         config: of the run. net: the objective. draw: number of a batch -> the batch. autocast: context of the encoding.
 
-    Raises:
-        ValueError: an objective that trains its encoders, whose tokens change with every step, or a number below 1.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        net: Objective,
+        net: PredictorObjective,
         draw: Callable[[int], Drawn],
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        if not isinstance(net, PredictorObjective):
-            raise ValueError(
-                f"data.cached_batches keeps the tokens of frozen encoders, but the objective {config.objective.name!r} "
-                "trains its encoder: set objective.name=predictor, or data.cached_batches=null."
-            )
-        count = config.data.cached_batches
-        if count is None or count < 1:
-            raise ValueError(f"data.cached_batches is a number of batches from 1, or null for none, got {count}.")
-        self._count, self._seed = count, config.run.seed
+        self._count, self._seed = config.data.cached_batches, config.run.seed
         self._net, self._draw, self._autocast = net, draw, autocast
         self._known: dict[int, Drawn] = {}
 
@@ -70,7 +86,8 @@ class EncodedBatches:
             drawn = self._draw(number)
             assert isinstance(drawn.images, Tensor)
             with self._autocast():
-                encoded = self._net.encode(drawn.images, drawn.masks.to(str(drawn.images.device)))
+                encoded = self._net.encode(drawn.images, drawn.masks.to(drawn.images.device))
             self._known[number] = drawn._replace(images=Encoded(encoded.context.half(), encoded.targets.half()))
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        # Not the numbers that drew the crops of batch ``step``.
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step + 500_000_000)
         return self._known[number]._replace(generator=generator)

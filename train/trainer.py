@@ -40,8 +40,8 @@ from ijepa_viz.runtime.run_folder import HISTORY, batch_indices
 from train import monitor, objectives, schedules, sharding
 from train.config import TrainConfig, sample_masks
 from train.cues import TrainingCues
-from train.encoded import Drawn, EncodedBatches
-from train.objectives.predictor import Encoded
+from train.encoded import Drawn, EncodedBatches, check_frozen
+from train.objectives.predictor import Encoded, PredictorObjective
 from train.optimizer import adamw
 from train.planning.cost import flops_per_image, hardware
 
@@ -89,11 +89,7 @@ class Trainer(TrainingLoop):
             raise ValueError(f"run.keep_every is a number of steps, or 0 for none, got {config.run.keep_every}.")
         with torch.device("meta"):  # errors of the config, and the columns, before anything takes long
             planned = objectives.build(config)
-        if planned.frozen_encoders and config.start_from is None:
-            raise ValueError(
-                f"The objective {config.objective.name!r} leaves the encoders as they are: set start_from to a trained "
-                "model."
-            )
+        check_frozen(config, planned.frozen_encoders)
         super().__init__(
             config,
             columns=[*_COLUMNS, *planned.columns, *monitor.COLUMNS, *_KNN],
@@ -138,8 +134,11 @@ class Trainer(TrainingLoop):
             self._restore(state)
         self.monitor = monitor.Monitor(self.pictures.squares(config.run.monitor_images))
         self.encoded = None
-        if config.data.cached_batches is not None:
+        if isinstance(self.net, PredictorObjective) and config.data.cached_batches:
             self.encoded = EncodedBatches(config, self.net, self._drawn, self.accelerator.autocast)
+            seen = config.data.cached_batches * config.optimization.batch_size
+            if seen < len(self.source) and self.accelerator.is_main_process:
+                print(f"{seen} of {len(self.source)} examples are used: data.cached_batches is that.", file=sys.stderr)
         self._take = Prefetcher(self.batch, self.accelerator.device)
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -225,8 +224,8 @@ class Trainer(TrainingLoop):
         chosen, images, masks, moves, generator = self._drawn(step) if self.encoded is None else self.encoded(step)
         dropped = None if self.cues is None else self.cues.draw_dropped(size, generator)
         moving = self.config.mask.moving_targets
-        draws = None if moving is None else torch.rand(size, masks.targets.shape[2], generator=generator)
-        if moves is not None and moving is not None and draws is not None:
+        if moves is not None and moving is not None:
+            draws = torch.rand(size, masks.targets.shape[2], generator=generator)
             masks = keep_moving(masks, moves, moving, draws[share])
         device = self.accelerator.device
         cues = None

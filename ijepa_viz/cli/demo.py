@@ -69,13 +69,14 @@ def _own_picture(text: str, size: ImageSize, kind: str) -> Image:
     Where none is found or looked for, that is said: the model answers for any picture, and knows nothing but faces.
     """
     from ijepa_viz import examples
-    from ijepa_viz.data.cat_faces import can_find_faces, crop_to_cat_face, find_cat_face
+    from ijepa_viz.data.cat_faces import can_find_faces, find_cat_face
 
     picture = open_picture(text, size)
     if kind != examples.CATS:
         return picture
-    if can_find_faces() and find_cat_face(picture) is not None:
-        return crop_to_cat_face(picture)
+    box = find_cat_face(picture) if can_find_faces() else None
+    if box is not None:
+        return picture.crop(box)
     say_once(cat_face_words(text, picture))
     return picture
 

@@ -50,12 +50,6 @@ def find_cat_face(image: Image.Image) -> tuple[int, int, int, int] | None:
     return _square((left + width / 2, top + height / 2), round(side), image.size)
 
 
-def crop_to_cat_face(image: Image.Image) -> Image.Image:
-    """The picture cut to :func:`find_cat_face`; its largest centred square where no face is found."""
-    box = find_cat_face(image)
-    return image.crop(box or _square((image.width / 2, image.height / 2), min(image.size), image.size))
-
-
 def _square(centre: tuple[float, float], side: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The square of this side inside of (width, height) whose centre is nearest."""
     left, top = (min(max(0, round(at - side / 2)), most - side) for at, most in zip(centre, size, strict=True))

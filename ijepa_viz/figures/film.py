@@ -36,17 +36,26 @@ def write_film(path: Path, figures: Sequence[matplotlib.figure.Figure], seconds:
     if path.suffix.lower() == ".mp4":
         write_file(path, _video(frames, seconds))
         return
+    write_file(path, gif(frames, [round(1000 * seconds)] * (len(frames) - 1) + [round(5000 * seconds)]))
+
+
+def gif(frames: Sequence[Image.Image], milliseconds: Sequence[int], colours: int = 256) -> bytes:
+    """Frames of one size, mode RGB, as an animated GIF that repeats without end.
+
+    Args:
+        milliseconds: of each frame. colours: at most 256; fewer make a smaller file.
+    """
     # One palette for all frames, of the first, middle and last: with one each, colours would flicker.
     some = [frames[0], frames[len(frames) // 2], frames[-1]]
     together = Image.fromarray(np.concatenate([np.asarray(frame) for frame in some]))
-    palette = together.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1)  # keeps rare colours, as the bars' ends
+    palette = together.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1)  # keeps rare colours, as the bars' ends
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    milliseconds = [round(1000 * seconds)] * (len(drawn) - 1) + [round(5000 * seconds)]
     out = io.BytesIO()
     drawn[0].save(
-        out, "GIF", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0, optimize=False, disposal=1
-    )
-    write_file(path, out.getvalue())
+        out, "GIF", save_all=True, append_images=drawn[1:], duration=list(milliseconds), loop=0, optimize=False,
+        disposal=1,
+    )  # fmt: skip
+    return out.getvalue()
 
 
 def _video(frames: Sequence[Image.Image], seconds: float) -> bytes:

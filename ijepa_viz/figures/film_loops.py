@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ijepa_viz.data.transforms import to_pil
 from ijepa_viz.figures.completion import BOX
+from ijepa_viz.figures.film import gif
 from ijepa_viz.runtime.files import write_file
 from ijepa_viz.runtime.outputs import ending
 
@@ -94,19 +95,12 @@ def encoded_loop(
     if not frames or kind not in LOOP_ENDINGS:
         raise ValueError(f"A loop has frames, and ends in {' or '.join(LOOP_ENDINGS)}; got {len(frames)} and {kind!r}.")
     durations = [milliseconds] * (len(frames) - 1) + [4 * milliseconds]
+    if kind == ".gif":
+        return gif(frames, durations, colours)
     out = io.BytesIO()
-    if kind == ".webp":
-        frames[0].save(
-            out, "webp", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=70, method=4
-        )
-        return out.getvalue()
-    some = frames[:: max(1, len(frames) // 4)]
-    together = Image.new("RGB", (frames[0].width, frames[0].height * len(some)))
-    for i, frame in enumerate(some):
-        together.paste(frame, (0, i * frame.height))
-    palette = together.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1)  # one for all, or colours flicker
-    drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    drawn[0].save(out, "GIF", save_all=True, append_images=drawn[1:], duration=durations, loop=0, optimize=False)
+    frames[0].save(
+        out, "webp", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=70, method=4
+    )
     return out.getvalue()
 
 

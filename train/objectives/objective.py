@@ -96,7 +96,7 @@ class Objective(nn.Module):
             saved: a model of the same config, or of one for pictures of another size: its positions are then computed
                 for this one's (:meth:`ijepa_viz.models.IJEPA.at`). A model of films begins from one of pictures too:
                 each frame of a tubelet gets its share of the patch embedding, so that a still film is embedded as its
-                picture is, and the embedding of cues, which pictures lack, keeps its initial weights.
+                picture is, and an embedding of cues that the model of pictures lacks keeps its initial weights.
             name: its name in error messages.
 
         Raises:
@@ -105,7 +105,8 @@ class Objective(nn.Module):
         size = self.model.config.image_size
         own, other = asdict(self.model.config), asdict(saved.config)
         different = [key for key in own if own[key] != other[key]]
-        if different == ["image_size"]:
+        of_films = self.model.config.frames > 1 and saved.config.frames == 1
+        if set(different) <= ({"image_size", *_OF_FILMS} if of_films else {"image_size"}) and "image_size" in different:
             try:
                 saved = saved.at(*self.model.config.height_and_width, positions="recomputed")
             except ValueError as error:
@@ -113,7 +114,8 @@ class Objective(nn.Module):
                     f"{name} cannot begin at {size}, its own size is {saved.config.image_size}: {error} Train at "
                     f"model.image_size={saved.config.image_size}."
                 ) from error
-        if set(different) <= _OF_FILMS and self.model.config.frames > 1 == saved.config.frames:
+            different.remove("image_size")
+        if set(different) <= _OF_FILMS and of_films:
             self.model.load_state_dict(_inflated(saved.state_dict(), self.model))
             return
         if saved.config != self.model.config:
@@ -130,7 +132,10 @@ def _inflated(pictures: dict[str, Tensor], films: IJEPA) -> dict[str, Tensor]:
     """The weights of a model of pictures for one of films (the inflation of I3D, arXiv 1705.07750, section 2.3)."""
     tubelet, found = films.config.tubelet, {}
     for name, own in films.state_dict().items():
-        if name.endswith("pos_embed") or name.startswith("predictor.cues."):
+        other = pictures.get(name)
+        if name.endswith("pos_embed") or (
+            name.startswith("predictor.cues.") and (other is None or other.shape != own.shape)
+        ):
             found[name] = own
         elif name.endswith("patch_embed.proj.weight") and tubelet > 1:
             found[name] = (pictures[name][:, :, None] / tubelet).expand_as(own).clone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 
 import torch
@@ -103,11 +104,26 @@ class PredictorObjective(Objective):
         """Nothing: the teacher stays as it is."""
 
     def copy_weights(self, saved: IJEPA, name: object) -> None:
-        """As :meth:`Objective.copy_weights`; a predictor of another size keeps its initial weights."""
+        """As :meth:`Objective.copy_weights`; what the predictor has in another size keeps its initial weights.
+
+        Raises:
+            ValueError: a model of other sizes, or one of pictures for films, whose encoders have seen no film.
+        """
         own, other = self.model.config, saved.config
+        if own.frames > 1 and other.frames == 1:
+            raise ValueError(
+                f"{name} is a model of pictures: its encoders, which the objective 'predictor' leaves as they are, "
+                "have seen no film. Train a model of films first (objective.name=ijepa)."
+            )
         same = replace(other, **{key: getattr(own, key) for key in _OF_PREDICTOR})
         if other == own or same != own:  # the latter is an error there
             super().copy_weights(saved, name)
             return
-        self.model.encoder.load_state_dict(saved.encoder.state_dict())
-        self.model.target_encoder.load_state_dict(saved.target_encoder.state_dict())
+        found, state = self.model.state_dict(), saved.state_dict()
+        anew = {key for key, value in found.items() if key not in state or state[key].shape != value.shape}
+        if any(not key.startswith("predictor.cues.") for key in anew):  # no mixture of two predictors
+            anew = {key for key in found if key.startswith("predictor.")}
+        self.model.load_state_dict({key: found[key] if key in anew else state[key] for key in found})
+        if anew:
+            parts = sorted({".".join(key.split(".")[:2]) for key in anew})
+            print(f"Not of {name}, but initialised: {', '.join(parts)}.", file=sys.stderr)

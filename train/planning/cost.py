@@ -14,6 +14,7 @@ from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.command_line import SuggestingParser, attempt, print_anything
 from train import objectives
 from train.config import RegularizerConfig, TrainConfig, sample_masks
+from train.objectives.predictor import PredictorObjective
 
 _BATCH = 32  # images that each count averages over, because masks have random sizes
 
@@ -22,7 +23,8 @@ def flops_per_image(config: TrainConfig) -> float:
     """Floating point operations of a training step per image, forward and backward, averaged over mask sizes.
 
     Counted by torch's FlopCounterMode while the objective runs on the meta device, without computing. The
-    regularizer's arithmetic, a thousandth of the networks', is left out.
+    regularizer's arithmetic, a thousandth of the networks', is left out. Of ``data.cached_batches`` the encoding is
+    shared among the steps that use it.
 
     Raises:
         ValueError: as :func:`train.objectives.build`.
@@ -36,6 +38,11 @@ def flops_per_image(config: TrainConfig) -> float:
         with FlopCounterMode(display=False) as counter:
             objective(images, masks)["loss"].backward()
         total += counter.get_total_flops() / _BATCH / rounds
+        if isinstance(objective, PredictorObjective) and config.data.cached_batches:
+            with FlopCounterMode(display=False) as counter:
+                objective.encode(images, masks)
+            once = min(1.0, config.data.cached_batches / config.optimization.steps)
+            total -= (1 - once) * counter.get_total_flops() / _BATCH / rounds
     return total
 
 
