@@ -39,7 +39,7 @@ def cued_films(model: IJEPA, stories: Sequence[str] = STORIES, first: int = 0) -
         ValueError: a model of pictures or without cues, or a story that has too few films with a cue.
     """
     if model.config.frames == 1 or not model.config.cue_tokens:
-        raise ValueError("Cues need a model of films that takes them, such as film-tiny.")
+        raise ValueError("Films with cues need a model that takes both (train/configs/film-tiny.yaml trains one).")
     if unknown := sorted(set(stories) - set(ODDS)):
         raise ValueError(
             f"There is no story {', '.join(map(repr, unknown))}: the stories are {', '.join(sorted(ODDS))}."

@@ -30,7 +30,9 @@ def film_pixels(frames: Any, model: IJEPA) -> Tensor:
     """
     config = model.config
     if config.frames == 1:
-        raise ValueError("This model is of pictures: a film needs a model of films, such as film-tiny.")
+        raise ValueError(
+            "This model is of pictures: a film needs a model of films (train/configs/film-tiny.yaml trains one)."
+        )
     array = torch.as_tensor(np.asarray(frames) if not isinstance(frames, Tensor) else frames)
     if array.ndim in (4, 5) and array.shape[-1] == 3:
         array = array.movedim(-1, -3)

@@ -11,10 +11,12 @@ from conftest import TINY, random_decoder
 from PIL import Image
 
 from decoders.loading import save_decoder
+from ijepa_viz import examples
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.cli import main
 from ijepa_viz.cli.hints import hint_at_fit, hint_at_kind
 from ijepa_viz.cli.side_by_side import _COMPARING
+from ijepa_viz.data.cat_faces import find_cat_face
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,18 +70,18 @@ def test_a_fit_that_shows_the_whole_picture_says_nothing(capsys):
 
 def test_a_drawn_scene_for_a_model_of_photographs_is_said(capsys):
     scene = _noise("RGB", 64, 64)
-    hint_at_kind("scene:987", scene, "menagerie-tiny")
-    hint_at_kind("scene:987", scene, "runs/mine")
+    hint_at_kind("scene:987", scene, "menagerie-tiny", "crop")
+    hint_at_kind("scene:987", scene, "runs/mine", "crop")
     assert capsys.readouterr().err == ""
-    hint_at_kind("scene:987", scene, "wild-tiny")
+    hint_at_kind("scene:987", scene, "wild-tiny", "crop")
     assert "scene:987 is a drawn scene, and wild-tiny learned from photographs" in capsys.readouterr().err
 
 
 def test_predict_says_that_a_picture_has_no_cat(tmp_path, capsys):
     pytest.importorskip("cv2")
-    hint_at_kind("coffee.png", _noise("RGB", 90, 90), "wild-tiny")
+    hint_at_kind("coffee.png", _noise("RGB", 90, 90), "wild-tiny", "crop")
     assert capsys.readouterr().err == ""
-    hint_at_kind("coffee.png", _noise("RGB", 90, 90), "cats-tiny")
+    hint_at_kind("coffee.png", _noise("RGB", 90, 90), "cats-tiny", "crop")
     assert "coffee.png has no cat's face that OpenCV finds" in capsys.readouterr().err
 
 
@@ -99,3 +101,14 @@ def test_every_inspection_that_compares_with_other_pictures_is_known():
     inspections = ROOT / "ijepa_viz" / "inspections"
     using = {path.stem for path in inspections.glob("*.py") if re.search(r"inputs\.others", path.read_text())}
     assert set(_COMPARING) == using
+
+
+def test_a_face_that_is_cropped_away_is_none(capsys):
+    pytest.importorskip("cv2")
+    wide = Image.new("RGB", (1200, 300), "white")
+    wide.paste(next(one.image for one in examples.cats() if one.credit).resize((300, 300)), (0, 0))
+    assert find_cat_face(wide) is not None
+    hint_at_kind("left.jpg", wide, "cats-tiny", "pad")
+    assert "no cat's face" not in capsys.readouterr().err
+    hint_at_kind("left.jpg", wide, "cats-tiny", "crop")
+    assert "left.jpg has no cat's face" in capsys.readouterr().err

@@ -203,6 +203,11 @@ def sample_masks(config: TrainConfig, batch: int, generator: torch.Generator, al
         steps=model.steps,
         **config.mask.options,
     )
+    if moving is not None and masks.targets.shape[1] > 1:
+        raise ValueError(
+            f"mask.moving_targets takes one target block, not {masks.targets.shape[1]} as {config.mask.strategy!r}. "
+            "Use tubes, future or mixed, or set mask.moving_targets=null."
+        )
     if moving is None or all_targets:
         return masks
     return replace(masks, targets=masks.targets[..., :moving])

@@ -89,6 +89,7 @@ class Trainer(TrainingLoop):
             raise ValueError(f"run.keep_every is a number of steps, or 0 for none, got {config.run.keep_every}.")
         with torch.device("meta"):  # errors of the config, and the columns, before anything takes long
             planned = objectives.build(config)
+        sample_masks(config, 1, torch.Generator())  # and those of the masks, before there is a folder
         check_frozen(config, planned.frozen_encoders)
         super().__init__(
             config,

@@ -50,9 +50,13 @@ def hint_at_fit(text: str, picture: Image, config: ModelConfig, fit: str) -> Non
         say_once(f"{whole}: what is seen, {part}, is enlarged to {wide}x{high} px and blurred.")
 
 
-def hint_at_kind(text: str, picture: Image, model: str) -> None:
-    """Say where a picture is of another kind than a bundled model learned from."""
+def hint_at_kind(text: str, picture: Image, model: str, fit: str) -> None:
+    """Say where what is seen of a picture is of another kind than a bundled model learned from."""
     from ijepa_viz import examples
+    from ijepa_viz.data.fitting import centre_crop
+
+    if fit == "crop":  # a face outside of the crop is none
+        picture = centre_crop(picture, min(picture.size))
 
     kind = examples.kind_of(model)
     if text.startswith("scene:") and not Path(text).exists():

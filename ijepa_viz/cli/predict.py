@@ -66,7 +66,7 @@ def _predict_one(options: argparse.Namespace) -> int:
     image = open_picture(options.image, decoder.image_size)
     config = model.config
     hint_at_fit(options.image, image, config, options.fit)
-    hint_at_kind(options.image, image, options.model)
+    hint_at_kind(options.image, image, options.model, options.fit)
     grid = place((image.height, image.width), config.image_size, config.patch_size, options.fit).grid
     masks = Masks.from_block(grid, *options.block)
     with Progress("predicting"):

@@ -162,7 +162,7 @@ class _Inputs:
             model = open_model(source, options)
         picture = open_picture(options.image, model.config.image_size)
         hint_at_fit(options.image, picture, model.config, options.fit)
-        hint_at_kind(options.image, picture, source)
+        hint_at_kind(options.image, picture, source, options.fit)
         if options.fit == "native":
             own = place((picture.height, picture.width), model.config.image_size, model.config.patch_size, "native")
             model = model.at(*own.size)

@@ -60,7 +60,7 @@ class Predictor(nn.Module):
         elif cues is not None:
             raise ValueError(
                 "This model takes no cues: it was trained without them (cue_tokens is 0 in its config). "
-                "Predict without cues, or load a model that takes them, such as film-tiny."
+                "Predict without cues, or load a model that was trained with them (model.cue_tokens above 0)."
             )
         run = self._with_shared_context if self.shared else self._with_own_context
         if valid is None:

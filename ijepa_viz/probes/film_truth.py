@@ -166,7 +166,9 @@ def _unseen(planned: Film) -> tuple[int, int]:
 
 def _future(config: ModelConfig, index: int, seed: int, outcome: int | None) -> dict[str, Any] | None:
     if config.frames == 1:
-        raise ValueError("This model is of pictures: a film's future needs a model of films, such as film-tiny.")
+        raise ValueError(
+            "This model is of pictures: a film's future needs one of films (train/configs/film-tiny.yaml trains one)."
+        )
     (height, width), tubelet = config.height_and_width, config.tubelet
     if height != width:
         raise ValueError(f"Films are drawn as squares, this model's frames are {height}x{width}.")

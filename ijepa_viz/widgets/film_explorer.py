@@ -104,7 +104,9 @@ class FilmExplorer(PictureWidget):
     ) -> None:
         config = model.config
         if config.frames == 1:
-            raise ValueError("This model is of pictures: FilmExplorer needs a model of films, such as film-tiny.")
+            raise ValueError(
+                "This model is of pictures: FilmExplorer needs one of films (train/configs/film-tiny.yaml trains one)."
+            )
         if decoder is not None:
             check_pair(model, decoder)
         self._model, self._decoder = model, decoder
