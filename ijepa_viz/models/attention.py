@@ -37,6 +37,20 @@ def choose_kernels(module: nn.Module, device: torch.device, dtype: torch.dtype) 
             layer.fused_attn = fused_pays(device, dtype)  # type: ignore[misc]  # final for TorchScript only
 
 
+def step_mask(steps: Tensor, valid: Tensor | None) -> Tensor:
+    """Additive attention mask that lets a token attend to valid tokens of its own step only.
+
+    Args:
+        steps: (B, K) int64, step of each token. valid: (B, K) bool, as of :func:`key_mask`; None is all.
+
+    Returns:
+        (B, 1, K, K), as of :func:`key_mask`.
+    """
+    others = steps[:, None, :, None] != steps[:, None, None, :]
+    mask = key_mask(torch.ones_like(steps, dtype=torch.bool) if valid is None else valid, 0)
+    return mask.expand(others.shape).masked_fill(others, float("-inf"))
+
+
 def key_mask(valid: Tensor, extra: int) -> Tensor:
     """Additive attention mask: 0 for valid keys, minus infinity for padding.
 

@@ -36,6 +36,9 @@ class ModelConfig:
         tubelet: frames of a token, as V-JEPA's 2 (arXiv 2404.08471, section 3).
         cue_tokens: most words of a cue that the predictor takes; 0 is a predictor without cues.
         cue_vocabulary: number of word ids, 0 (padding) among them.
+        encoder_steps: of a model of films, "joint" lets the encoders' tokens attend to all of the film, as V-JEPA's do;
+            "separate" encodes every step by itself, as a picture, with a picture's positions: an encoder of pictures
+            then serves as it is, and time is the predictor's alone, as in V-JEPA 2-AC (arXiv 2506.09985, section 4).
         predictor_context: "separate" runs the predictor once for each target block, as in the paper; "shared" computes
             the context once for all blocks: targets attend to it and to their own block, context tokens to the context.
     """
@@ -56,10 +59,13 @@ class ModelConfig:
     tubelet: int = 1
     cue_tokens: int = 0
     cue_vocabulary: int = 0
+    encoder_steps: str = "joint"
 
     def __post_init__(self) -> None:
         if self.predictor_context not in ("separate", "shared"):
             raise ValueError(f"predictor_context must be 'separate' or 'shared', got {self.predictor_context!r}.")
+        if self.encoder_steps not in ("joint", "separate"):
+            raise ValueError(f"encoder_steps must be 'joint' or 'separate', got {self.encoder_steps!r}.")
         if self.activation not in ACTIVATIONS:
             near = difflib.get_close_matches(self.activation, ACTIVATIONS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ijepa_viz.models.attention import key_mask
+from ijepa_viz.models.attention import key_mask, step_mask
 from ijepa_viz.models.config import ModelConfig
 from ijepa_viz.models.patches import patchify
 from ijepa_viz.models.vit import (
@@ -27,11 +27,18 @@ class Encoder(nn.Module):
         self.config = config
         self.buckets = MAX_BUCKETS
         self.activation_checkpointing = False
-        self.pos_embed = nn.Parameter(sincos_positions(config.width, config.grid, config.steps), requires_grad=False)
+        self.pos_embed = nn.Parameter(self.positions_of(config), requires_grad=False)
         self.patch_embed = PatchEmbed(config.patch_size, config.width, config.tubelet)
         self.blocks = vit_blocks(config.width, config.depth, config.heads, config)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         initialise_weights(self, self.blocks)
+
+    @staticmethod
+    def positions_of(config: ModelConfig) -> Tensor:
+        """The fixed position embedding (1, N, D); of separate steps that of a picture, again for each of them."""
+        if config.encoder_steps == "separate":
+            return sincos_positions(config.width, config.grid).repeat(1, config.steps, 1)
+        return sincos_positions(config.width, config.grid, config.steps)
 
     def forward(
         self,
@@ -58,12 +65,22 @@ class Encoder(nn.Module):
         self._check(images)
         patches = patchify(images, self.config.patch_size, self.config.tubelet)
         positions: Tensor = self.pos_embed
+        separate = self.config.steps > 1 and self.config.encoder_steps == "separate"
+        if context is None and separate:
+            cells = patches.shape[1] // self.config.steps
+            apart = patches.unflatten(1, (-1, cells)).flatten(0, 1)
+            found = self._layers(apart, positions[:, :cells], None, layers=layers)
+            return found.view(len(images), -1, found.shape[-1])
+        times: Tensor | None = None
         if context is not None:
+            cells = patches.shape[1] // self.config.steps
+            times = context // cells if separate else None
             patches = patches.gather(1, context[..., None].expand(-1, -1, patches.shape[-1]))
             positions = positions[0, context]
         if valid is None:
-            return self._layers(patches, positions, None, layers)
-        return in_buckets(self._layers, valid, patches, positions, valid, buckets=self.buckets, layers=layers)
+            return self._layers(patches, positions, None, times, layers=layers)
+        padded = (patches, positions, valid) if times is None else (patches, positions, valid, times)
+        return in_buckets(self._layers, valid, *padded, buckets=self.buckets, layers=layers)
 
     def _check(self, images: Tensor) -> None:
         (height, width), frames = self.config.height_and_width, self.config.frames
@@ -79,10 +96,14 @@ class Encoder(nn.Module):
                 f"frames, {frames}, is fixed: cut the film to it, or repeat its last frame."
             )
 
-    def _layers(self, patches: Tensor, positions: Tensor, valid: Tensor | None, layers: int) -> Tensor:
-        """(B, K, 3 t p p) -> (B, K, D), or (B, K, L * D)."""
+    def _layers(
+        self, patches: Tensor, positions: Tensor, valid: Tensor | None, times: Tensor | None = None, layers: int = 1
+    ) -> Tensor:
+        """(B, K, 3 t p p) -> (B, K, D), or (B, K, L * D); ``times`` (B, K) are the tokens' steps, where separate."""
         x = self.patch_embed(patches) + positions
         mask = None if valid is None else key_mask(valid, 0)
+        if times is not None:
+            mask = step_mask(times, valid)
         kept = []
         for i, layer in enumerate(self.blocks):
             x = checkpointed(self, layer, x, attn_mask=mask)

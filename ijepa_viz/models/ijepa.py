@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from ijepa_viz.models.config import ModelConfig
 from ijepa_viz.models.encoder import Encoder
 from ijepa_viz.models.patches import gather_targets
 from ijepa_viz.models.predictor import Predictor
-from ijepa_viz.models.vit import interpolate_positions, sincos_positions
+from ijepa_viz.models.vit import interpolate_positions
 
 # Ways to a position embedding for another grid.
 POSITIONS = ("interpolated", "recomputed")
@@ -111,10 +112,11 @@ class IJEPA(nn.Module):
         same = config == trained
         found.trained_config, found.trained_positions = (None, {}) if same else (trained, tables)
         for name, table in tables.items():
-            if not same:
-                table = _other_positions(table, trained, config, positions)
             owner, _, attribute = name.rpartition(".")
-            setattr(found.get_submodule(owner), attribute, nn.Parameter(table, requires_grad=False))
+            net = found.get_submodule(owner)
+            if not same:
+                table = _other_positions(net, table, trained, config, positions)
+            setattr(net, attribute, nn.Parameter(table, requires_grad=False))
         return found
 
     def _check(self, masks: Masks, batch: int) -> None:
@@ -200,16 +202,13 @@ class IJEPA(nn.Module):
         return gather_targets(target_layer_norm(tokens), masks)
 
 
-def _other_positions(table: Tensor, trained: ModelConfig, config: ModelConfig, positions: str) -> Tensor:
+def _other_positions(net: Any, table: Tensor, trained: ModelConfig, config: ModelConfig, positions: str) -> Tensor:
     """The position embedding (1, N, W) of the grid of ``trained`` for that of ``config``, on the same device."""
     if positions == "interpolated":
         return interpolate_positions(table, trained.grid, config.grid, config.steps)
-    width = table.shape[-1]
-    if not torch.allclose(
-        table.float().cpu(), sincos_positions(width, trained.grid, config.steps), atol=_ROUNDED, rtol=0
-    ):
+    if not torch.allclose(table.float().cpu(), net.positions_of(trained), atol=_ROUNDED, rtol=0):
         raise ValueError(
             "This model's position embedding is not the fixed sin-cos one of I-JEPA, so it cannot be computed for "
             'another grid: take positions="interpolated".'
         )
-    return sincos_positions(width, config.grid, config.steps).to(table)
+    return net.positions_of(config).to(table)

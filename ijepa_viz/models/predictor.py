@@ -31,13 +31,18 @@ class Predictor(nn.Module):
         self.activation_checkpointing = False
         self.predictor_embed = nn.Linear(config.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.predictor_pos_embed = nn.Parameter(sincos_positions(width, config.grid, config.steps), requires_grad=False)
+        self.predictor_pos_embed = nn.Parameter(self.positions_of(config), requires_grad=False)
         self.predictor_blocks = vit_blocks(width, config.predictor_depth, config.predictor_heads, config)
         self.predictor_norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.predictor_proj = nn.Linear(width, output or config.width)
         initialise_weights(self, self.predictor_blocks)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.cues = CueEmbedding(config.cue_tokens, config.cue_vocabulary, width) if config.cue_tokens else None
+
+    @staticmethod
+    def positions_of(config: ModelConfig) -> Tensor:
+        """The fixed position embedding (1, N, P)."""
+        return sincos_positions(config.predictor_width, config.grid, config.steps)
 
     def forward(self, context: Tensor, masks: Masks, cues: Tensor | None = None) -> Tensor:
         """Predict each target block separately, (B, K, D) context tokens -> (B, M, T, D).

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ijepa_viz.checkpoints import OBJECTIVE, OBJECTIVE_WEIGHTS, folder_of, load_folder, load_model, save_folder
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, ModelConfig
+from ijepa_viz.models.inflation import inflated
 from ijepa_viz.registry import Registry
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import read_json, write_config
@@ -116,7 +117,7 @@ class Objective(nn.Module):
                 ) from error
             different.remove("image_size")
         if set(different) <= _OF_FILMS and of_films:
-            self.model.load_state_dict(_inflated(saved.state_dict(), self.model))
+            self.model.load_state_dict(inflated(saved.state_dict(), self.model))
             return
         if saved.config != self.model.config:
             found = ", ".join(f"model.{key} {other[key]} instead of {own[key]}" for key in different)
@@ -125,23 +126,7 @@ class Objective(nn.Module):
 
 
 # Settings in which a model of films may differ from the model of pictures that it begins from.
-_OF_FILMS = {"frames", "tubelet", "cue_tokens", "cue_vocabulary"}
-
-
-def _inflated(pictures: dict[str, Tensor], films: IJEPA) -> dict[str, Tensor]:
-    """The weights of a model of pictures for one of films (the inflation of I3D, arXiv 1705.07750, section 2.3)."""
-    tubelet, found = films.config.tubelet, {}
-    for name, own in films.state_dict().items():
-        other = pictures.get(name)
-        if name.endswith("pos_embed") or (
-            name.startswith("predictor.cues.") and (other is None or other.shape != own.shape)
-        ):
-            found[name] = own
-        elif name.endswith("patch_embed.proj.weight") and tubelet > 1:
-            found[name] = (pictures[name][:, :, None] / tubelet).expand_as(own).clone()
-        else:
-            found[name] = pictures[name]
-    return found
+_OF_FILMS = {"frames", "tubelet", "cue_tokens", "cue_vocabulary", "encoder_steps"}
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, gather_targets, target_layer_norm
+from ijepa_viz.models.inflation import inflated
 from train.config import TrainConfig
 from train.objectives.objective import OBJECTIVES, Objective
 
@@ -106,15 +107,23 @@ class PredictorObjective(Objective):
     def copy_weights(self, saved: IJEPA, name: object) -> None:
         """As :meth:`Objective.copy_weights`; what the predictor has in another size keeps its initial weights.
 
+        A model of films with separate steps begins from one of pictures, whose encoders read every step.
+
         Raises:
-            ValueError: a model of other sizes, or one of pictures for films, whose encoders have seen no film.
+            ValueError: a model of other sizes, or one of pictures for films whose steps are encoded jointly.
         """
         own, other = self.model.config, saved.config
         if own.frames > 1 and other.frames == 1:
-            raise ValueError(
-                f"{name} is a model of pictures: its encoders, which the objective 'predictor' leaves as they are, "
-                "have seen no film. Train a model of films first (objective.name=ijepa)."
-            )
+            if own.encoder_steps == "joint":
+                raise ValueError(
+                    f"{name} is a model of pictures: its encoders, which the objective 'predictor' leaves as they are, "
+                    "have seen no film. Let them read every step as a picture (model.encoder_steps=separate), or train "
+                    "a model of films first (objective.name=ijepa)."
+                )
+            sizes = {key: getattr(own, key) for key in ("frames", "tubelet", "encoder_steps")}
+            films = IJEPA(replace(other, **sizes))
+            films.load_state_dict(inflated(saved.state_dict(), films))
+            saved, other = films, films.config
         same = replace(other, **{key: getattr(own, key) for key in _OF_PREDICTOR})
         if other == own or same != own:  # the latter is an error there
             super().copy_weights(saved, name)
