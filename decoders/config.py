@@ -55,6 +55,9 @@ class HoleConfig:
         targets: holes an image; of films one. scale: their share of its area. aspect: height / width.
         future: of films, share of the batches whose holes are whole frames: the next steps after a context of a quarter
             to half of them, up to half of them. The other batches have the same hole in all frames, of ``scale``.
+        window: of films whose holes are all whole frames, rows and columns of the square that each hole is cut down to
+            in training, drawn evenly between the two, around a patch that is drawn by how wrong the prediction is
+            there: most of a frame is ground that stands still. (0, 0) leaves the holes whole.
         focus: share of the images that are, of :data:`decoders.training.batches.TRIES` drawn, the one with the most
             contrast in its holes: most holes hide sky or ground, from which little is to be learned. What is drawn then
             leans to contrast, too, where the prediction leaves that open; below 1 it does so less.
@@ -65,6 +68,7 @@ class HoleConfig:
     aspect: tuple[float, float] = (0.5, 2.0)
     focus: float = 0.0
     future: float = 0.7
+    window: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ class DecoderTrainConfig:
     Attributes:
         ijepa: any string ``load_model`` takes.
         pixel_decoder: any string ``load_decoder`` takes, for a network that draws tokens (``token-vit``): the decoder
-            of the same I-JEPA that draws what it samples. Both are saved, as one decoder of two stages.
+            of the same I-JEPA that draws what it samples. Both are saved, as one decoder of two stages. For films
+            whose steps are encoded separately it is one of pictures, which is named, and draws step by step.
         token_decoder: any string ``load_decoder`` takes, for a network that draws pixels: a decoder of two stages, of
             the same I-JEPA, whose token network is kept. Both are saved, as one decoder of two stages;
             ``conditioning.resampled`` trains the network on tokens that resemble sampled ones.

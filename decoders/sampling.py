@@ -250,6 +250,5 @@ def grid_noise(network: BlockNetwork, generators: Sequence[torch.Generator], pat
 
     It is drawn for the whole grid, so a patch keeps its noise as the hole grows.
     """
-    shape = (network.num_patches, network.channels)
     pairs = zip(generators, patch_indices.cpu(), strict=True)
-    return torch.stack([torch.randn(shape, generator=g)[own] for g, own in pairs]).to(patch_indices.device)
+    return torch.stack([network.grid_noise(g)[own] for g, own in pairs]).to(patch_indices.device)

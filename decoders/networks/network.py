@@ -139,6 +139,10 @@ class BlockNetwork(ModelMixin, ConfigMixin):
         rows, cols = self.config.grid
         return rows, cols
 
+    def grid_noise(self, generator: torch.Generator) -> Tensor:
+        """Standard normal noise (N, C) of all patches, C = 3 p p, 3 t p p or D."""
+        return torch.randn(self.num_patches, self.channels, generator=generator)
+
     def at(self, grid: Grid) -> Self:
         """The same network on another grid: the same weights, shared and not copied, with other positions.
 

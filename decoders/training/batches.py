@@ -21,7 +21,7 @@ from ijepa_viz.data.menagerie.film_sentences import VOCABULARY
 from ijepa_viz.data.picture_size import height_and_width, image_size
 from ijepa_viz.data.transforms import Crops, normalise
 from ijepa_viz.data.unreadable import open_readable
-from ijepa_viz.masks import Masks
+from ijepa_viz.masks import Grid, Masks
 from ijepa_viz.models import IJEPA, gather_targets, patchify
 from ijepa_viz.runtime.run_folder import batch_indices
 from ijepa_viz.runtime.tensors import fingerprint, read_tensors, write_tensors
@@ -36,6 +36,33 @@ def contrast(images: Tensor, masks: Masks) -> Tensor:
     tubelet = images.shape[1] // masks.steps if images.ndim == 5 else 1
     hidden = gather_targets(patchify(images, patch, tubelet), masks)  # (n, M, T, 3 t p p)
     return hidden.unflatten(-1, (3, -1)).transpose(2, 3).flatten(3).var(-1).mean((1, 2))
+
+
+def window(blocks: Blocks, grid: Grid, side: int, draws: Tensor) -> Blocks:
+    """Cut holes of whole frames down to ``side`` rows and columns, the same in all of their steps.
+
+    Args:
+        blocks: of holes that are all patches of one step or more. grid: (rows, cols).
+        draws: (B,) in [0, 1), which choose a patch each in proportion to the squared error of its predicted tokens. The
+            square lies around it, moved into the frame where it would reach beyond.
+    """
+    rows, cols = grid
+    cells = rows * cols
+    error = (blocks.target - blocks.predicted).square().mean(-1)  # (B, T)
+    by_cell = torch.zeros(len(error), cells, device=error.device)
+    by_cell.scatter_add_(1, blocks.patch_indices % cells, error)
+    reached = by_cell.cumsum(1)
+    centre = (reached < draws[:, None] * reached[:, -1:]).sum(1).clamp_max(cells - 1)
+    top, left = ((at - side // 2).clamp(0, size - side) for at, size in ((centre // cols, rows), (centre % cols, cols)))
+    row, col = blocks.patch_indices % cells // cols, blocks.patch_indices % cols
+    inside = (row >= top[:, None]) & (row < top[:, None] + side) & (col >= left[:, None]) & (col < left[:, None] + side)
+    chosen = inside.nonzero()[:, 1].view(len(error), -1)
+    parts = {f.name: getattr(blocks, f.name) for f in fields(blocks)}
+    index = {
+        name: chosen if part.ndim == 2 else chosen[..., None].expand(-1, -1, part.shape[-1])
+        for name, part in parts.items()
+    }
+    return Blocks(**{name: part.gather(1, index[name]) for name, part in parts.items()})
 
 
 class BlockSource:
@@ -53,7 +80,8 @@ class BlockSource:
 
     Raises:
         ValueError: an encoder without a predictor, a batch size that is not divisible by the processes, a
-            ``hole.focus`` that is no share, a patch size below 1, or (in ``pictures``) fewer images than a batch.
+            ``hole.focus`` that is no share, a ``hole.window`` beyond the grid, a patch size below 1, or (in
+            ``pictures``) fewer images than a batch.
     """
 
     def __init__(
@@ -69,6 +97,8 @@ class BlockSource:
                 raise ValueError(f"{name} is a share of the images, from 0 to 1, got {share}.")
         if ijepa.config.steps > 1:
             _check_films(config, ijepa)
+        elif config.hole.window[1]:
+            raise ValueError("hole.window is of holes that are whole frames of films: leave it out for pictures.")
         if config.data.patch_size is not None and config.data.patch_size < 1:
             raise ValueError(f"data.patch_size is in pixels, at least 1, got {config.data.patch_size}.")
         self.config, self.ijepa = config, ijepa
@@ -91,6 +121,7 @@ class BlockSource:
             del data["cues"]
         if ijepa.config.steps == 1:
             del hole["future"]
+        del hole["window"]  # cut out of what is cached
         parts = [
             fingerprint(ijepa),
             self.identity,
@@ -182,7 +213,18 @@ class BlockSource:
         return drawn[self._mine.start * targets : self._mine.stop * targets].to(self.ijepa.device)
 
     def blocks(self, step: int) -> Blocks:
-        """Blocks of step ``step``, this process's share, from the cache if there is one."""
+        """Blocks of step ``step``, this process's share, from the cache if there is one, cut to ``hole.window``."""
+        found = self._whole(step)
+        low, high = self.config.hole.window
+        if not high:
+            return found
+        generator = self.generator(step + 750_000_000)
+        side = int(torch.randint(low, high + 1, (), generator=generator))
+        draws = self.mine(torch.rand(self.config.optimization.batch_size, generator=generator))
+        return window(found, self.ijepa.grid, side, draws)
+
+    def _whole(self, step: int) -> Blocks:
+        """Blocks of step ``step`` with all of their patches."""
         if self.cache is None:
             return self._compute(step)
         number = step % self.config.data.cached_batches
@@ -202,7 +244,7 @@ class BlockSource:
 
     def measure(self, network: BlockNetwork, accelerator: Accelerator, batches: int = 8) -> None:
         """Set the network's mean and standard deviation of tokens, from all processes' blocks of the first batches."""
-        measured = [self.blocks(i) for i in range(batches)]
+        measured = [self._whole(i) for i in range(batches)]
         for source in TokenSource:
             tokens = torch.cat([getattr(blocks, source.name.lower()).flatten(0, 1) for blocks in measured])
             mean = accelerator.reduce(tokens.mean(0), "mean")
@@ -219,6 +261,12 @@ def _check_films(config: DecoderTrainConfig, ijepa: IJEPA) -> None:
     """
     if config.hole.targets != 1:
         raise ValueError(f"Films have one hole each: set hole.targets=1, got {config.hole.targets}.")
+    low, high = config.hole.window
+    if (low, high) != (0, 0) and not (1 <= low <= high <= min(ijepa.grid) and config.hole.future == 1):
+        raise ValueError(
+            f"hole.window is (low, high) rows and columns, from 1 to {min(ijepa.grid)}, of holes that are whole frames "
+            f"(hole.future=1); got {low} to {high} with hole.future={config.hole.future}."
+        )
     if not 0 <= config.hole.future <= 1:
         raise ValueError(f"hole.future is a share of the batches, from 0 to 1, got {config.hole.future}.")
     if config.data.horizontal_flip and ijepa.config.cue_tokens and config.data.cues:

@@ -16,6 +16,7 @@ from decoders.blocks import Blocks
 from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
+from decoders.networks.by_step import by_step
 from decoders.networks.network import BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
 from decoders.sampling import check_temperature, resample_tokens
 from decoders.training.batches import BlockSource
@@ -88,6 +89,11 @@ class DecoderTrainer(TrainingLoop):
             steps=sizes.steps,
             tubelet=sizes.tubelet,
         ).to(self.accelerator.device)
+        if not any(True for _ in self.bare.parameters()) and not isinstance(self.bare, ClosedForm):
+            raise ValueError(
+                f"{config.network.name} has nothing to train: it draws by a decoder of pictures. Train the network "
+                "that decides, network.name=token-vit, with pixel_decoder=NAME."
+            )
         self.metadata = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )
@@ -181,6 +187,8 @@ class DecoderTrainer(TrainingLoop):
         if name is None:
             return None
         decoder = load_decoder(name)
+        if self.bare.steps > 1 and decoder.network.steps == 1:
+            return Decoder(by_step(name, self.ijepa), decoder.config, decoder.pipeline.scheduler)
         check_pair(self.ijepa, decoder)
         return decoder
 
