@@ -113,9 +113,9 @@ def test_a_reader_finds_what_is_written_in_tokens_of_films_that_it_was_not_fitte
         )
 
     tokens, learned = made(400, 0)
-    reader = fit_reader(tokens, learned, (4, 4), 2, ReaderOptions(epochs=30))
+    reader = fit_reader(tokens, learned, (4, 4), 2, ReaderOptions(steps=300))
     tokens, tested = made(80, 1)
-    found = read(reader, tokens)
+    found = read(reader, tokens, tested)
     assert (found.places - tested.places).norm(dim=-1).mean() < 0.06  # cells are 0.25 apart
     assert found.chosen(tested.kinds, tested.other_kinds).float().mean() > 0.95
 
@@ -180,7 +180,7 @@ def test_auroc_is_that_of_scikit_learn():
 @pytest.mark.slow
 def test_the_probe_gives_a_table_of_numbers_and_says_what_it_learned_from(model):
     data = "menagerie-film:count=8,size=32"
-    table = PROBES["film"](model, lambda part: open_source(data, part), train=40, test=40, epochs=1)
+    table = PROBES["film"](model, lambda part: open_source(data, part), train=40, test=40, steps=4)
     assert "seed 3003" in table["test_data"]
     assert "fitted on 40 with seed 3001" in table["test_data"]
     assert {"place", "energy", "cue", "average", "returns"} <= set(table)

@@ -36,13 +36,14 @@ _FEWEST = 5
 
 
 @PROBES.register("film")
-def film_table(model: IJEPA, split: Split, train: int = 1200, test: int = 500, epochs: int = 30) -> dict[str, Any]:
+def film_table(model: IJEPA, split: Split, train: int = 2000, test: int = 500, steps: int = 2500) -> dict[str, Any]:
     """Futures of drawn films: places by horizon, returns from behind a house, cues, averages of open futures, energies.
 
     Films are cut before the event of their story, and the steps after the cut are predicted. ``place`` is the distance
     to the creature's true place, in image widths, by frames ahead: "predicted" without a cue, "right_cue", "wrong_cue",
     "random_init" of an untrained model, "real" of the target encoder's tokens, which see those frames. One reader,
-    fitted on predictions without and with the right cue, reads the first three; the other two have one each.
+    fitted on predictions without and with the right cue, reads the first three; the other two have one each. A reader
+    is told where the creature was last seen, since there are others.
     "copy_last" and "constant_velocity" are of the ground truth of the seen frames. Behind a house constant velocity is
     exact; at walls, turns and landings it is not.
 
@@ -53,7 +54,7 @@ def film_table(model: IJEPA, split: Split, train: int = 1200, test: int = 500, e
     construction), and of right against wrong captions of one film; nothing fitted.
 
     Args:
-        model: of films. split: of ``menagerie-film``. train, test: number of films. epochs: of the readers.
+        model: of films. split: of ``menagerie-film``. train, test: number of films. steps: of fitting each reader.
 
     Raises:
         ValueError: another data set, or a model of pictures. RuntimeError: a model without a predictor.
@@ -61,18 +62,18 @@ def film_table(model: IJEPA, split: Split, train: int = 1200, test: int = 500, e
     require_films(split("test"))
     config = model.config
     films, learned = draw_futures(config, test, TEST_SEED), draw_futures(config, train, TRAIN_SEED)
-    table = film_measures(model, learned, films, epochs)
+    table = film_measures(model, learned, films, steps)
     note = f"{len(films)} films drawn with seed {TEST_SEED}, readers fitted on {len(learned)} with seed {TRAIN_SEED}"
     return {**table, "test_data": note + ", whatever count= and seed= of the data are"}
 
 
-def film_measures(model: IJEPA, learned: FutureFilms, films: FutureFilms, epochs: int = 30) -> dict[str, Any]:
+def film_measures(model: IJEPA, learned: FutureFilms, films: FutureFilms, steps: int = 2500) -> dict[str, Any]:
     """The table of :func:`film_table` for films that are drawn already.
 
     Args:
         learned: films for fitting. films: for testing, with the seed ``TEST_SEED``.
     """
-    options, grid, tubelet = ReaderOptions(epochs=epochs), model.grid, model.config.tubelet
+    options, grid, tubelet = ReaderOptions(steps=steps), model.grid, model.config.tubelet
     cued = model.config.cue_tokens > 0
     target, plain = target_tokens(model, films), predicted_tokens(model, films)
     real_reader = fit_reader(target_tokens(model, learned), learned, grid, tubelet, options)
@@ -84,15 +85,15 @@ def film_measures(model: IJEPA, learned: FutureFilms, films: FutureFilms, epochs
         fitted = torch.cat([fitted, predicted_tokens(model, learned, learned.cues)])
         fitted_films = learned[torch.arange(len(learned)).repeat(2)]
     reader = fit_reader(fitted, fitted_films, grid, tubelet, options)
-    readings = {name: read(reader, tokens) for name, tokens in by_cue.items()}
-    as_real = {name: read(real_reader, tokens) for name, tokens in by_cue.items()}
-    real = read(real_reader, target)
-    untrained = _untrained(model)
-    random_reader = fit_reader(predicted_tokens(untrained, learned), learned, grid, tubelet, options)
+    readings = {name: read(reader, tokens, films) for name, tokens in by_cue.items()}
+    as_real = {name: read(real_reader, tokens, films) for name, tokens in by_cue.items()}
+    real = read(real_reader, target, films)
+    initial = untrained(model)
+    random_reader = fit_reader(predicted_tokens(initial, learned), learned, grid, tubelet, options)
     places = {
         "predicted": readings["no_cue"].places,
         **{name: readings[name].places for name in ("right_cue", "wrong_cue") if cued},
-        "random_init": read(random_reader, predicted_tokens(untrained, films)).places,
+        "random_init": read(random_reader, predicted_tokens(initial, films), films).places,
         "real": real.places,
         "copy_last": films.copy_last(),
         "constant_velocity": films.constant_velocity(),
@@ -101,14 +102,14 @@ def film_measures(model: IJEPA, learned: FutureFilms, films: FutureFilms, epochs
     hides, usual = films.of("hides"), learned.of("hides")
     if int(hides.sum()) >= _FEWEST and usual.any():
         guess = float(frames_until_return(learned[usual]).float().mean())
-        own = read(reader, plain[hides])
+        own = read(reader, plain[hides], films[hides])
         table["returns"] = returns(films[hides], own, guess)
     table["energy"] = energy_aurocs({"true_or_frozen": (energies(plain, target), _energies_of_frozen(model, films))})
     if int(films.open.sum()) >= _FEWEST:
         table |= _open_films(model, films, by_cue, as_real, real, target, table["energy"])
     contrary = films.of("meets_wall")
     if cued and int(contrary.sum()) >= _FEWEST:
-        table["contrary_cue"] = _contrary(films, as_real, contrary)
+        table["contrary_cue"] = contrary_cue(films, as_real, contrary)
     return table
 
 
@@ -138,7 +139,7 @@ def _open_films(
     return {"cue": agreement(own, some), "average": averaging(shares)}
 
 
-def _contrary(films: FutureFilms, as_real: dict[str, Reading], rows: Tensor) -> dict[str, Any]:
+def contrary_cue(films: FutureFilms, as_real: dict[str, Reading], rows: Tensor) -> dict[str, Any]:
     """At a wall, where a creature turns round: how often a cue that it walks on is followed."""
     count = int(rows.sum())
     turns = films.kinds[rows]
@@ -156,7 +157,7 @@ def _energies_of_frozen(model: IJEPA, films: FutureFilms) -> Tensor:
     return energies(predicted_tokens(model, still), target_tokens(model, still))
 
 
-def _untrained(model: IJEPA) -> IJEPA:
+def untrained(model: IJEPA) -> IJEPA:
     """A model of the same sizes with initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
