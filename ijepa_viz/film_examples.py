@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ijepa_viz.data.menagerie.film_clip import film
 from ijepa_viz.data.menagerie.film_stories import ODDS
 from ijepa_viz.figures.film_loops import Panel
 from ijepa_viz.film_prediction import predict_film
@@ -60,7 +61,9 @@ def _cued(model: IJEPA, drawn: FutureFilms, story: str, first: int) -> CuedFilm:
     number = fitting[first]
     cues = ("", drawn.cues[number], drawn.wrong_cues[number])
     masks = Masks.future(model.grid, steps, steps // 2)
-    plain, right, other = (predict_film(model, drawn.frames[number].numpy(), masks, cue) for cue in cues)
+    index, size = int(drawn.numbers[number]), 2 * model.config.height_and_width[0]
+    shown = film(index, size, TEST_SEED, model.config.frames).frames  # the same film, drawn larger
+    plain, right, other = (predict_film(model, drawn.frames[number].numpy(), masks, cue, shown) for cue in cues)
     return CuedFilm(story, (plain, right, other), cues)
 
 
@@ -71,17 +74,16 @@ def film_panels(films: Sequence[CuedFilm], decoder: Sampler, samples: int = 2, s
         samples: number of those without a cue. seed: of the decoder's noise.
     """
     rows = []
-    for film in films:
-        plain, right, other = film.predictions
-        tubelet = plain.image.shape[0] // plain.masks.steps
-        covered = plain.masks.hidden_pixels(plain.patch_size, tubelet)[0]  # (T, H, W)
-        predicted = tuple(covered.flatten(1).any(1).tolist())
-        seen = torch.where(covered[:, None], torch.full_like(plain.image, _HIDDEN), plain.image)
-        row = [Panel(plain.image, "the film"), Panel(seen, "what the model sees")]
-        drawn = decoder.sample(plain, samples=samples, seed=seed).on(plain.image)
-        row += [Panel(one, f"no cue, sample {i + 1}", predicted) for i, one in enumerate(drawn)]
-        for prediction, cue in ((right, film.cues[1]), (other, film.cues[2])):
-            one = decoder.sample(prediction, samples=1, seed=seed).on(plain.image)[0]
+    for one_film in films:
+        plain, right, other = one_film.predictions
+        drawn = decoder.sample(plain, samples=samples, seed=seed)
+        whole = plain.picture(drawn.images.shape[-2])
+        predicted = tuple(drawn.inside.flatten(1).any(1).tolist())
+        seen = torch.where(drawn.inside[:, None], torch.full_like(whole, _HIDDEN), whole)
+        row = [Panel(whole, "the film"), Panel(seen, "what the model sees")]
+        row += [Panel(one, f"no cue, sample {i + 1}", predicted) for i, one in enumerate(drawn.on(whole))]
+        for prediction, cue in ((right, one_film.cues[1]), (other, one_film.cues[2])):
+            one = decoder.sample(prediction, samples=1, seed=seed).on(whole)[0]
             row.append(Panel(one, f"cue: {cue}", predicted))
         rows.append(row)
     return rows

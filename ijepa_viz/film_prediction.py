@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ijepa_viz.data.menagerie.film_sentences import VOCABULARY
@@ -60,19 +61,23 @@ def cue_ids(model: IJEPA, sentences: Sequence[str]) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_film(model: IJEPA, frames: Any, masks: Masks, cue: str | Sequence[str] = "") -> Prediction:
+def predict_film(
+    model: IJEPA, frames: Any, masks: Masks, cue: str | Sequence[str] = "", shown: np.ndarray | None = None
+) -> Prediction:
     """Predict the tokens of the target blocks of one film or of several (V-JEPA, arXiv 2404.08471).
 
     Args:
         model: of films, with a predictor; set to eval mode. frames: as of :func:`film_pixels`.
         masks: of these films or of one, for all of them, such as :meth:`Masks.future`.
         cue: a sentence of what happens, of the words of the films' vocabulary, or one for each film; "" is no cue.
+        shown: (T, H', W', 3) uint8, the frames of one film at a higher resolution, for figures only.
 
     Returns:
         Tokens (M, T, D), of several films (B, M, T, D); ``image`` is (T, 3, H, W), of several (B, T, 3, H, W).
 
     Raises:
-        ValueError: as :func:`film_pixels` and :func:`cue_ids`; masks or cues of another number of films, or grid.
+        ValueError: as :func:`film_pixels` and :func:`cue_ids`; masks or cues of another number of films, or grid;
+            ``shown`` of several films, or of another length.
         RuntimeError: a model without a predictor.
     """
     pixels = film_pixels(frames, model)
@@ -88,4 +93,7 @@ def predict_film(model: IJEPA, frames: Any, masks: Masks, cue: str | Sequence[st
     target = model.targets(clips, own).float()
     if pixels.ndim == 4:
         predicted, target = predicted[0], target[0]
-    return Prediction(predicted, target, masks, pixels, model.config.patch_size, weights=Weights(model))
+    if shown is not None and (pixels.ndim == 5 or shown.shape != (len(pixels), *shown.shape[1:3], 3)):
+        raise ValueError(f"shown is the frames of one film, ({model.config.frames}, H', W', 3), got {shown.shape}.")
+    originals = () if shown is None else tuple(Image.fromarray(frame) for frame in shown)
+    return Prediction(predicted, target, masks, pixels, model.config.patch_size, originals, Weights(model))

@@ -48,7 +48,7 @@ class Prediction:
             it.
         patch_size: in pixels.
         originals: the same part of each image at its own resolution, at most :data:`LARGEST_ORIGINAL` px; empty where
-            none is larger than the model's input. For figures only.
+            none is larger than the model's input. Of one film its frames, or none. For figures only.
         weights: those of the model that predicted the tokens; None where that is unknown, or where the tokens were
             replaced. A decoder of another model refuses such a prediction.
     """
@@ -106,6 +106,8 @@ class Prediction:
     def picture(self, height: int) -> Tensor:
         """The image with ``height`` rows, (3, height, W) in [0, 1], from its original where there is one: for figures.
 
+        Of a film all frames, (T, 3, height, W).
+
         Raises:
             TypeError: of a batch.
         """
@@ -115,6 +117,10 @@ class Prediction:
         if rows == height:
             return self.image
         size = (height, round(height * cols / rows))
+        if self.image.ndim == 4:
+            if self.originals:
+                return torch.stack([to_tensor(frame, size) for frame in self.originals])
+            return F.interpolate(self.image, size, mode="bilinear", antialias=True)
         if self.originals:
             return to_tensor(self.originals[0], size)
         return F.interpolate(self.image[None], size, mode="bilinear", antialias=True)[0]

@@ -148,6 +148,7 @@ ELSEWHERE = {
     "07_evaluate": "72.9 77.5 79.3 81.1 69.4 73.3 77.3 86.7 72.4 0.85",  # tables 1, 2 and 4 of the paper; a question
     "08_full_scale": "300 448 10 4.0",  # the names and files of published models, and a license
     "09_your_own_data": "43 200",  # the model card of wild-tiny
+    "10_film_and_cues": "2404.08471 2506.09985",  # the numbers of papers
 }
 _CONVENTIONS = "95 0.5"  # per cent of an interval; an AUROC of chance
 _CODE = re.compile(r"```[\s\S]*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>")
@@ -189,9 +190,10 @@ def test_no_number_is_excused_that_no_text_mentions():
 PICTURES = {
     "00_start_here": 5, "01_masks": 7, "02_three_architectures": 5, "03_pretrain": 5, "04_what_the_predictor_knows": 6,
     "05_decoder": 6, "06_jepa_vs_generative": 3, "07_evaluate": 1, "08_full_scale": 3, "09_your_own_data": 4,
+    "10_film_and_cues": 6,
 }  # fmt: skip
 # A minute and more each on a slow machine, of training or of thousands of scenes to draw and read: run with -m slow.
-LONG = ("02_", "03_", "05_", "06_", "07_", "09_")
+LONG = ("02_", "03_", "05_", "06_", "07_", "09_", "10_")
 RUNS = [pytest.param(p, marks=pytest.mark.slow if p.name.startswith(LONG) else (), id=p.stem) for p in NOTEBOOKS]
 
 

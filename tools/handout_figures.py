@@ -15,6 +15,8 @@ from PIL import Image
 import ijepa_viz
 from ijepa_viz import examples
 from ijepa_viz.data import menagerie
+from ijepa_viz.data.menagerie.film_clip import film
+from ijepa_viz.data.menagerie.film_plan import plan
 from ijepa_viz.figures import Figure
 from ijepa_viz.figures.completion import show
 from ijepa_viz.masks import Masks
@@ -274,3 +276,37 @@ def crops() -> Drawn:
         "Training sees random crops. From which would you still know what it is? What would a mirror image change?",
         "",
     )
+
+
+@of_lesson("10_film_and_cues")
+def futures() -> Drawn:
+    """The first half of three films, and empty frames for the last one."""
+    follows, left, stops = (film(index, SHARP, 1).frames for index in _film_of("meets_wall", "signpost", "flower"))
+    pictures, titles = [], []
+    for name, frames in zip("ABC", (follows, left, stops), strict=True):
+        pictures += [frames[3], frames[len(frames) // 2 - 1], np.full_like(frames[0], 235)]
+        titles += [f"{name}: frame 4", f"frame {len(frames) // 2}", f"frame {len(frames)}?"]
+    order = [0, 3, 6, 1, 4, 7, 2, 5, 8]
+    figure = row_of(
+        [pictures[i] for i in order], [titles[i] for i in order], "Three films, seen up to the middle.", rows=3
+    )
+    words = (
+        "Sketch the last frame of each film. Of which film could another sketch be as right? Write a sentence that "
+        "would settle it."
+    )
+    return figure, words, "A turns round at the wall: its future follows. B and C are open: left or right; stay or go."
+
+
+def _film_of(*stories: str) -> list[int]:
+    """The first film of each story whose event lies in the second half."""
+    found = []
+    for story in stories:
+        index = 0
+        while True:
+            planned = plan(index, 1)
+            event = planned.main_event
+            if planned.story == story and event is not None and planned.frames // 2 <= event.frame < 12:
+                found.append(index)
+                break
+            index += 1
+    return found

@@ -49,7 +49,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples' noise (0)")
     add_compute_arguments(parser)
     parser.add_argument("--every", type=positive, default=1, help="write every N-th frame, for a smaller file (1)")
-    parser.add_argument("--scale", type=positive, default=2, help="enlarge each pixel of a film by this (2)")
+    parser.add_argument("--scale", type=positive, help="enlarge each pixel of a film by this (to 128 px)")
 
 
 COMMANDS.register("film")(

@@ -34,9 +34,10 @@ def film_grid(
         raise ValueError(f"There are {len(films)} films and {len(names)} names.")
     rows: list[tuple[str, Tensor, Prediction, str | None]] = []
     for number, (prediction, samples) in enumerate(films):
-        rows.append((names[number] if names else "true", prediction.image, prediction, None))
-        rows.append(("seen", _seen(prediction), prediction, None))
-        for i, film in enumerate(samples.on(prediction.image)):
+        height = samples.images.shape[-2]
+        rows.append((names[number] if names else "true", prediction.picture(height), prediction, None))
+        rows.append(("seen", _seen(prediction, height), prediction, None))
+        for i, film in enumerate(samples.on(prediction.picture(height))):
             rows.append((f"sample {i + 1}", film, prediction, "predicted"))
     frames = films[0][0].image.shape[0]
     step = every or max(1, frames // films[0][0].masks.steps)
@@ -54,11 +55,11 @@ def film_grid(
     return figure
 
 
-def _seen(prediction: Prediction) -> Tensor:
-    """The film with its hidden tubelets grey, (T, 3, H, W)."""
-    film = prediction.image.clone()
+def _seen(prediction: Prediction, height: int) -> Tensor:
+    """The film with its hidden tubelets grey, (T, 3, height, W)."""
+    film = prediction.picture(height).clone()
     tubelet = film.shape[0] // prediction.masks.steps
-    hidden = prediction.masks.hidden_pixels(prediction.patch_size, tubelet)[0]  # (T, H, W)
+    hidden = prediction.masks.hidden_pixels(height // prediction.masks.grid[0], tubelet)[0]  # (T, H, W)
     film[hidden[:, None].expand_as(film)] = _HIDDEN
     return film
 

@@ -37,16 +37,18 @@ class Panel:
     predicted: tuple[bool, ...] = ()
 
 
-def loop_frames(rows: Sequence[Sequence[Panel]], scale: int = 2) -> list[Image.Image]:
+def loop_frames(rows: Sequence[Sequence[Panel]], scale: int | None = None) -> list[Image.Image]:
     """The frames of a picture in which all films run at once, rows of panels from left to right.
 
     Args:
-        scale: by which each pixel of a film is enlarged.
+        scale: by which each pixel of a film is enlarged; None is 2 for films of 64 px, 1 for larger ones.
 
     Raises:
         ValueError: no panels, rows of several lengths, films of several sizes or lengths, or a scale below 1.
     """
     shapes = {tuple(panel.frames.shape) for row in rows for panel in row}
+    if scale is None:
+        scale = max(1, 128 // max((shape[-1] for shape in shapes), default=128))
     if len(shapes) != 1 or len({len(row) for row in rows}) != 1 or scale < 1:
         raise ValueError("A loop needs rows of one length, films of one size and length, and a scale of 1 or more.")
     count, _, height, width = next(iter(shapes))

@@ -2,8 +2,8 @@
 
 const FILM_STYLE = `
 .ijv .films { display: flex; flex-wrap: wrap; gap: 10px; margin: 0 0 8px; }
-.ijv .films figure { margin: 0; } .ijv .films figcaption { color: var(--soft); max-width: 126px; }
-.ijv .films canvas { width: 120px; height: 120px; image-rendering: pixelated; display: block; border: 3px solid var(--line); }
+.ijv .films figure { margin: 0; } .ijv .films figcaption { color: var(--soft); max-width: 134px; }
+.ijv .films canvas { width: 128px; height: 128px; image-rendering: pixelated; display: block; border: 3px solid var(--line); }
 .ijv .films canvas[data-predicted=true] { border-color: #009E73; }
 .ijv .side { min-width: 0; } .ijv .side .title { font-weight: 600; margin: 4px 0; }
 .ijv .cells { display: grid; gap: 2px; width: max-content; margin: 4px 0; }

@@ -110,7 +110,10 @@ class FilmExplorer(PictureWidget):
         if decoder is not None:
             check_pair(model, decoder)
         self._model, self._decoder = model, decoder
-        self._films = dict(clips) if clips is not None else _drawn_films(model)
+        size = config.height_and_width[0]
+        self._films = dict(clips) if clips is not None else _drawn_films(config.frames, size)
+        # The same films, drawn larger; of films that were given there are no others.
+        self._shown = [one.frames for one in _drawn_films(config.frames, 2 * size).values()] if clips is None else []
         self._pixels = [film_pixels(_frames_of(one), model) for one in self._films.values()]
         rows, cols = config.grid
         middle = np.zeros(config.grid, bool)
@@ -174,19 +177,23 @@ class FilmExplorer(PictureWidget):
         pixels, masks = self._pixels[self.clip], self.masks
         sides = [self._side(pixels, masks, cue) for cue in (self.cue_a, self.cue_b)]
         tubelet = self._model.config.tubelet
-        covered = masks.hidden_pixels(self._model.config.patch_size, tubelet)[0]  # (T, H, W)
-        seen = torch.where(covered[:, None], torch.full_like(pixels, 0.82), pixels)
+        drawn = sides[0].samples
+        height = pixels.shape[-2] if drawn is None else drawn.images.shape[-2]
+        whole = sides[0].prediction.picture(height)
+        covered = masks.hidden_pixels(height // masks.grid[0], tubelet)[0]  # (T, H, W)
+        seen = torch.where(covered[:, None], torch.full_like(whole, 0.82), whole)
         self.last = tuple((side.prediction, side.samples) for side in sides)
         hidden = masks.hidden[0].flatten(1).any(1).repeat_interleave(tubelet)
         with self.hold_sync():
-            self.truth, self.context = data_uri(_sheet(pixels)), data_uri(_sheet(seen))
+            self.truth, self.context = data_uri(_sheet(whole)), data_uri(_sheet(seen))
             self.hidden_frames = hidden.tolist()
             self.sides = [side.traits for side in sides]
             self.caption = self._caption(sides)
             self.error, self.result_seq = "", self.seq
 
     def _side(self, pixels: Tensor, masks: Masks, cue: str) -> _Drawn:
-        prediction = predict_film(self._model, pixels, masks, cue.strip())
+        shown = self._shown[self.clip] if self._shown else None
+        prediction = predict_film(self._model, pixels, masks, cue.strip(), shown)
         cosine = torch.full((masks.num_patches,), float("nan"))
         cosine[masks.targets[0, 0]] = prediction.cosine[0]
         by_step = cosine.view(masks.steps, -1)
@@ -195,7 +202,7 @@ class FilmExplorer(PictureWidget):
             drawn, films, names = None, [_sheet(_Tinted(prediction).frames)], ["how well each token is predicted"]
         else:
             drawn = self._decoder.sample(prediction, samples=self.samples, seed=self.seed)
-            films = [_sheet(sample) for sample in drawn.on(pixels)]
+            films = [_sheet(sample) for sample in drawn.on(prediction.picture(drawn.images.shape[-2]))]
             names = [f"sample {i + 1}" for i in range(len(films))]
         traits = {"cue": cue.strip(), "films": [data_uri(one) for one in films], "names": names, "errors": errors}
         return _Drawn(traits, prediction, drawn)
@@ -250,14 +257,13 @@ def _cues_of(clip: FilmClip | np.ndarray) -> list[str]:
     return [own, *(text for text in alternative_sentences(planned, event) if text != own)]
 
 
-def _drawn_films(model: IJEPA) -> dict[str, FilmClip]:
-    """One film of each story, the first of them."""
-    config = model.config
+def _drawn_films(frames: int, size: int) -> dict[str, FilmClip]:
+    """One film of each story, the first of them, at ``size`` px."""
     found: dict[str, FilmClip] = {}
     index = 0
     while len(found) < len(_SHOWN):
         story = cast(index, _SEED)[0]
         if story in _SHOWN and _WORDS[story] not in found:
-            found[_WORDS[story]] = film(index, config.height_and_width[0], _SEED, config.frames)
+            found[_WORDS[story]] = film(index, size, _SEED, frames)
         index += 1
     return {_WORDS[story]: found[_WORDS[story]] for story in _SHOWN}
