@@ -21,6 +21,7 @@ from decoders.evaluation.rank import embed, rank, ranks
 from decoders.evaluation.realism import kernel_distance, kernel_matrix, realism, two_sample_test
 from decoders.evaluation.retrained_classifier import retrained_classifier_accuracy
 from decoders.evaluation.scenes import draw_scenes
+from decoders.evaluation.sheet import nearest
 from decoders.evaluation.variation import agreement, explained_variance, measure_variation
 from decoders.networks.network import build_network
 from ijepa_viz.checkpoints import save_folder
@@ -320,3 +321,10 @@ def test_evaluate_a_decoder_from_the_shell(model, tmp_path, capsys):
     assert "'rank'" in capsys.readouterr().err
     named = "leakage rank ground-truth retrained-classifier realism variation calibration few-steps hole-size sheet"
     assert set(named.split()) <= set(DECODER_METRICS)
+
+
+def test_the_nearest_training_block_is_the_one_that_is_the_same():
+    train = torch.rand(9, 30, generator=torch.Generator().manual_seed(0))
+    index, away = nearest(train[4] + 0.01, train)
+    assert index == 4
+    assert away == pytest.approx(0.01, abs=1e-5)
