@@ -38,7 +38,7 @@ page: .venv/.installed-page
 	rm -rf out/page out/page.html
 	$(BIN)/ijepa-viz export menagerie-tiny --onnx out/page/models --weights mixed
 	$(BIN)/python -m ijepa_viz.page.runtime_files out/page/ort
-	$(BIN)/ijepa-viz page --out out/page --single-file out/page.html
+	$(BIN)/ijepa-viz page --out out/page --single-file out/page.html --films film-tiny
 
 # For a lesson: slides of every notebook, and a page of A4 to print. The slides need what the documentation executes.
 slides: .venv/.installed-docs

@@ -195,3 +195,18 @@ def test_the_figure_shows_truth_context_and_samples(model, films):
     with pytest.raises(ValueError, match="one prediction each"):
         film_grid([])
     assert patchify(films, 8, 2).shape == (2, 64, 384)
+
+
+def test_a_film_is_shown_at_the_resolution_that_it_was_given_at(model, films):
+    masks = Masks.future(SIZES.grid, 4, seen=2)
+    large = torch.randint(0, 256, (8, 64, 64, 3), generator=torch.Generator().manual_seed(3)).byte().numpy()
+    prediction = predict_film(model, films[0], masks, shown=large)
+    assert torch.equal(prediction.picture(32), films[0])
+    assert torch.allclose(prediction.picture(64), torch.from_numpy(large).permute(0, 3, 1, 2) / 255)
+    plain = predict_film(model, films[0], masks)
+    assert plain.picture(64).shape == (8, 3, 64, 64)
+    assert torch.equal(plain.predicted, prediction.predicted)
+    with pytest.raises(ValueError, match="frames of one film"):
+        predict_film(model, films, masks, shown=large)
+    with pytest.raises(ValueError, match=r"\(8, H', W', 3\)"):
+        predict_film(model, films[0], masks, shown=large[:4])
