@@ -273,7 +273,11 @@ def test_a_data_set_that_is_not_there_is_an_error_with_a_way_out():
 # --------------------------------------------------------------------------- probes and inspections
 
 
-OTHER_DATA = {"film": "test_film_probe.py"} | dict.fromkeys(("cat-traits", "bird-places"), "test_animal_probes.py")
+OTHER_DATA = {
+    "film": "test_film_probe.py",
+    "captions": "test_captions.py",
+    **dict.fromkeys(("cat-traits", "bird-places"), "test_animal_probes.py"),
+}
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -281,7 +285,7 @@ def test_probe(name, scenes_model, split, monkeypatch, help_of):
     shrink(monkeypatch, PROBES[name])
     assert listed(name, help_of("evaluate"))
     if name in OTHER_DATA:
-        pytest.skip(f"not of drawn scenes: tests/{OTHER_DATA[name]}")
+        pytest.skip(f"not of drawn scenes, or of models without cues: tests/{OTHER_DATA[name]}")
     check_table(PROBES[name](scenes_model, split))
 
 
