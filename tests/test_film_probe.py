@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from ijepa_viz.cli.tables import as_text
 from ijepa_viz.data.menagerie.film_events import KINDS
 from ijepa_viz.data.menagerie.film_plan import plan
 from ijepa_viz.data.opening import open_source
@@ -213,3 +214,17 @@ def test_frames_of_unknown_range_are_refused(frames):
     with pytest.raises(ValueError, match="from 0 to 1"):
         film_pixels(frames, model)
     assert film_pixels(np.full((4, 16, 16, 3), 255, np.uint8), model).max() == 1
+
+
+def test_the_table_of_films_is_printed_section_by_section():
+    """Numbers with intervals may say more than three things, and sections hold sections."""
+    score = {"auroc": 0.75, "low": 0.5, "high": 0.9, "pairs": 0.8}
+    error = {"mean": 0.25, "low": 0.125, "high": 0.5}
+    text = as_text({"films": 3, "energy": {"captions": score}, "place": {"all": {"real": {"1": error, "2": error}}}})
+    lines = [line.split() for line in text.splitlines() if line]
+    assert lines[0] == ["films", "3"]
+    assert lines[1] == ["captions"]
+    assert lines[2] == ["energy", "0.750", "[0.500", "0.900]"]
+    assert lines[3:5] == [["place"], ["all"]]
+    assert lines[5] == ["1", "2"]
+    assert lines[6] == ["real", *["0.250", "[0.125", "0.500]"] * 2]

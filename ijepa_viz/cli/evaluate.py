@@ -36,11 +36,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     found, figure = (_probe_models if options.decoder is None else _evaluate_decoder)(options, split)
     tables = {name: _with_test_data(name, one, split) for name, one in found.items()}
     table = tables if len(tables) > 1 else next(iter(tables.values()))
-    # The numbers first: an error of the figure must not discard minutes of computation.
-    for name, one in tables.items():
-        print(f"{name}\n{as_text(one)}\n" if len(tables) > 1 else as_text(one))
+    # The file first, then the numbers: an error of what comes after must not discard minutes of computation.
     if options.json:
         write_table(options.json, table)
+    for name, one in tables.items():
+        print(f"{name}\n{as_text(one)}\n" if len(tables) > 1 else as_text(one))
     if options.figure:
         from ijepa_viz.figures import write_figure
 
