@@ -218,9 +218,9 @@ def test_a_decoder_of_another_model_is_refused(folder, photo, tmp_path, capsys, 
 # --------------------------------------------------------------------------- the bundled models
 
 
-def test_both_reference_models_are_bundled():
+def test_the_bundled_models():
     assert bundled_names() == [
-        "cats-tiny", "menagerie-tiny", "menagerie-tiny-invariance", "menagerie-tiny-mae", "wild-tiny",
+        "cats-tiny", "film-tiny", "menagerie-tiny", "menagerie-tiny-invariance", "menagerie-tiny-mae", "wild-tiny",
     ]  # fmt: skip
 
 

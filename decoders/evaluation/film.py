@@ -36,13 +36,13 @@ from ijepa_viz.runtime.progress import track
 # Fewest films of a kind for numbers of their own.
 _FEWEST = 5
 # Open films of which several samples are drawn: the first ones.
-_OUTCOMES = 60
+_OUTCOMES = 40
 _BATCH = 16
 
 
 @DECODER_METRICS.register("film")
 def film(
-    model: IJEPA, decoder: Decoder, split: Split, test: int = 200, train: int = 800, samples: int = 6, epochs: int = 12
+    model: IJEPA, decoder: Decoder, split: Split, test: int = 120, train: int = 800, samples: int = 6, epochs: int = 12
 ) -> dict[str, Any]:
     """Futures of drawn films, decoded: places, events and outcomes that a CNN reads, fitted on real frames only.
 
@@ -61,7 +61,7 @@ def film(
     Args:
         model, decoder: a pair. split: of ``menagerie-film``; its ``count`` limits the films that are tested.
         test, train: number of films for testing, and for fitting the CNN, in ``epochs``.
-        samples: of each of the first 60 open films without a cue.
+        samples: of each of the first 40 open films without a cue.
 
     Raises:
         ValueError: another data set, a model of pictures, or fewer than two samples.

@@ -125,6 +125,7 @@ class IJEPA(nn.Module):
                 f"The mask is for {masks.steps} step{'s' * (masks.steps > 1)} of time, this model has "
                 f"{self.config.steps}: {self.config.frames} frame{'s' * (self.config.frames > 1)}, "
                 f"{self.config.tubelet} a token."
+                + (" Films are predicted by predict_film, and `ijepa-viz film` draws them." if masks.steps == 1 else "")
             )
         if masks.grid != self.grid:
             raise ValueError(
