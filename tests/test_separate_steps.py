@@ -14,9 +14,9 @@ from decoders.blocks import Blocks
 from decoders.config import DataConfig, DecoderTrainConfig, HoleConfig, NetworkConfig, OptimizationConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
-from decoders.networks.by_step import by_step
 from decoders.networks.network import NETWORK_WEIGHTS, ConditioningShares, build_network
 from decoders.training.batches import BlockSource, window
+from decoders.training.film_pixels import by_step
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.data.menagerie.film_sentences import VOCABULARY

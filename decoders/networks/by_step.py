@@ -5,24 +5,17 @@ as a picture, so that their tokens are those of a model of pictures.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from decoders.networks.network import NETWORKS, BlockNetwork
+from decoders.networks.network import NETWORKS, BlockNetwork, read_network
+from ijepa_viz.checkpoints import find_bundled
 from ijepa_viz.masks import Grid
-from ijepa_viz.models import IJEPA
-from ijepa_viz.models.inflation import inflated
 from ijepa_viz.runtime.tensors import fingerprint
-
-_TARGET = "target_encoder."
-
-# Largest difference of two encoders' weights that are the same but for half precision, of weights below 4.
-_ROUNDED = 2e-3
 
 
 @NETWORKS.register("by-step")
@@ -34,13 +27,13 @@ class ByStep(BlockNetwork):
 
     Args:
         grid: (rows, cols), patch_size: in pixels of what is drawn, feature_width: D, of the I-JEPA.
-        pictures: any string ``load_decoder`` takes, a decoder of pictures; its first stage is not used.
+        pictures: a bundled model's name or the folder of a decoder of pictures; its first stage is not used.
         pictures_sha256: fingerprint of its network; "" is not checked.
         steps, tubelet: of the I-JEPA, steps of time and frames of each.
 
     Raises:
-        FileNotFoundError, ValueError: as ``load_decoder``; another network than the fingerprint's, one of films, or of
-            another patch size or width.
+        FileNotFoundError: no such decoder. ValueError: a damaged one, another network than the fingerprint's, one of
+            films, or of another patch size or width.
     """
 
     @register_to_config
@@ -54,10 +47,9 @@ class ByStep(BlockNetwork):
         steps: int = 1,
         tubelet: int = 1,
     ) -> None:
-        from decoders.loading import load_decoder  # which imports all networks
-
         super().__init__(feature_width)
-        network = load_decoder(pictures).network
+        folder = Path(pictures) if Path(pictures).is_dir() else find_bundled(pictures) / "decoder"
+        network = read_network(folder / "network").requires_grad_(False).eval()
         if pictures_sha256 and fingerprint(network) != pictures_sha256:
             raise ValueError(
                 f"The decoder of pictures {pictures!r} has other weights than the one that this decoder of films was "
@@ -117,59 +109,3 @@ class ByStep(BlockNetwork):
     def _frames(self, pixels: Tensor) -> Tensor:
         """Patches of one frame (..., 3 p p) as those of all frames of a tubelet, (..., 3 t p p)."""
         return pixels.unflatten(-1, (3, 1, -1)).expand(*pixels.shape[:-1], 3, self.tubelet, -1).flatten(-3)
-
-
-def by_step(pictures: str | Path, ijepa: IJEPA) -> ByStep:
-    """The network that draws the target tokens of ``ijepa``, a model of films, by a decoder of pictures.
-
-    Args:
-        pictures: any string ``load_decoder`` takes. ijepa: with separate steps, and the target encoder of the model of
-            pictures that this decoder belongs to.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_decoder``; other tokens than the decoder's.
-    """
-    from decoders.loading import load_decoder
-    from ijepa_viz.checkpoints import load_model
-
-    decoder = load_decoder(pictures)
-    config: Any = ijepa.config
-    cure = "train one of films: python -m decoders --fname decoders/configs/film-tiny-pixels.yaml"
-    if config.encoder_steps != "separate":
-        raise ValueError(
-            f"{pictures} draws pictures, and this I-JEPA encodes the steps of a film jointly: its tokens are no "
-            f"picture's. Name a decoder of films, or {cure}."
-        )
-    own = load_model(decoder.config.ijepa)
-    if own.config.width != config.width or fingerprint(own) != decoder.config.ijepa_sha256:
-        raise ValueError(
-            f"{pictures} draws the tokens of {decoder.config.ijepa!r}, and the model of this name is another one or "
-            "has another width. Name a decoder of the model of pictures that this one of films began from."
-        )
-    sizes = {key: getattr(config, key) for key in ("frames", "tubelet", "encoder_steps")}
-    films = IJEPA(replace(own.config, **sizes))
-    expected = {
-        name.removeprefix(_TARGET): value
-        for name, value in inflated(own.state_dict(), films).items()
-        if name.startswith(_TARGET)
-    }
-    found = ijepa.target_encoder.state_dict()
-    same = found.keys() == expected.keys() and all(
-        found[name].shape == value.shape and torch.allclose(found[name].float().cpu(), value, atol=_ROUNDED)
-        for name, value in expected.items()
-    )
-    if not same:
-        raise ValueError(
-            f"{pictures} draws the tokens of {decoder.config.ijepa!r}, and this I-JEPA's target encoder is another "
-            f"one. Name a decoder of the model of pictures that it began from, or {cure}."
-        )
-    network = decoder.network
-    return ByStep(
-        network.grid,
-        network.config.patch_size,
-        network.config.feature_width,
-        str(pictures),
-        fingerprint(network),
-        steps=config.steps,
-        tubelet=config.tubelet,
-    )

@@ -16,10 +16,10 @@ from decoders.blocks import Blocks
 from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
-from decoders.networks.by_step import by_step
 from decoders.networks.network import BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
 from decoders.sampling import check_temperature, resample_tokens
 from decoders.training.batches import BlockSource
+from decoders.training.film_pixels import by_step
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.batches import other_pictures
 from ijepa_viz.data.transforms import denormalise, to_pil
