@@ -13,6 +13,7 @@ from ijepa_viz.page.pictures import sheet_of, webp
 from ijepa_viz.prediction import Sampler, check_pair
 
 SHEET = "data/films.webp"
+STORIES = ("signpost", "flower", "lands")
 
 
 def film_chapter(model: IJEPA, decoder: Sampler) -> tuple[dict[str, Any], bytes]:
@@ -29,7 +30,9 @@ def film_chapter(model: IJEPA, decoder: Sampler) -> tuple[dict[str, Any], bytes]
         ValueError: a decoder of another model, or as :func:`ijepa_viz.film_examples.cued_films`.
     """
     check_pair(model, decoder)
-    rows = film_panels(cued_films(model), decoder, samples=1)
+    # By day: at dusk the colours of a decoder of scenes are wrong.
+    shown = cued_films(model, STORIES, first=1)
+    rows = film_panels(shown, decoder, samples=1)
     panels = [panel for row in rows for panel in row]
     frames, _, height, width = panels[0].frames.shape
     sheet = sheet_of([np.asarray(to_pil(frame)) for panel in panels for frame in panel.frames], frames)
