@@ -115,17 +115,21 @@ def _readings(
     model: IJEPA, decoder: Decoder, reader: FrameReader, films: FutureFilms, often: Tensor, samples: int
 ) -> tuple[dict[str, FrameReading], FrameReading]:
     """What is read of each row's frames, and of the samples without a cue of the films ``often``, (n S, ...)."""
-    several = _read_decoded(model, decoder, reader, films[often], each=samples)[0]
-    # Film i stands in for film i + 1, and is asked where that one's creature is.
-    plain, stand_ins = _read_decoded(model, decoder, reader, films, asked=films.last.roll(-1, 0))
-    rows = {"real": read_frames(reader, real_frames(films), films.last), "no_cue": plain}
+    last = films.last
+    several = read_frames(
+        reader, _decoded(model, decoder, films[often], each=samples), last[often].repeat_interleave(samples, 0)
+    )
+    drawn = _decoded(model, decoder, films)
+    plain = read_frames(reader, drawn, last)
+    rows = {"real": read_frames(reader, real_frames(films), last), "no_cue": plain}
     if model.config.cue_tokens:
         for name, cues in (("right_cue", films.cues), ("wrong_cue", films.wrong_cues)):
             given = torch.tensor([bool(cue) for cue in cues])
-            told = _read_decoded(model, decoder, reader, films[given], [cue for cue in cues if cue])[0]
-            rows[name] = _joined({True: told, False: plain.of(~given)}, given)
-    rows["another_film"] = stand_ins.of(torch.arange(len(films)).roll(1))
-    rows["random_init"] = _read_decoded(untrained(model), decoder, reader, films)[0]
+            told = _decoded(model, decoder, films[given], [cue for cue in cues if cue])
+            rows[name] = _joined({True: read_frames(reader, told, last[given]), False: plain.of(~given)}, given)
+    # Frames of the film before, asked where this one's creature is.
+    rows["another_film"] = read_frames(reader, drawn.roll(1, 0), last)
+    rows["random_init"] = read_frames(reader, _decoded(untrained(model), decoder, films), last)
     return rows, several
 
 
@@ -136,44 +140,20 @@ def _joined(parts: Mapping[bool, FrameReading], flags: Tensor) -> FrameReading:
     return FrameReading(*(torch.cat([yes, no])[order] for yes, no in pairs))
 
 
-def _read_decoded(
-    model: IJEPA,
-    decoder: Decoder,
-    reader: FrameReader,
-    films: FutureFilms,
-    cues: Sequence[str] | None = None,
-    each: int = 1,
-    asked: Tensor | None = None,
-) -> tuple[FrameReading, FrameReading]:
-    """Decode the frames after the cuts and read them: of each film its samples, one after the other, (n S, ...).
-
-    Args:
-        each: S, samples of a film.
-        asked: (n, 2), where other creatures were last seen, of the second reading; None is the films' own.
-    """
+def _decoded(
+    model: IJEPA, decoder: Decoder, films: FutureFilms, cues: Sequence[str] | None = None, each: int = 1
+) -> Tensor:
+    """Decode the frames after the cuts, (n S, h, 3, H, W) float16: of each film its ``each`` samples, one by one."""
     steps = model.config.steps
-    parts: list[tuple[FrameReading, FrameReading]] = []
+    parts = []
     for rows in track(torch.arange(len(films)).split(_BATCH), "decoding films", "batch"):
         some = films[rows]
         masks = Masks.future(model.grid, steps, some.seen, ahead=steps // 2)
         told = "" if cues is None else [cues[i] for i in rows.tolist()]
         # Of no known weights: the decoder would refuse an untrained model's prediction.
         prediction = replace(predict_film(model, some.frames, masks, told), weights=None)
-        ahead = frames_ahead(decoder.sample(prediction, each).images, some).flatten(0, 1)
-        own, others = (last.repeat_interleave(each, 0) for last in (some.last, _of(asked, rows, some.last)))
-        parts.append((read_frames(reader, ahead, own), read_frames(reader, ahead, others)))
-    if not parts:
-        nothing = read_frames(reader, real_frames(films), films.last)
-        return nothing, nothing
-    mine, theirs = (
-        FrameReading(*(torch.cat(found) for found in zip(*readings, strict=True)))
-        for readings in zip(*parts, strict=True)
-    )
-    return mine, theirs
-
-
-def _of(asked: Tensor | None, rows: Tensor, default: Tensor) -> Tensor:
-    return default if asked is None else asked[rows]
+        parts.append(frames_ahead(decoder.sample(prediction, each).images, some).flatten(0, 1).half())
+    return torch.cat(parts) if parts else real_frames(films).half()
 
 
 def _outcomes(films: FutureFilms, several: FrameReading, real: float) -> dict[str, Any]:

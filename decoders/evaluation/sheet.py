@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +24,9 @@ ROWS, SAMPLES = 48, 3
 
 
 def first_images(source: Source, size: ImageSize, count: int) -> Tensor:
-    """First ``count`` images of the source, (n, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(arrays(source, size)[:count].copy()).permute(0, 3, 1, 2) / 255
+    """First ``count`` images of the source, (n, 3, H, W) in [0, 1]; no others are read or drawn."""
+    some = source.subset(np.arange(min(count, len(source))), f"first {count}")
+    return torch.from_numpy(arrays(some, size).copy()).permute(0, 3, 1, 2) / 255
 
 
 def nearest(block: Tensor, train: Tensor) -> tuple[int, float]:
@@ -69,7 +71,8 @@ def sheet(model: IJEPA, decoder: Decoder, split: Split, train: int = 2000) -> di
     Beside the samples is the training picture whose pixels in the hole are nearest to the first one's, to see whether
     the decoder repeats what it learned from: ``nearest_training`` is the root mean square difference of the two, of
     pixels from 0 to 1, and beside it that of the *real* content of the hole. Samples that are much nearer than real
-    pictures are would be memorised.
+    pictures are would be memorised. Training pictures are those of the training part of the data that the command
+    names; whether the decoder has seen these is for its card to say.
 
     Args:
         train: number of training pictures among which the nearest is looked for.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Films and cues: what happens next, and what a sentence changes
 #
-# **Goal.** See what a small V-JEPA predicts of a film's future: what follows from the frames, what stays open, and what happens
+# **Goal.** See what a small JEPA of films predicts of a film's future: what follows from the frames, what stays open, and what happens
 # when a sentence says how it goes on. **Time.** A lesson of three quarters of an hour; the cells run in about a minute.
 # **You need** `00_start_here`; `05_decoder` explains samples.
 
