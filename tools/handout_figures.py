@@ -38,15 +38,15 @@ def of_lesson(name: str) -> Callable[[Callable[[], Drawn]], Callable[[], Drawn]]
 
 
 def row_of(pictures: list[np.ndarray], titles: list[str], about: str, rows: int = 1) -> Figure:
-    """Pictures (H, W, 3) side by side, each with a title; two rows are printed smaller, so their titles are larger."""
+    """Pictures (H, W, 3) side by side, each with a title; several rows are printed smaller, so titles are larger."""
     columns = -(-len(pictures) // rows)
     side = WIDTH / columns
-    figure = Figure(about, figsize=(WIDTH, (side + 0.28 + 0.07 * (rows - 1)) * rows), layout="constrained")
+    figure = Figure(about, figsize=(WIDTH, (side + 0.28 + 0.07 * (rows - 1) ** 2) * rows), layout="constrained")
     for axis, picture, title in zip(
         figure.subplots(rows, columns, squeeze=False).ravel(), pictures, titles, strict=True
     ):
         show(axis, picture)
-        axis.set_title(title, fontsize=12 if rows == 1 else 15)
+        axis.set_title(title, fontsize=(12, 15, 24)[rows - 1])
     return figure
 
 

@@ -170,7 +170,8 @@ film_places_figure(place, f"Places read from predicted tokens of {len(tested)} d
 # %% [markdown]
 # Look at the right panel story by story. Constant velocity is exact where a creature walks straight on, and wrong where it turns or
 # stops; a model that has learned the rules gains there, or nowhere. The reader saw few films here: the model card has the numbers of
-# the whole probe, `ijepa-viz evaluate film-tiny --data menagerie-film --probe film`.
+# the whole probe, `ijepa-viz evaluate film-tiny --data menagerie-film --probe film`. It reads an *untrained* model too, and finds the
+# creature a few frames ahead as well: part of this is the reader's own work, and only farther ahead, or with a cue, the model's.
 #
 # ## Between two open futures
 #
