@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -235,8 +236,8 @@ class Decoder:
             guidance: scale of classifier-free guidance; None is 1.0, no guidance. A larger one shrinks the variance
                 between samples.
             seed: sample i uses seed + i, of every image of a batch, whose samples are those of the image alone.
-            callback: called after each step with {"step", "steps", "images"}; True cancels. Of a batch, ``images`` are
-                (b, S, 3, H, W) of those that are drawn at once, and "first" is the index of the first.
+            callback: called after each step of the drawing with {"step", "steps", "images"}; True cancels. Of a batch,
+                ``images`` are (b, S, 3, H, W) of those that are drawn at once, and "first" is the index of the first.
             conditioning: "tokens", "pooled" (the paper's setting: the block's average) or "null" (none: the control).
             source: "predicted", or "target" for the target encoder's own tokens.
             token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, or
@@ -280,9 +281,9 @@ class Decoder:
             raise TypeError(f"detail is a noise level from 0 to 1, got {detail!r}.")
         check_detail(detail)
         check_temperature(token_temperature)
-        if samples < 1 or steps < 1 or guidance < 0 or token_steps < 0:
+        if samples < 1 or steps < 1 or not 0 <= guidance < math.inf or token_steps < 0:
             raise ValueError(
-                "samples and steps must be at least 1, guidance and token_steps at least 0, "
+                "samples and steps must be at least 1, guidance and token_steps at least 0, guidance finite; "
                 f"got {samples}, {steps}, {guidance}, {token_steps}."
             )
         if batch < 1:

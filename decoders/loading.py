@@ -60,8 +60,8 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
     """Load a decoder, in evaluation mode and without gradients.
 
     Args:
-        source: a bundled model's name (its decoder comes with it), a folder, or ``owner/name``, a model of the Hugging
-            Face hub that was sent there with its decoder.
+        source: a bundled model's name (its decoder comes with it), a decoder's folder or that of a model with one in
+            it, or ``owner/name``, a model of the Hugging Face hub that was sent there with its decoder.
         device: None is the CPU.
 
     Raises:
@@ -80,6 +80,8 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
         folder = find_bundled(str(source)) / "decoder"
         if not folder.is_dir():
             raise FileNotFoundError(f"{source} has no decoder. {why_no_predictor(source) or ''}".rstrip())
+    elif (folder / "decoder" / CARD).is_file() and not (folder / CARD).exists():
+        folder = folder / "decoder"
     card = read_json(folder / CARD)
     digest, token_digest = str(card.pop("weights_sha256", "")), str(card.pop("token_weights_sha256", ""))
     if bool(token_digest) != (folder / "token_network").is_dir():

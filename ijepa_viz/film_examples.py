@@ -40,7 +40,9 @@ def cued_films(model: IJEPA, stories: Sequence[str] = STORIES, first: int = 0) -
         ValueError: a model of pictures or without cues, or a story that has too few films with a cue.
     """
     if model.config.frames == 1 or not model.config.cue_tokens:
-        raise ValueError("Films with cues need a model that takes both (train/configs/film-tiny.yaml trains one).")
+        raise ValueError("Films with cues need a model that takes both, such as the bundled film-tiny.")
+    if first < 0:
+        raise ValueError(f"first is the number of films that are passed over, from 0, got {first}.")
     if unknown := sorted(set(stories) - set(ODDS)):
         raise ValueError(
             f"There is no story {', '.join(map(repr, unknown))}: the stories are {', '.join(sorted(ODDS))}."
@@ -57,7 +59,11 @@ def _cued(model: IJEPA, drawn: FutureFilms, story: str, first: int) -> CuedFilm:
         if int(drawn.seen[i]) == steps // 2 and drawn.wrong_cues[i]
     ]
     if len(fitting) <= first:
-        raise ValueError(f"Of {_DRAWN} films {len(fitting)} are of {story!r} with two cues: ask for an earlier one.")
+        enough = f"first is at most {len(fitting) - 1}" if fitting else f"take another story, such as {STORIES[0]!r}"
+        raise ValueError(
+            f"Of {_DRAWN} films {len(fitting)} are of {story!r}, with an event after their first half and two cues: "
+            f"{enough}."
+        )
     number = fitting[first]
     cues = ("", drawn.cues[number], drawn.wrong_cues[number])
     masks = Masks.future(model.grid, steps, steps // 2)

@@ -31,10 +31,15 @@ def film_pixels(frames: Any, model: IJEPA) -> Tensor:
     """
     config = model.config
     if config.frames == 1:
-        raise ValueError(
-            "This model is of pictures: a film needs a model of films (train/configs/film-tiny.yaml trains one)."
-        )
-    array = torch.as_tensor(np.asarray(frames) if not isinstance(frames, Tensor) else frames)
+        raise ValueError("This model is of pictures: a film needs a model of films, such as the bundled film-tiny.")
+    if not isinstance(frames, Tensor):
+        frames = np.ascontiguousarray(frames)  # torch takes no array that runs backwards
+        if frames.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Frames are an array of numbers (T, H, W, 3), got one of {frames.dtype}: of a drawn film give its "
+                "frames, clip.frames."
+            )
+    array = torch.as_tensor(frames)
     if array.ndim in (4, 5) and array.shape[-1] == 3:
         array = array.movedim(-1, -3)
     wanted = (config.frames, 3, *config.height_and_width)
@@ -83,7 +88,9 @@ def predict_film(
     pixels = film_pixels(frames, model)
     several = pixels if pixels.ndim == 5 else pixels[None]
     masks = masks.repeat(len(several)) if len(masks) == 1 else masks
-    sentences = [cue] * len(several) if isinstance(cue, str) else list(cue)
+    sentences = [cue] * len(several) if isinstance(cue, str) else cue
+    if not isinstance(sentences, Sequence) or not all(isinstance(one, str) for one in sentences):
+        raise TypeError(f'A cue is a sentence, or one for each film, and "" is none; got {cue!r}.')
     if len(sentences) != len(several):
         raise ValueError(f"There are {len(several)} films and {len(sentences)} cues: give one for each.")
     ids = cue_ids(model, sentences).to(model.device) if any(sentences) else None

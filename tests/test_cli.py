@@ -218,6 +218,12 @@ def test_a_decoder_of_another_model_is_refused(folder, photo, tmp_path, capsys, 
 # --------------------------------------------------------------------------- the bundled models
 
 
+def test_half_of_a_half_leaves_no_decoder_out_without_a_word(tmp_path, capsys):
+    """Its weights are float16 already, so its decoder belongs to the export too."""
+    assert main(["export", "film-tiny", str(tmp_path / "film"), "--half"]) == 0
+    assert "--decoder film-tiny adds it" in capsys.readouterr().err
+
+
 def test_the_bundled_models():
     assert bundled_names() == [
         "cats-tiny", "film-tiny", "menagerie-tiny", "menagerie-tiny-invariance", "menagerie-tiny-mae", "wild-tiny",

@@ -18,7 +18,7 @@ from decoders.networks.network import build_network
 from decoders.training.batches import BlockSource
 from decoders.training.plan import plan
 from ijepa_viz.data.transforms import normalise
-from ijepa_viz.figures import film_grid
+from ijepa_viz.figures import completion_grid, film_grid
 from ijepa_viz.film_prediction import predict_film
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import IJEPA, ModelConfig, patchify
@@ -210,3 +210,21 @@ def test_a_film_is_shown_at_the_resolution_that_it_was_given_at(model, films):
         predict_film(model, films, masks, shown=large)
     with pytest.raises(ValueError, match=r"\(8, H', W', 3\)"):
         predict_film(model, films[0], masks, shown=large[:4])
+
+
+def test_films_that_are_no_films_and_cues_that_are_no_sentences(model, films):
+    masks = Masks.future(SIZES.grid, 4, 2)
+    with pytest.raises(ValueError, match=r"clip\.frames"):
+        predict_film(model, {"frames": films[0]}, masks)
+    for cue in (None, 3, [None], b"dog"):
+        with pytest.raises(TypeError, match="A cue is a sentence"):
+            predict_film(model, films[0], masks, cue=cue)
+    backwards = films[0].permute(0, 2, 3, 1).numpy()[::-1]
+    assert torch.equal(predict_film(model, backwards, masks).image, films[0].flip(0))
+    prediction = predict_film(model, films[0], masks)
+    decoder = decoder_of()
+    for guidance in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ValueError, match="guidance finite"):
+            decoder.sample(prediction, 1, guidance=guidance)
+    with pytest.raises(ValueError, match="film_grid draws films"):
+        completion_grid([(prediction, decoder.sample(prediction, 1))])

@@ -101,6 +101,16 @@ def test_models_of_pictures_are_refused():
         FilmExplorer(IJEPA(small))
 
 
+def test_films_that_are_not_there():
+    sizes = {"width": 32, "depth": 1, "heads": 2, "predictor_width": 32, "predictor_depth": 1, "predictor_heads": 2}
+    films = IJEPA(ModelConfig(image_size=32, patch_size=8, frames=8, tubelet=2, **sizes))
+    with pytest.raises(ValueError, match="films, no number 99"):
+        FilmExplorer(films, clip=99)
+    for clips in ({}, [np.zeros((8, 32, 32, 3), np.uint8)]):
+        with pytest.raises(ValueError, match="films by name, at least one"):
+            FilmExplorer(films, clips=clips)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_wrong(chromium, explorer, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")

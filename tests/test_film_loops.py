@@ -76,6 +76,12 @@ def test_films_have_a_right_and_another_cue_and_their_first_half_is_seen(pair):
         cued_films(pair[0], ["walls"])
     with pytest.raises(ValueError, match="film-tiny"):
         cued_films(IJEPA(TINY))
+    with pytest.raises(ValueError, match="passed over, from 0, got -1"):
+        cued_films(pair[0], first=-1)
+    with pytest.raises(ValueError, match="first is at most"):
+        cued_films(pair[0], ["flower"], first=60)
+    with pytest.raises(ValueError, match="take another story, such as 'signpost'"):
+        cued_films(pair[0], ["walks"])
 
 
 def test_the_command_writes_every_second_frame(pair, tmp_path, monkeypatch, capsys):

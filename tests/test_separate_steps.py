@@ -169,6 +169,9 @@ def test_a_decoder_of_pictures_is_saved_by_name_and_known_by_its_weights(films, 
     assert torch.equal(one.images, two.images)
     assert one.tokens.shape == (2, 1, 32, 32)
     assert loaded.at((4, 4)) is loaded
+    save_folder(films, tmp_path / "whole")
+    save_decoder(decoder, tmp_path / "whole" / "decoder")
+    assert torch.equal(load_decoder(tmp_path / "whole").sample(prediction, 2, seed=1).images, one.images)
     other = load_decoder(folder / "decoder")
     with torch.no_grad():
         other.network.pixels_out.bias += 1

@@ -36,6 +36,8 @@ class ByStep(BlockNetwork):
             films, or of another patch size or width.
     """
 
+    trained = False
+
     @register_to_config
     def __init__(
         self,
@@ -48,7 +50,9 @@ class ByStep(BlockNetwork):
         tubelet: int = 1,
     ) -> None:
         super().__init__(feature_width)
-        folder = Path(pictures) if Path(pictures).is_dir() else find_bundled(pictures) / "decoder"
+        folder = Path(pictures) if Path(pictures).is_dir() else find_bundled(pictures)
+        if not (folder / "network").is_dir():
+            folder = folder / "decoder"  # of a model's folder
         network = read_network(folder / "network").requires_grad_(False).eval()
         if pictures_sha256 and fingerprint(network) != pictures_sha256:
             raise ValueError(

@@ -88,9 +88,11 @@ class BlockNetwork(ModelMixin, ConfigMixin):
     Attributes:
         stochastic: False where neither noise nor its level is read: one forward pass is the result, and all samples
             are identical.
+        trained: False where it has no weights of its own, and ``pixel_decoder`` of a training names what it draws by.
     """
 
     stochastic = True
+    trained = True
     draws = "pixels"
 
     @staticmethod

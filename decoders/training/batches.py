@@ -97,7 +97,7 @@ class BlockSource:
                 raise ValueError(f"{name} is a share of the images, from 0 to 1, got {share}.")
         if ijepa.config.steps > 1:
             _check_films(config, ijepa)
-        elif config.hole.window[1]:
+        elif any(config.hole.window):
             raise ValueError("hole.window is of holes that are whole frames of films: leave it out for pictures.")
         if config.data.patch_size is not None and config.data.patch_size < 1:
             raise ValueError(f"data.patch_size is in pixels, at least 1, got {config.data.patch_size}.")

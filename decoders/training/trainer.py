@@ -16,7 +16,7 @@ from decoders.blocks import Blocks
 from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
-from decoders.networks.network import BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
+from decoders.networks.network import NETWORKS, BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
 from decoders.sampling import check_temperature, resample_tokens
 from decoders.training.batches import BlockSource
 from decoders.training.film_pixels import by_step
@@ -80,6 +80,11 @@ class DecoderTrainer(TrainingLoop):
         choose_kernels(self.ijepa, self.accelerator.device, number_format(self.precision))
         torch.manual_seed(config.run.seed)
         sizes = self.ijepa.config
+        if not NETWORKS[config.network.name].trained:
+            raise ValueError(
+                f"{config.network.name} has nothing to train: it draws by a decoder of pictures. Train the network "
+                "that decides, network.name=token-vit, with pixel_decoder=NAME."
+            )
         self.bare = build_network(
             config.network.name,
             sizes.grid,
@@ -89,11 +94,6 @@ class DecoderTrainer(TrainingLoop):
             steps=sizes.steps,
             tubelet=sizes.tubelet,
         ).to(self.accelerator.device)
-        if not any(True for _ in self.bare.parameters()) and not isinstance(self.bare, ClosedForm):
-            raise ValueError(
-                f"{config.network.name} has nothing to train: it draws by a decoder of pictures. Train the network "
-                "that decides, network.name=token-vit, with pixel_decoder=NAME."
-            )
         self.metadata = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )

@@ -47,7 +47,8 @@ def _export(options: argparse.Namespace) -> int:
             save_decoder(decoder, partial / "decoder", dtype)
     for path in sorted(p for p in options.folder.rglob("*") if p.is_file()):
         print(f"{path}  {path.stat().st_size / 2**20:.2f} MiB")
-    if not (decoder or options.half) and (left_out := _own_decoder(options.model)):
+    exact = dtype is None or all(torch.equal(p, p.to(dtype).to(p.dtype)) for p in model.parameters())
+    if not decoder and exact and (left_out := _own_decoder(options.model)):
         print(
             f"{options.folder} has no decoder. {options.model} has one: --decoder {left_out} adds it.", file=sys.stderr
         )

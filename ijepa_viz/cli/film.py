@@ -33,6 +33,8 @@ def _film(options: argparse.Namespace) -> int:
     with Progress("drawing samples"):
         panels = film_panels(films, decoder, options.samples, options.seed)
     frames = loop_frames(panels, options.scale)[options.every - 1 :: options.every]
+    if not frames:
+        raise ValueError(f"--every is at most {model.config.frames}, the film's frames, got {options.every}.")
     write_loop(options.out, frames, _MILLISECONDS * options.every)
     for film in films:
         print(f"{film.story}: right cue {film.cues[1]!r}, other cue {film.cues[2]!r}")

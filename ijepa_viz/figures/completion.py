@@ -73,6 +73,8 @@ def completion_grid(
     """
     if not rows:
         raise ValueError("completion_grid needs at least one row.")
+    if any(row[0].image.ndim == 4 and not row[0].batched for row in rows):
+        raise ValueError("completion_grid is of pictures: film_grid draws films, frame beside frame.")
     if names and len(names) != len(rows):
         raise ValueError(f"There are {len(rows)} rows and {len(names)} names: give one a row, or none.")
     count = len(rows[0][1].images)

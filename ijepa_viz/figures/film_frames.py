@@ -35,7 +35,7 @@ def film_grid(
     rows: list[tuple[str, Tensor, Prediction, str | None]] = []
     for number, (prediction, samples) in enumerate(films):
         height = samples.images.shape[-2]
-        rows.append((names[number] if names else "true", prediction.picture(height), prediction, None))
+        rows.append((f"{names[number]}:\ntrue" if names else "true", prediction.picture(height), prediction, None))
         rows.append(("seen", _seen(prediction, height), prediction, None))
         for i, film in enumerate(samples.on(prediction.picture(height))):
             rows.append((f"sample {i + 1}", film, prediction, "predicted"))

@@ -56,8 +56,10 @@ def hidden_things(model: IJEPA, count: int, seed: int) -> HiddenThings:
         ValueError: a model of films, or of oblong pictures.
     """
     (height, width), (rows, cols), patch = model.config.height_and_width, model.grid, model.config.patch_size
-    if model.config.frames > 1 or height != width:
-        raise ValueError(f"Captions are of drawn scenes, squares: this model takes {model.config.input_shape}.")
+    if model.config.frames > 1:
+        raise ValueError("Captions are of drawn scenes, and this model is of films: --probe film measures its cues.")
+    if height != width:
+        raise ValueError(f"Scenes are drawn as squares, this model's pictures are {height}x{width}.")
     side = rows // 2 + 1
     images: list[Tensor] = []
     hidden: list[Tensor] = []
@@ -126,7 +128,10 @@ def captions_table(model: IJEPA, split: Split, train: int = 4000, test: int = 10
     if not source.name.startswith("menagerie ("):
         raise ValueError(f"Only drawn scenes have known captions: use --data menagerie, not {source.name}.")
     if not model.config.cue_tokens:
-        cue_ids(model, [""])  # says what is missing
+        raise ValueError(
+            "This model takes no cues (model.cue_tokens is 0): train/configs/menagerie-tiny-cues.yaml trains one that "
+            "takes captions."
+        )
     scenes, learned = hidden_things(model, test, TEST_SEED), hidden_things(model, train, TRAIN_SEED)
     target = _target(model, scenes)
     right = _predicted(model, scenes, [portrait_sentence(thing) for thing in scenes.things])

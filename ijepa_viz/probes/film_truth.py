@@ -167,7 +167,7 @@ def _unseen(planned: Film) -> tuple[int, int]:
 def _future(config: ModelConfig, index: int, seed: int, outcome: int | None) -> dict[str, Any] | None:
     if config.frames == 1:
         raise ValueError(
-            "This model is of pictures: a film's future needs one of films (train/configs/film-tiny.yaml trains one)."
+            "This model is of pictures: a film's future needs one of films, such as the bundled film-tiny."
         )
     (height, width), tubelet = config.height_and_width, config.tubelet
     if height != width:

@@ -105,11 +105,13 @@ class FilmExplorer(PictureWidget):
         config = model.config
         if config.frames == 1:
             raise ValueError(
-                "This model is of pictures: FilmExplorer needs one of films (train/configs/film-tiny.yaml trains one)."
+                "This model is of pictures: FilmExplorer needs one of films, such as the bundled film-tiny."
             )
         if decoder is not None:
             check_pair(model, decoder)
         self._model, self._decoder = model, decoder
+        if clips is not None and not (isinstance(clips, Mapping) and clips):
+            raise ValueError('clips are films by name, at least one: clips={"mine": frames}.')
         size = config.height_and_width[0]
         self._films = dict(clips) if clips is not None else _drawn_films(config.frames, size)
         # The same films, drawn larger; of films that were given there are no others.
@@ -118,6 +120,8 @@ class FilmExplorer(PictureWidget):
         rows, cols = config.grid
         middle = np.zeros(config.grid, bool)
         middle[rows // 4 : rows // 4 + rows // 2, cols // 4 : cols // 4 + cols // 2] = True
+        if not 0 <= traits.get("clip", 0) < len(self._films):
+            raise ValueError(f"There are {len(self._films)} films, no number {traits['clip']}.")
         traits.setdefault("seen", max(1, 3 * config.steps // 8))
         traits.setdefault("hole", "".join("1" if cell else "0" for cell in middle.ravel()))
         suggested = [_cues_of(one) for one in self._films.values()]
