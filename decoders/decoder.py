@@ -335,6 +335,26 @@ class Decoder:
         joined = _joined(parts)
         return joined if batched else joined[0]
 
+    def sketch(
+        self, prediction: Prediction, *, conditioning: str = "tokens", source: str = "predicted"
+    ) -> Samples | None:
+        """One picture to show while samples are drawn: the mean of what fits the tokens, a blur, in one evaluation.
+
+        The samples of two stages keep one waiting, because their tokens are sampled before anything is drawn.
+
+        Args:
+            prediction, conditioning, source: as of :meth:`sample`.
+
+        Returns:
+            One sample; None where the drawing begins at once and :meth:`sample`'s callback shows as much as early.
+
+        Raises:
+            ValueError: as :meth:`sample`.
+        """
+        if self.pipeline.token_network is None or source == "target" or conditioning == "null":
+            return None
+        return self.sample(prediction, 1, steps=1, token_steps=0, detail=0.0, conditioning=conditioning, source=source)
+
     @torch.no_grad()
     def _draw(
         self, tokens: Tensor, masks: Masks, samples: int, seed: int, **options: Any

@@ -381,3 +381,18 @@ def test_one_step_is_the_mean_of_both_stages(two_stages, prediction):
     default = two_stages.sample(prediction, samples=2)
     tested = two_stages.sample(prediction, samples=2, steps=4, token_steps=12)
     assert torch.equal(default.images, tested.images)
+
+
+def test_the_sketch_is_the_mean_that_the_pixel_decoder_draws(two_stages, decoder, prediction):
+    """One evaluation from the predicted tokens, which no noise changes much; of one stage there is none."""
+    found = two_stages.sketch(prediction)
+    wanted = decoder.sample(prediction, 1, steps=1, detail=0.0)
+    torch.testing.assert_close(found.images, wanted.images)
+    assert found.tokens is None
+    pooled = decoder.sample(prediction, 1, steps=1, detail=0.0, conditioning="pooled")
+    torch.testing.assert_close(two_stages.sketch(prediction, conditioning="pooled").images, pooled.images)
+    assert decoder.sketch(prediction) is None
+    assert two_stages.sketch(prediction, source="target") is None  # drawn at once, by the second stage alone
+    assert two_stages.sketch(prediction, conditioning="null") is None
+    with pytest.raises(ValueError, match="conditioning is one of"):
+        two_stages.sketch(prediction, conditioning="none")

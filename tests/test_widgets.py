@@ -720,3 +720,25 @@ def test_an_exported_page_shows_samples_though_nobody_waited(model, decoder, pic
     explorer.close()
     assert image.width == 3 * image.height
     assert "2 samples of what the model expects" in words
+
+
+def test_samples_of_two_stages_are_preceded_by_a_sketch(model, picture):
+    """What the page shows first is the mean picture in each place, and nothing of the samples' tokens with it."""
+    shown = []
+
+    class Watched(PredictionExplorer):
+        def _put(self, **traits):
+            if traits.get("pictures"):
+                shown.append((traits["pictures"], traits["token_tiles"]))
+            super()._put(**traits)
+
+    explorer = Watched(model, random_decoder(model, "token-vit"), picture, samples=3)
+    explorer.still()
+    explorer.close()
+    (sketch, before), (last, tiles) = shown[0], shown[-1]
+    assert len(sketch) == 3
+    assert len(set(sketch)) == 1, "one picture, three times"
+    assert len(set(last)) == 3
+    assert sketch[0] not in last
+    assert tiles
+    assert not before

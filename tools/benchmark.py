@@ -42,7 +42,9 @@ def median_ms(act: Callable[[], object], repeats: int, warm_up: int = 3) -> floa
 
 
 def first_preview(decoder: Decoder, prediction: Prediction) -> None:
-    """Six samples, cancelled as soon as the first step is there to be seen."""
+    """Six samples, cancelled as soon as there is something to be seen: the sketch of two stages, or the first step."""
+    if decoder.sketch(prediction) is not None:
+        return
     with contextlib.suppress(Cancelled):
         decoder.sample(prediction, 6, callback=lambda step: True)
 

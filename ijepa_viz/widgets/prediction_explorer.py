@@ -262,6 +262,8 @@ class PredictionExplorer(ExplorerTraits):
             frames.look(state)
             return look(state) if look else False
 
+        if look:
+            self._show_sketch(decoder, given, show)
         drawn = decoder.sample(
             given, count or self.samples, steps=self.steps or None, guidance=self.guidance,
             seed=self.seed if seed is None else seed,
@@ -297,17 +299,26 @@ class PredictionExplorer(ExplorerTraits):
             if self._wanted.is_set():
                 return True
             if state["step"] % _PREVIEW_EVERY == 1 and state["step"] < state["steps"]:
-                size = state["images"].shape[-1] // prediction.masks.grid[1]
-                hole = prediction.masks.hidden_pixels(size)[0]
-                behind = self._row.shown.pixels(_size_of(state["images"]))
-                shown = [data_uri(to_pil(x)) for x in torch.where(hole, state["images"], behind)]
-                # The tokens of these samples come with the last step: until then, none are better than the last ones.
-                unknown = [-2.0] * prediction.masks.num_patches
-                around = self._around(prediction.masks, show)
-                self._put(pictures=shown, cosines=unknown, caption="", **NO_TILES, error="", **around)
+                self._show_expected(prediction, state["images"], show)
             return False
 
         return look
+
+    def _show_sketch(self, decoder: Sampler, given: Prediction, show: str) -> None:
+        """Until the samples of two stages come, one mean picture in the place of each."""
+        sketch = decoder.sketch(given, **SHOW[show]) if hasattr(decoder, "sketch") else None
+        if sketch is not None:
+            self._show_expected(given, sketch.images.expand(self.samples, -1, -1, -1), show)
+
+    def _show_expected(self, prediction: Prediction, images: Tensor, show: str) -> None:
+        """Show (S, 3, H, W) in the hole, without tokens and cosines: those of the samples come with the last step."""
+        hole = prediction.masks.hidden_pixels(images.shape[-1] // prediction.masks.grid[1])[0]
+        behind = self._row.shown.pixels(_size_of(images))
+        shown = [data_uri(to_pil(x)) for x in torch.where(hole, images, behind)]
+        unknown = [-2.0] * prediction.masks.num_patches
+        self._put(
+            pictures=shown, cosines=unknown, caption="", **NO_TILES, error="", **self._around(prediction.masks, show)
+        )
 
     def figure(self) -> Figure:
         """Figure of the samples on the page: original, context and each sample, as the page's *Save figure*.
