@@ -16,7 +16,7 @@ from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import NETWORK_WEIGHTS, ConditioningShares, build_network
 from decoders.training.batches import BlockSource, window
-from decoders.training.film_pixels import by_step
+from decoders.training.shared_pixels import by_step
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.data.menagerie.film_sentences import VOCABULARY
@@ -177,7 +177,7 @@ def test_a_decoder_of_pictures_is_saved_by_name_and_known_by_its_weights(films, 
         other.network.pixels_out.bias += 1
     save_decoder(other, folder / "decoder")
     try:
-        with pytest.raises(ValueError, match="other weights than the one that this decoder of films was made with"):
+        with pytest.raises(ValueError, match="other weights than the one that this decoder was made with"):
             load_decoder(tmp_path / "saved")
     finally:
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """A film drawn step by step, each by the network of a decoder of pictures: for I-JEPAs whose encoders read every step
-as a picture, so that their tokens are those of a model of pictures.
+as a picture, so that their tokens are those of a model of pictures. Of one step: pictures, drawn by the decoder of
+another model with the same target encoder.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class ByStep(BlockNetwork):
         network = read_network(folder / "network").requires_grad_(False).eval()
         if pictures_sha256 and fingerprint(network) != pictures_sha256:
             raise ValueError(
-                f"The decoder of pictures {pictures!r} has other weights than the one that this decoder of films was "
-                "made with. Make it anew: python -m decoders with network.name=token-vit."
+                f"The decoder of pictures {pictures!r} has other weights than the one that this decoder was made "
+                "with. Make it anew: python -m decoders with network.name=token-vit."
             )
         found = network.steps, network.config.patch_size, network.config.feature_width
         if found != (1, patch_size, feature_width):
@@ -91,6 +92,8 @@ class ByStep(BlockNetwork):
         token_source: Tensor,
     ) -> Tensor:
         """Implement :meth:`BlockNetwork.forward`."""
+        if self.steps == self.tubelet == 1:
+            return self._picture_network[0](noisy, sigma, patch_indices, tokens, conditioning, token_source)
         cells = self.grid[0] * self.grid[1]
         first = noisy.unflatten(-1, (3, self.tubelet, -1))[..., 0, :].flatten(2)  # (B, T, 3 p p)
         drawn = torch.empty_like(first)

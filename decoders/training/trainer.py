@@ -19,7 +19,7 @@ from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import NETWORKS, BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
 from decoders.sampling import check_temperature, resample_tokens
 from decoders.training.batches import BlockSource
-from decoders.training.film_pixels import by_step
+from decoders.training.shared_pixels import by_step, is_of_a_relative
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.batches import other_pictures
 from ijepa_viz.data.transforms import denormalise, to_pil
@@ -187,7 +187,7 @@ class DecoderTrainer(TrainingLoop):
         if name is None:
             return None
         decoder = load_decoder(name)
-        if self.bare.steps > 1 and decoder.network.steps == 1:
+        if decoder.network.steps == 1 and (self.bare.steps > 1 or is_of_a_relative(decoder, self.ijepa)):
             return Decoder(by_step(name, self.ijepa), decoder.config, decoder.pipeline.scheduler)
         check_pair(self.ijepa, decoder)
         return decoder

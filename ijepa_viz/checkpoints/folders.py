@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,12 +13,15 @@ from torch import nn
 from ijepa_viz.models import IJEPA, ModelConfig
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import read_json, write_config, write_file
-from ijepa_viz.runtime.tensors import check_digest, read_into, read_tensors, tensor_names, write_tensors
+from ijepa_viz.runtime.tensors import check_digest, fingerprint, read_into, read_tensors, tensor_names, write_tensors
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 # Config and further weights of an objective of ``train/``, if it has any.
 OBJECTIVE, OBJECTIVE_WEIGHTS = "objective.json", "objective.safetensors"
+
+# Key of the config where the encoders are those of a bundled model, which it names with their fingerprint.
+_ENCODERS_OF = "encoders_of"
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 
@@ -50,7 +54,9 @@ def unknown_model(name: str, names: list[str]) -> str:
     return f"No model {name!r}: no such file or folder, and not one of {', '.join(names)}.{hint}"
 
 
-def save_folder(model: IJEPA, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+def save_folder(
+    model: IJEPA, folder: str | Path, dtype: torch.dtype | None = None, encoders_of: str | None = None
+) -> None:
     """Write ``config.json`` and ``model.safetensors``.
 
     An encoder-only model whose target encoder is a copy of the context encoder is written with one of them.
@@ -58,18 +64,26 @@ def save_folder(model: IJEPA, folder: str | Path, dtype: torch.dtype | None = No
     Args:
         folder: created if missing.
         dtype: of the stored weights; float16 halves the file, None keeps float32.
+        encoders_of: name of a bundled model with the same encoders, such as the one whose predictor alone was trained
+            further (objective ``predictor``): the folder then holds the predictor, and names that model with the
+            fingerprint of its encoders.
 
     Raises:
         OSError: a write error; previous content of the folder is intact.
+        FileNotFoundError: no bundled model ``encoders_of``.
         ValueError: a model at another resolution than its weights' (:meth:`IJEPA.at`), whose trained positions a folder
-            does not hold.
+            does not hold; other encoders than those of ``encoders_of``, or no predictor beside them.
     """
     refuse_another_resolution(model)
+    more: dict[str, Any] = {}
+    whole: nn.Module = _one_encoder(model) if model.predictor is None and _encoders_are_equal(model) else model
+    if encoders_of is not None:
+        more[_ENCODERS_OF] = {"model": encoders_of, "sha256": _check_encoders(model, encoders_of)}
+        whole = _predictor_alone(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    whole = _one_encoder(model) if model.predictor is None and _encoders_are_equal(model) else model
     digest = write_tensors(folder / WEIGHTS, whole.state_dict(), dtype)
-    write_config(folder / CONFIG, model.config, digest)
+    write_config(folder / CONFIG, model.config, digest, **more)
 
 
 def refuse_another_resolution(model: IJEPA) -> None:
@@ -86,6 +100,37 @@ def _one_encoder(model: IJEPA) -> nn.Module:
     return nn.ModuleDict({"encoder": model.encoder})
 
 
+def _predictor_alone(model: IJEPA) -> nn.Module:
+    """The predictor, under its name in ``model``."""
+    assert model.predictor is not None  # checked before
+    return nn.ModuleDict({"predictor": model.predictor})
+
+
+def _check_encoders(model: IJEPA, name: str) -> str:
+    """Fingerprint of both encoders of the bundled model ``name``, which are those of ``model``.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`save_folder`.
+    """
+    if model.predictor is None:
+        raise ValueError("encoders_of leaves the predictor to write, and this model has none.")
+    if read_json(find_bundled(name) / CONFIG).get(_ENCODERS_OF):
+        raise ValueError(f"{name} has no encoders of its own: name the model whose they are.")
+    theirs = _encoders(load_folder(find_bundled(name)))
+    own = _encoders(model)
+    found, expected = own.state_dict(), theirs.state_dict()
+    if found.keys() != expected.keys() or not all(torch.equal(found[k].cpu(), v) for k, v in expected.items()):
+        raise ValueError(
+            f"This model's encoders are not those of {name}: leave encoders_of out, and the folder holds all weights."
+        )
+    return fingerprint(theirs)
+
+
+def _encoders(model: IJEPA) -> nn.Module:
+    """Both encoders, under their names in ``model``."""
+    return nn.ModuleDict({"encoder": model.encoder, "target_encoder": model.target_encoder})
+
+
 def _encoders_are_equal(model: IJEPA) -> bool:
     pairs = zip(model.encoder.state_dict().values(), model.target_encoder.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
@@ -100,10 +145,14 @@ def load_folder(folder: str | Path) -> IJEPA:
     folder = Path(folder)
     data = read_json(folder / CONFIG)
     digest = str(data.pop("weights_sha256", ""))  # without one the weights count as changed
+    encoders_of = data.pop(_ENCODERS_OF, None)
     config = config_files.build(ModelConfig, data, str(folder / CONFIG))
     with torch.device("meta"):  # no allocation: the weights are mapped from the file
         model = IJEPA(config)
-    if model.predictor is None and not any(n.startswith("target_encoder.") for n in tensor_names(folder / WEIGHTS)):
+    if encoders_of is not None:
+        read_into(_predictor_alone(model), folder / WEIGHTS, digest, mapped=True)
+        _take_encoders(model, encoders_of, folder / CONFIG)
+    elif model.predictor is None and not any(n.startswith("target_encoder.") for n in tensor_names(folder / WEIGHTS)):
         read_into(_one_encoder(model), folder / WEIGHTS, digest, mapped=True)
         copied = {name: value.clone() for name, value in model.encoder.state_dict().items()}
         model.target_encoder.load_state_dict(copied, assign=True)
@@ -111,6 +160,29 @@ def load_folder(folder: str | Path) -> IJEPA:
         read_into(model, folder / WEIGHTS, digest, mapped=True)
     model.why_no_predictor = why_no_predictor(folder) or model.why_no_predictor
     return model
+
+
+def _take_encoders(model: IJEPA, encoders_of: Any, path: Path) -> None:
+    """Put the encoders of the bundled model that a config names in the place of ``model``'s.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`ijepa_viz.load_model`.
+    """
+    if not isinstance(encoders_of, dict) or set(encoders_of) != {"model", "sha256"} or model.predictor is None:
+        raise ValueError(f"{path} is damaged: {_ENCODERS_OF} is a model's name and sha256, beside a predictor.")
+    name = str(encoders_of["model"])
+    if name not in bundled_names():
+        raise FileNotFoundError(f"{path} holds a predictor for the encoders of {name!r}, which is no bundled model.")
+    theirs = _encoders(load_folder(BUNDLED / name))
+    if fingerprint(theirs) != encoders_of["sha256"]:
+        raise ValueError(
+            f"{path} holds a predictor for other encoders than those of the bundled {name!r}: it was written with "
+            "another version of ijepa_viz."
+        )
+    try:
+        _encoders(model).load_state_dict(theirs.state_dict(), assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"The encoders of {name!r} do not fit {path}: {error}") from error
 
 
 def without_predictor(publisher: str) -> str:

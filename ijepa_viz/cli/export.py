@@ -38,7 +38,7 @@ def _export(options: argparse.Namespace) -> int:
         # float16 rounds the weights: the decoder must have been trained on the rounded ones.
         check_pair(model.to(dtype).float() if dtype else model, decoder)
     with Progress(f"writing {options.folder}"), folder_or_nothing(options.folder) as partial:
-        checkpoints.save_folder(model, partial, dtype)
+        checkpoints.save_folder(model, partial, dtype, options.encoders_of)
         checkpoints.copy_objective(options.model, partial, dtype)
         cost = training_of(options.model)
         if cost:
@@ -66,6 +66,8 @@ def _own_decoder(model: str) -> str | None:
 
 
 def _export_onnx(options: argparse.Namespace) -> int:
+    if options.encoders_of:
+        raise ValueError("--encoders-of is of a folder to share, not of ONNX files.")
     if options.half:
         raise ValueError("--half is of a folder to share; with --onnx it is --weights float16, the default.")
     check_output_folder(options.onnx)
@@ -99,6 +101,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decoder", metavar="FOLDER", help="a decoder trained on this model")
     parser.add_argument(
         "--half", action="store_true", help="store float16, half the size; train the decoder on the result"
+    )
+    parser.add_argument(
+        "--encoders-of",
+        metavar="NAME",
+        help="a bundled model with the same encoders, where the predictor alone was trained (objective predictor): "
+        "they are named and not written again",
     )
     parser.add_argument(
         "--weights",

@@ -109,8 +109,8 @@ def _is_of_another_file(error: OSError, path: Path) -> bool:
     return not (own.is_relative_to(named) or (named.parent == own.parent and named.name.startswith(own.name)))
 
 
-def write_config(path: Path, config: Any, digest: str, **more: str) -> None:
-    """Write a dataclass as JSON, with the sha256 of the weights it belongs to, and more of them by name."""
+def write_config(path: Path, config: Any, digest: str, **more: Any) -> None:
+    """Write a dataclass as JSON, with the sha256 of the weights it belongs to, and whatever else by name."""
     write_file(path, (json.dumps({**asdict(config), "weights_sha256": digest, **more}, indent=2) + "\n").encode())
 
 
