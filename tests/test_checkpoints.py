@@ -130,6 +130,8 @@ def test_an_unknown_width_asks_for_the_heads(tmp_path):
 def test_an_unknown_name_names_the_nearest():
     with pytest.raises(FileNotFoundError, match="Did you mean 'ijepa-vith14-in1k'"):
         load_model("ijepa-vith14-in1")
+    with pytest.raises(FileNotFoundError, match="Did you mean 'menagerie-tiny'"):
+        load_model("Menagerie-Tiny")
 
 
 def test_a_config_of_another_kind_is_refused(model, tmp_path):

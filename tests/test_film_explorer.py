@@ -104,7 +104,7 @@ def test_models_of_pictures_are_refused():
 def test_films_that_are_not_there():
     sizes = {"width": 32, "depth": 1, "heads": 2, "predictor_width": 32, "predictor_depth": 1, "predictor_heads": 2}
     films = IJEPA(ModelConfig(image_size=32, patch_size=8, frames=8, tubelet=2, **sizes))
-    with pytest.raises(ValueError, match="films, no number 99"):
+    with pytest.raises(ValueError, match="films, counted from 0, and none of number 99"):
         FilmExplorer(films, clip=99)
     for clips in ({}, [np.zeros((8, 32, 32, 3), np.uint8)]):
         with pytest.raises(ValueError, match="films by name, at least one"):

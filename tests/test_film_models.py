@@ -432,3 +432,9 @@ def test_the_energy_of_a_caption():
 
 def test_picture_strategies_are_those_they_were():
     assert not set(FILM_STRATEGIES) & set(STRATEGIES)
+
+
+@pytest.mark.parametrize("seen", [2.5, torch.tensor([2.0, 3.0])])
+def test_a_fraction_of_a_step_is_not_rounded(seen):
+    with pytest.raises(TypeError, match="whole number of steps"):
+        Masks.future((4, 4), 8, seen, 2)

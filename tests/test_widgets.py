@@ -742,3 +742,11 @@ def test_samples_of_two_stages_are_preceded_by_a_sketch(model, picture):
     assert sketch[0] not in last
     assert tiles
     assert not before
+
+
+def test_an_option_that_no_widget_has_is_refused(model, decoder, picture):
+    """traitlets drops it without a word, and the widget then shows something else than was asked for."""
+    with pytest.raises(TypeError, match=r"PredictionExplorer has no option 'sample'\. Did you mean 'samples'"):
+        PredictionExplorer(model, decoder, picture, sample=3)
+    with pytest.raises(TypeError, match="MaskPainter has no option 'colour'"):
+        MaskPainter(picture, (4, 4), colour="red")

@@ -49,7 +49,7 @@ def folder_of(source: str | Path) -> Path:
 
 def unknown_model(name: str, names: list[str]) -> str:
     """Error message for an unknown model name, with the nearest of ``names``."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"No model {name!r}: no such file or folder, and not one of {', '.join(names)}.{hint}"
 

@@ -33,8 +33,8 @@ def read_torch(path: str | Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ValueError(_mistaken(path) or _refused(path, str(error))) from error
     except Exception as error:  # the restricted unpickler fails on damaged bytes by any kind of error
-        told = str(error).partition("\n")[0]
-        cause = f"{path} is not a torch checkpoint, or is damaged: {type(error).__name__}: {told}"
+        told = "" if isinstance(error, KeyError) else f": {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        cause = f"{path} is not a torch checkpoint, or is damaged{told}."  # a KeyError tells a byte, and nothing
         raise ValueError(_mistaken(path) or cause) from error
 
 

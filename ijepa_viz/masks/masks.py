@@ -224,13 +224,17 @@ class Masks:
 
         Raises:
             ValueError: nothing seen, a target after the last step, or ``ahead`` None for different numbers.
+            TypeError: a fraction of a step.
 
         >>> masks = Masks.future((8, 8), steps=8, seen=3, ahead=2)
         >>> masks.context.shape, masks.targets.shape
         (torch.Size([1, 192]), torch.Size([1, 1, 128]))
         """
         rows, cols = check_grid(grid)
-        counts = torch.as_tensor(seen, dtype=torch.int64).cpu().reshape(-1)
+        given = torch.as_tensor(seen)
+        if given.is_floating_point() and len(given.reshape(-1)):
+            raise TypeError(f"seen is a whole number of steps, got {seen!r}.")
+        counts = given.long().cpu().reshape(-1)
         if not len(counts):
             raise ValueError("seen has no numbers: give the steps of the context, one a film.")
         low, high = (int(v) for v in counts.aminmax())

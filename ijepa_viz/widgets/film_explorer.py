@@ -121,7 +121,7 @@ class FilmExplorer(PictureWidget):
         middle = np.zeros(config.grid, bool)
         middle[rows // 4 : rows // 4 + rows // 2, cols // 4 : cols // 4 + cols // 2] = True
         if not 0 <= traits.get("clip", 0) < len(self._films):
-            raise ValueError(f"There are {len(self._films)} films, no number {traits['clip']}.")
+            raise ValueError(_no_film(len(self._films), traits["clip"]))
         traits.setdefault("seen", max(1, 3 * config.steps // 8))
         traits.setdefault("hole", "".join("1" if cell else "0" for cell in middle.ravel()))
         suggested = [_cues_of(one) for one in self._films.values()]
@@ -177,7 +177,7 @@ class FilmExplorer(PictureWidget):
     def _show(self) -> None:
         """Predict with both cues and show it."""
         if not self.clip < len(self._pixels):
-            raise ValueError(f"There are {len(self._pixels)} films, no number {self.clip}.")
+            raise ValueError(_no_film(len(self._pixels), self.clip))
         pixels, masks = self._pixels[self.clip], self.masks
         sides = [self._side(pixels, masks, cue) for cue in (self.cue_a, self.cue_b)]
         tubelet = self._model.config.tubelet
@@ -238,6 +238,10 @@ class _Tinted:
     def image(self) -> Image.Image:
         """Frame beside frame."""
         return _sheet(self.frames)
+
+
+def _no_film(count: int, number: int) -> str:
+    return f"There {'is 1 film' if count == 1 else f'are {count} films'}, counted from 0, and none of number {number}."
 
 
 def _frames_of(clip: FilmClip | np.ndarray) -> np.ndarray:

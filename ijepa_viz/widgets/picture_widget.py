@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import io
 from html import escape
 from pathlib import Path
@@ -40,9 +41,21 @@ class PictureWidget(anywidget.AnyWidget):
 
     Attributes:
         error: message shown on the page, because tracebacks of callbacks are not visible there.
+
+    Raises:
+        TypeError: an option that the widget has not.
     """
 
     error = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, *args: Any, **traits: Any) -> None:
+        for name in traits:
+            if not self.has_trait(name):  # traitlets itself drops it with a warning that notebooks do not show
+                known = sorted(n for n in self.trait_names() if not n.startswith("_"))
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"{type(self).__name__} has no option {name!r}.{hint}")
+        super().__init__(*args, **traits)
 
     def still(self) -> tuple[Image.Image | Figure, str]:
         """Static image, and its alternative text."""
