@@ -13,34 +13,30 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 
 from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder
-from decoders.evaluation.classifier import as_images, classifier_features, predict_logits
+from decoders.evaluation.classifier import as_images, classifier_features
 from decoders.evaluation.ground_truth import linear_probe_answers
 from decoders.evaluation.metric import box_of, centre_hole, draw_tokens, sample_blocks, source_blocks
 from decoders.evaluation.realism import two_sample_test
-from decoders.evaluation.scenes import (
-    SCENE_FACTORS,
-    block_images,
-    scene_blocks,
-    train_and_test_scenes,
-    train_on_pixels,
-)
+from decoders.evaluation.scenes import SCENE_FACTORS, SceneReader
 from decoders.loading import load_decoder
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import load_model
+from ijepa_viz.data.picture_size import ImageSize
 from ijepa_viz.data.splits import Splits
 from ijepa_viz.masks import sample
 from ijepa_viz.models import IJEPA
-from ijepa_viz.probes.factors import relabelled
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.command_line import attempt
 from ijepa_viz.runtime.files import read_json, read_text, write_file
 from ijepa_viz.runtime.progress import track
+from ijepa_viz.runtime.tensors import fingerprint
 
 STUDIES = Path(__file__).parent / "configs" / "study"
 _WARM_UP, _TIMED = 3, 9
@@ -132,21 +128,26 @@ def average_patches(trainer: DecoderTrainer, draws: int = 400) -> float:
     return sum(sizes) / draws
 
 
+_readers: dict[tuple[Any, ...], SceneReader] = {}  # of this process: each has a classifier, which takes minutes
+
+
+def _reader_of(model: IJEPA, size: ImageSize, train: int, test: int, epochs: int) -> SceneReader:
+    key = fingerprint(model), size, train, test, epochs
+    if key not in _readers:
+        _readers[key] = SceneReader(model, size, Splits("menagerie"), train, test, epochs)
+    return _readers[key]
+
+
 def score(model: IJEPA, decoder: Decoder, train: int = 10000, test: int = 600, epochs: int = 12) -> dict[str, float]:
     """Readings of single samples of held-out scenes, in percent, and the kernel distance (x 1000) to real blocks.
 
     Of a decoder of two stages also what a linear probe of real target tokens reads from the sampled tokens.
     """
-    split = Splits("menagerie")
-    train_scenes, scenes = train_and_test_scenes(model, split, train, test)
-    blocks, train_blocks = (scene_blocks(model, s, decoder.image_size) for s in (scenes, train_scenes))
-    classifier = train_on_pixels(model, train_blocks.clean, train_scenes, epochs)
-    truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
+    reader = _reader_of(model, decoder.image_size, train, test, epochs)
+    blocks = reader.blocks
 
     def read(pixels: torch.Tensor, prefix: str) -> dict[str, float]:
-        logits = predict_logits(classifier, block_images(model, pixels))
-        right = {name: logits[name].argmax(1) == truth[name] for name in SCENE_FACTORS}
-        return {f"{prefix}{name}": round(100 * float(right[name].float().mean()), 1) for name in SCENE_FACTORS}
+        return {f"{prefix}{name}": _percent(found["accuracy"]) for name, found in reader.read(pixels).items()}
 
     indices = blocks.patch_indices
     found = read(sample_blocks(decoder, blocks.predicted, indices), "")
@@ -154,20 +155,24 @@ def score(model: IJEPA, decoder: Decoder, train: int = 10000, test: int = 600, e
     found |= read(sample_blocks(decoder, blocks.predicted, indices, conditioning="pooled"), "pooled: ")
     if decoder.pipeline.token_network is not None:
         sampled = draw_tokens(decoder, blocks.predicted, indices).flatten(1)
-        answers = linear_probe_answers(train_blocks.target.flatten(1), train_scenes.labels, sampled)["read_from_tokens"]
+        learned = reader.train_blocks.target.flatten(1)
+        answers = linear_probe_answers(learned, reader.train_scenes.labels, sampled)["read_from_tokens"]
         for name in SCENE_FACTORS:
-            found[f"probe of sampled tokens: {name}"] = round(
-                100 * float((answers[name] == truth[name]).float().mean()), 1
-            )
+            right = (answers[name] == reader.truth[name]).float().mean()
+            found[f"probe of sampled tokens: {name}"] = _percent(float(right))
     hole, patch = centre_hole(model), model.config.patch_size
-    held = source_blocks(model, split("test"), decoder.image_size, hole, 2 * test)
+    held = source_blocks(model, Splits("menagerie")("test"), decoder.image_size, hole, 2 * test)
     half = len(held.clean) // 2
     pixels = sample_blocks(decoder, held.predicted[half:], held.patch_indices[half:])
     real, drawn = (
-        classifier_features(classifier, as_images(p, box_of(hole), patch)) for p in (held.clean[:half], pixels)
+        classifier_features(reader.classifier, as_images(p, box_of(hole), patch)) for p in (held.clean[:half], pixels)
     )
     distance, _ = two_sample_test(real, drawn, permutations=1)
     return {**found, "kernel distance": round(1000 * distance, 1)}
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 1)
 
 
 def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, float]]:

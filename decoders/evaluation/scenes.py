@@ -92,7 +92,7 @@ class SceneReader:
         train, test: number of scenes. epochs: of the classifier.
 
     Attributes:
-        blocks, train_blocks: hidden blocks of the scenes held out, and of those of the classifier.
+        train_scenes: the classifier's. blocks, train_blocks: hidden blocks of the scenes held out, and of those.
         test_data: which scenes these are, in words.
 
     Raises:
@@ -101,6 +101,7 @@ class SceneReader:
 
     def __init__(self, model: IJEPA, size: ImageSize, split: Split, train: int, test: int, epochs: int) -> None:
         train_scenes, scenes = train_and_test_scenes(model, split, train, test)
+        self.train_scenes = train_scenes
         self.blocks, self.train_blocks = (scene_blocks(model, s, size) for s in (scenes, train_scenes))
         self.classifier = train_on_pixels(model, self.train_blocks.clean, train_scenes, epochs)
         self.truth = {name: relabelled(scenes, train_scenes, name) for name in SCENE_FACTORS}
