@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from conftest import random_decoder
 
 from decoders import Decoder, DecoderConfig, save_decoder
+from decoders.evaluation import hole_size as hole_size_module
 from decoders.evaluation.classifier import BlockClassifier, as_images, predict_logits, train_classifier
 from decoders.evaluation.frequency_bands import band_edges, cosine_transform
 from decoders.evaluation.ground_truth import ground_truth, linear_probe_answers
@@ -29,6 +30,7 @@ from ijepa_viz.cli import main
 from ijepa_viz.data.arrays import arrays
 from ijepa_viz.data.opening import open_source
 from ijepa_viz.data.transforms import denormalise, normalise
+from ijepa_viz.figures import few_steps_figure
 from ijepa_viz.masks import Masks
 from ijepa_viz.models import patchify
 from ijepa_viz.prediction import predict
@@ -307,6 +309,29 @@ def test_hole_size_measures_every_square_in_two_images(model, decoder):
     wide = on_larger_grid(decoder.network, 2)
     assert wide.grid == (8, 8)
     assert sum(p.numel() for p in wide.parameters()) == sum(p.numel() for p in decoder.network.parameters())
+
+
+def test_both_stages_are_timed_in_both_images(model, monkeypatch):
+    """Compared without its first stage, the larger image would seem to be the faster one."""
+    asked = []
+
+    def count(pipeline, tokens, patch_indices, steps, **options):
+        asked.append((pipeline.token_network is not None, len(tokens), options["token_steps"]))
+        pipeline(tokens, patch_indices, generator=[torch.Generator()] * len(tokens), num_inference_steps=1, **options)
+        return 1.0
+
+    monkeypatch.setattr(hole_size_module, "median_ms", count)
+    two_stages = random_decoder(model, "token-vit")
+    hole_size(model, two_stages, scenes(100))
+    own = two_stages.config.token_steps
+    assert asked[:3] == [(True, 6, own), (True, 1, 0), (True, 6, own)]
+
+
+def test_few_steps_marks_no_knee_where_none_is_near():
+    curves = {"euler": [(1, 10.0, 0.9, 0.1), (2, 20.0, 0.6, 0.3)]}
+    for knee, marked in ((None, 0), (("euler", 2), 1)):
+        lines = few_steps_figure(curves, knee).axes[0].lines
+        assert sum(line.get_label() == "knee" for line in lines) == marked
 
 
 def test_evaluate_a_decoder_from_the_shell(model, tmp_path, capsys):

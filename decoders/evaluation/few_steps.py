@@ -71,6 +71,5 @@ def few_steps(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
             table[f"{name} {steps}"] = {"ms": cost, "error": error, "spread": spread}
     good = [(cost, name, steps) for name, points in curves.items() for steps, cost, error, spread in points
             if error <= CLOSE and spread >= VARIED]  # fmt: skip
-    # An untrained network may have no knee.
-    _, solver, evaluations = min(good, default=(0.0, "euler", max(STEPS)))
-    return {**table, "figure": few_steps_figure(curves, (solver, evaluations))}
+    knee = min(good, default=None)  # fine grain may need more evaluations than these
+    return {**table, "figure": few_steps_figure(curves, knee and knee[1:])}

@@ -24,14 +24,17 @@ def on_larger_grid(network: BlockNetwork, times: int) -> BlockNetwork:
 
 @DECODER_METRICS.register("hole-size")
 def hole_size(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
-    """Measure milliseconds of six samples with the default steps, and with one step, by the side of a square hole.
+    """Measure milliseconds of six samples with the default steps, and until the first preview, by a hole's side.
 
-    ``ms_wider_image`` is for the same hole in an image of twice the height and width, with an untrained network of the
-    same sizes: the cost depends on the hole, not on the image.
+    The first preview is of the first step, or the sketch of two stages. ``ms_wider_image`` is for the same hole in an
+    image of twice the height and width, with untrained networks of the same sizes: the cost depends on the hole, not on
+    the image.
     """
     table: dict[str, Any] = {}
     image = normalise(evaluation_images(split("test"), model.config.image_size, 100)[:1] / 255)
-    wide = BlockPipeline(on_larger_grid(decoder.network, 2), decoder.pipeline.scheduler)
+    own = decoder.pipeline.token_network
+    second = None if own is None else on_larger_grid(own, 2)
+    wide = BlockPipeline(on_larger_grid(decoder.network, 2), decoder.pipeline.scheduler, second)
     columns = model.grid[1]
     for side in track(range(1, min(model.grid)), "timing hole sizes", "size"):
         blocks = encode_blocks(model, image, Masks.from_block(model.grid, 0, 0, side, side))
@@ -39,10 +42,11 @@ def hole_size(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
             t.to(decoder.device).repeat(6, 1, *[1] * (t.ndim - 2)) for t in (blocks.predicted, blocks.patch_indices)
         )
         on_wide = patch_indices // columns * 2 * columns + patch_indices % columns
-        steps = decoder.config.steps
+        steps, token_steps = decoder.config.steps, {"token_steps": decoder.config.token_steps}
+        first = 1 if own is not None else len(tokens)  # a sketch is one picture for all samples
         table[f"{side}x{side} patches"] = {
-            "ms": median_ms(decoder.pipeline, tokens, patch_indices, steps),
-            "ms_first_preview": median_ms(decoder.pipeline, tokens, patch_indices, 1),
-            "ms_wider_image": median_ms(wide, tokens, on_wide, steps),
+            "ms": median_ms(decoder.pipeline, tokens, patch_indices, steps, **token_steps),
+            "ms_first_preview": median_ms(decoder.pipeline, tokens[:first], patch_indices[:first], 1, token_steps=0),
+            "ms_wider_image": median_ms(wide, tokens, on_wide, steps, **token_steps),
         }
     return {**table, "figure": hole_size_figure(table, decoder.image_size)}

@@ -168,13 +168,18 @@ def fit_ridge(model: IJEPA, blocks: Blocks) -> Decoder:
     return Decoder(network, DecoderConfig(steps=1))
 
 
-def median_ms(pipeline: BlockPipeline, tokens: Tensor, patch_indices: Tensor, steps: int, repeats: int = 5) -> float:
-    """Median milliseconds of sampling all blocks with ``steps`` evaluations a network, after one call as warm-up."""
+def median_ms(
+    pipeline: BlockPipeline, tokens: Tensor, patch_indices: Tensor, steps: int, repeats: int = 5, **options: Any
+) -> float:
+    """Median milliseconds of sampling all blocks with ``steps`` evaluations a network, after one call as warm-up.
+
+    ``options`` are further ones of the pipeline's call.
+    """
     times = []
     generators = [torch.Generator().manual_seed(i) for i in range(len(tokens))]
     for _ in range(repeats + 1):
         started = time.perf_counter()
-        drawn = pipeline(tokens, patch_indices, generator=generators, num_inference_steps=steps).pixels
+        drawn = pipeline(tokens, patch_indices, generator=generators, num_inference_steps=steps, **options).pixels
         drawn.flatten()[0].item()  # a GPU is still at work when the call returns
         times.append(1000 * (time.perf_counter() - started))
     return statistics.median(times[1:])

@@ -10,13 +10,15 @@ from ijepa_viz.data.picture_size import ImageSize, in_words
 from ijepa_viz.figures.figure import Figure
 
 
-def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, float]]], knee: tuple[str, int]) -> Figure:
+def few_steps_figure(
+    curves: Mapping[str, Sequence[tuple[int, float, float, float]]], knee: tuple[str, int] | None
+) -> Figure:
     """Plot error over network evaluations and over time, and spread of samples over evaluations.
 
     Args:
         curves: solver -> (evaluations, milliseconds, error, spread), by evaluations; error and spread relative to
             samples of a very fine solution.
-        knee: the (solver, evaluations) to mark.
+        knee: the (solver, evaluations) to mark; None marks none.
     """
     figure = Figure(
         "Error of few-step sampling over steps and milliseconds, and spread of the samples over steps.",
@@ -28,7 +30,7 @@ def few_steps_figure(curves: Mapping[str, Sequence[tuple[int, float, float, floa
         steps, cost, error, spread = zip(*points, strict=True)
         for panel, x, y in ((0, steps, error), (1, cost, error), (2, steps, spread)):
             axes[panel].plot(x, y, "o-", color=f"C{number}", markersize=4, label=name)
-            if name == knee[0]:
+            if knee and name == knee[0]:
                 at = steps.index(knee[1])
                 axes[panel].plot(x[at], y[at], "o", markersize=12, markerfacecolor="none", color="k", label="knee")
     for panel, label in (
