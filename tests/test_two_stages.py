@@ -8,19 +8,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import random_decoder
+from conftest import TINY, random_decoder
 
 from decoders import BlockPipeline, Decoder, load_decoder, save_decoder
 from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig, SamplingConfig
 from decoders.evaluation.leakage import leakage
 from decoders.evaluation.metric import draw_tokens
 from decoders.evaluation.sampled_tokens import sampled_tokens
+from decoders.evaluation.single_samples import SingleSamples
+from decoders.evaluation.token_temperature import token_temperature
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource, build_network
 from decoders.sampling import SOLVERS, grid_noise, resample_tokens, sample_tokens
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.data.opening import open_source
+from ijepa_viz.data.splits import Splits
 from ijepa_viz.masks import Masks
+from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.runtime.run_folder import RunConfig
 
@@ -396,3 +400,20 @@ def test_the_sketch_is_the_mean_that_the_pixel_decoder_draws(two_stages, decoder
     assert two_stages.sketch(prediction, conditioning="null") is None
     with pytest.raises(ValueError, match="conditioning is one of"):
         two_stages.sketch(prediction, conditioning="none")
+
+
+def test_the_metric_of_temperatures_scales_the_noise_of_the_tokens():
+    """At 64 px, where scenes are what they are elsewhere: against the readings of a decoder with that default."""
+    torch.manual_seed(0)
+    larger = IJEPA(replace(TINY, image_size=64)).eval()
+    decoder = random_decoder(larger, "token-vit")
+    options = {"train": 256, "test": 40, "epochs": 1, "samples": 2}
+    table = token_temperature(larger, decoder, Splits("menagerie"), **options, temperatures=(0.5, 1.5))
+    assert [row for row in table if row.startswith("temperature")] == ["temperature 0.5", "temperature 1.5"]
+    cold, warm = (table[f"temperature {scale}"]["spread_over_error"] for scale in (0.5, 1.5))
+    assert cold < warm
+    decoder.config = replace(decoder.config, token_temperature=1.5)
+    by_default = SingleSamples(larger, decoder, Splits("menagerie"), 256, 40, 2, 1).row("predicted")
+    assert by_default["spread_over_error"] == pytest.approx(warm, rel=1e-5)
+    with pytest.raises(ValueError, match="one stage"):
+        token_temperature(larger, random_decoder(larger), Splits("menagerie"), **options)
