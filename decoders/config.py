@@ -130,8 +130,9 @@ class DecoderTrainConfig:
     Attributes:
         ijepa: any string ``load_model`` takes.
         pixel_decoder: any string ``load_decoder`` takes, for a network that draws tokens (``token-vit``): the decoder
-            of the same I-JEPA that draws what it samples. Both are saved, as one decoder of two stages. For films
-            whose steps are encoded separately it is one of pictures, which is named, and draws step by step.
+            of the same I-JEPA that draws what it samples. Both are saved, as one decoder of two stages. Or of a
+            bundled model with the same target encoder, which is then named and not saved again: where the predictor
+            alone was trained, and for films whose steps are encoded separately, which it draws step by step.
         token_decoder: any string ``load_decoder`` takes, for a network that draws pixels: a decoder of two stages, of
             the same I-JEPA, whose token network is kept. Both are saved, as one decoder of two stages;
             ``conditioning.resampled`` trains the network on tokens that resemble sampled ones.

@@ -226,7 +226,8 @@ def test_half_of_a_half_leaves_no_decoder_out_without_a_word(tmp_path, capsys):
 
 def test_the_bundled_models():
     assert bundled_names() == [
-        "cats-tiny", "film-tiny", "menagerie-tiny", "menagerie-tiny-invariance", "menagerie-tiny-mae", "wild-tiny",
+        "birds-tiny", "cats-tiny", "film-tiny", "menagerie-tiny", "menagerie-tiny-invariance", "menagerie-tiny-mae",
+        "wild-tiny",
     ]  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from decoders.config import DataConfig, DecoderTrainConfig, HoleConfig, NetworkC
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import NETWORK_WEIGHTS, ConditioningShares, build_network
+from decoders.shared_pixels import by_step
 from decoders.training.batches import BlockSource, window
-from decoders.training.shared_pixels import by_step
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import load_model, save_folder
 from ijepa_viz.data.menagerie.film_sentences import VOCABULARY

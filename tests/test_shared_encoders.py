@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from decoders import load_decoder
 from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig
 from decoders.networks.network import ConditioningShares
-from decoders.training.shared_pixels import is_of_a_relative
+from decoders.shared_pixels import borrowed, is_of_a_relative
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz import load_model
 from ijepa_viz.checkpoints import save_folder
@@ -131,3 +132,30 @@ def test_tokens_are_drawn_by_the_relatives_decoder(relative, saved, tmp_path, pi
         predict(wide, torch.rand(3, 64, 96), Masks.from_block(wide.grid, 2, 3, 3, 2)), 1
     )
     assert drawn.images.shape == (1, 3, 128, 192)
+
+
+def test_a_relatives_decoder_of_one_stage_is_exported_by_name(tmp_path, picture, capsys):
+    """No weight of it is written; predicted tokens are drawn as by the decoder itself."""
+    model = load_model("wild-tiny")
+    torch.manual_seed(3)
+    model.predictor.predictor_proj.bias.data.add_(0.01).copy_(model.predictor.predictor_proj.bias.data.half().float())
+    save_folder(model, tmp_path / "own", torch.float16, encoders_of="wild-tiny")
+    command = ["export", str(tmp_path / "own"), str(tmp_path / "birds"), "--half", "--encoders-of", "wild-tiny"]
+    assert main([*command, "--decoder", "wild-tiny"]) == 0
+    weights = tmp_path / "birds" / "decoder" / "network" / "diffusion_pytorch_model.safetensors"
+    assert weights.stat().st_size < 3000
+    saved, original = load_decoder(tmp_path / "birds"), load_decoder("wild-tiny")
+    assert saved.config.ijepa == "birds"
+    assert saved.config.ijepa_sha256 == fingerprint(model)
+    prediction = predict(model, picture, Masks.from_block(model.grid, 2, 3, 3, 2))
+    original.config = replace(original.config, ijepa_sha256=saved.config.ijepa_sha256)  # this test trusts it
+    one, two = (d.sample(prediction, 2, steps=3) for d in (saved, original))
+    torch.testing.assert_close(one.images, two.images)
+    assert main(["export", str(tmp_path / "own"), str(tmp_path / "no"), "--decoder", NAME]) == 1
+    assert "other weights ('menagerie-tiny')" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_relatives_decoder_of_two_stages_is_not_borrowed(relative, tmp_path):
+    with pytest.raises(ValueError, match="has two stages, and the first samples from 'menagerie-tiny'"):
+        borrowed(NAME, relative, "mine")

@@ -47,6 +47,7 @@ FLOORS = [
     ("train.ema", "train.monitor", "train.cues", "decoders.pipeline"),
     ("decoders.decoder",),
     ("train.objectives", "decoders.loading", "decoders.blocks"),
+    ("decoders.shared_pixels",),
     ("train.reference_yaml", "decoders.training", "decoders.evaluation"),
     ("train.planning", "train.encoded"),
     ("train.trainer",),

@@ -18,8 +18,8 @@ from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import NETWORKS, BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
 from decoders.sampling import check_temperature, resample_tokens
+from decoders.shared_pixels import by_step, is_of_a_relative
 from decoders.training.batches import BlockSource
-from decoders.training.shared_pixels import by_step, is_of_a_relative
 from ijepa_viz.checkpoints import load_model
 from ijepa_viz.data.batches import other_pictures
 from ijepa_viz.data.transforms import denormalise, to_pil

@@ -24,6 +24,7 @@ def _export(options: argparse.Namespace) -> int:
     import torch
 
     from decoders.loading import load_decoder, save_decoder
+    from decoders.shared_pixels import borrowed, is_of_a_relative
     from ijepa_viz import checkpoints
     from ijepa_viz.checkpoints.training_cost import training_of, write_training
     from ijepa_viz.prediction import check_pair
@@ -36,7 +37,10 @@ def _export(options: argparse.Namespace) -> int:
         decoder = load_decoder(options.decoder) if options.decoder else None
     if decoder:
         # float16 rounds the weights: the decoder must have been trained on the rounded ones.
-        check_pair(model.to(dtype).float() if dtype else model, decoder)
+        rounded = model.to(dtype).float() if dtype else model
+        if is_of_a_relative(decoder, rounded):
+            decoder = borrowed(options.decoder, rounded, options.folder.name)
+        check_pair(rounded, decoder)
     with Progress(f"writing {options.folder}"), folder_or_nothing(options.folder) as partial:
         checkpoints.save_folder(model, partial, dtype, options.encoders_of)
         checkpoints.copy_objective(options.model, partial, dtype)
@@ -98,7 +102,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--onnx", metavar="FOLDER", type=Path, help="instead of FOLDER: ONNX files for the live page; new or empty"
     )
-    parser.add_argument("--decoder", metavar="FOLDER", help="a decoder trained on this model")
+    parser.add_argument(
+        "--decoder",
+        metavar="FOLDER",
+        help="a decoder trained on this model, or of a bundled model with the same target encoder, which is then named "
+        "and not written again",
+    )
     parser.add_argument(
         "--half", action="store_true", help="store float16, half the size; train the decoder on the result"
     )

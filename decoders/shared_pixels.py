@@ -65,6 +65,28 @@ def by_step(pictures: str | Path, ijepa: IJEPA) -> ByStep:
     )
 
 
+def borrowed(pictures: str | Path, ijepa: IJEPA, name: str) -> Decoder:
+    """The decoder of another model, of pictures, as one of ``ijepa``: its network is named, and not saved again.
+
+    It draws predicted tokens in one stage, as it learned to from the other model's predictor.
+
+    Args:
+        pictures: as of :func:`by_step`. ijepa: of pictures. name: of ``ijepa``.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`by_step`; a decoder of two stages, whose first one is of the other
+            model's predictions alone.
+    """
+    decoder = load_decoder(pictures)
+    if decoder.pipeline.token_network is not None:
+        raise ValueError(
+            f"The decoder {pictures} has two stages, and the first samples from {decoder.config.ijepa!r}'s predictions "
+            f"alone. Train one for this model: python -m decoders with network.name=token-vit pixel_decoder={pictures}."
+        )
+    config = replace(decoder.config, ijepa=name, ijepa_sha256=fingerprint(ijepa))
+    return Decoder(by_step(pictures, ijepa), config, decoder.pipeline.scheduler)
+
+
 def is_of_a_relative(decoder: Decoder, ijepa: IJEPA) -> bool:
     """Whether a decoder of pictures belongs to a bundled model with the target encoder of ``ijepa``, and not to it."""
     name = decoder.config.ijepa
