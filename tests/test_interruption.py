@@ -50,10 +50,15 @@ def interrupted_once(written):
 
     done = threading.Event()
     thread = threading.Thread(target=watch)
+    # A shell starts what runs in its background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread.start()
-    yield
-    done.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("name", ["f.parquet", "f.npz", "f.safetensors", "p.csv"])
