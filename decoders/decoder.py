@@ -289,12 +289,7 @@ class Decoder:
         if batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}.")
         conditioning = renamed_condition(conditioning, condition)
-        names = [member.name.lower() for member in Conditioning]
-        if conditioning not in names or source not in ("predicted", "target"):
-            raise ValueError(
-                f"conditioning is one of {', '.join(reversed(names))} and source predicted or target, "
-                f"got {conditioning!r} and {source!r}."
-            )
+        _check_names(conditioning, source)
         tokens = prediction.predicted if source == "predicted" else prediction.target
         masks = prediction.masks
         self._check(masks, tokens)
@@ -349,8 +344,9 @@ class Decoder:
             One sample; None where the drawing begins at once and :meth:`sample`'s callback shows as much as early.
 
         Raises:
-            ValueError: as :meth:`sample`.
+            ValueError: as :meth:`sample`; of one stage only for an unknown conditioning or source.
         """
+        _check_names(conditioning, source)
         if self.pipeline.token_network is None or source == "target" or conditioning == "null":
             return None
         return self.sample(prediction, 1, steps=1, token_steps=0, detail=0.0, conditioning=conditioning, source=source)
@@ -434,6 +430,15 @@ def _joined(parts: list[Samples]) -> Samples:
         parts[0].detail,
         parts[0].frames,
     )
+
+
+def _check_names(conditioning: str, source: str) -> None:
+    names = [member.name.lower() for member in Conditioning]
+    if conditioning not in names or source not in ("predicted", "target"):
+        raise ValueError(
+            f"conditioning is one of {', '.join(reversed(names))} and source predicted or target, "
+            f"got {conditioning!r} and {source!r}."
+        )
 
 
 def _films(steps: int) -> str:

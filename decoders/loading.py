@@ -13,7 +13,7 @@ import torch
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.networks.network import NETWORK_WEIGHTS, BlockNetwork
 from decoders.pipeline import read_pipeline
-from ijepa_viz.checkpoints import find_bundled, hub_folder, is_hub_name, why_no_predictor
+from ijepa_viz.checkpoints import CONFIG, find_bundled, hub_folder, is_hub_name, why_no_predictor
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import read_json, write_config, write_file
 from ijepa_viz.runtime.tensors import write_tensors
@@ -82,6 +82,8 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
             raise FileNotFoundError(f"{source} has no decoder. {why_no_predictor(source) or ''}".rstrip())
     elif (folder / "decoder" / CARD).is_file() and not (folder / CARD).exists():
         folder = folder / "decoder"
+    if (folder / CONFIG).is_file() and not (folder / CARD).exists():
+        raise FileNotFoundError(f"{folder} is a model without a decoder.")
     card = read_json(folder / CARD)
     digest, token_digest = str(card.pop("weights_sha256", "")), str(card.pop("token_weights_sha256", ""))
     if bool(token_digest) != (folder / "token_network").is_dir():

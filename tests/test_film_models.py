@@ -434,7 +434,9 @@ def test_picture_strategies_are_those_they_were():
     assert not set(FILM_STRATEGIES) & set(STRATEGIES)
 
 
-@pytest.mark.parametrize("seen", [2.5, torch.tensor([2.0, 3.0])])
-def test_a_fraction_of_a_step_is_not_rounded(seen):
-    with pytest.raises(TypeError, match="whole number of steps"):
-        Masks.future((4, 4), 8, seen, 2)
+@pytest.mark.parametrize("steps", [2.5, torch.tensor([2.0, 3.0]), True])
+def test_a_fraction_of_a_step_is_not_rounded(steps):
+    with pytest.raises(TypeError, match="seen is a whole number of steps"):
+        Masks.future((4, 4), 8, steps, 2)
+    with pytest.raises(TypeError, match="ahead is a whole number of steps"):
+        Masks.future((4, 4), 8, 2, steps)

@@ -18,6 +18,7 @@ from ijepa_viz import load_model
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.cli import main
 from ijepa_viz.masks import Masks
+from ijepa_viz.models import IJEPA
 from ijepa_viz.prediction import predict
 from ijepa_viz.runtime.run_folder import RunConfig
 from ijepa_viz.runtime.tensors import fingerprint, tensor_names
@@ -60,6 +61,14 @@ def test_other_encoders_are_not_named(relative, tmp_path):
         save_folder(changed, tmp_path / "none", encoders_of=NAME)
     with pytest.raises(FileNotFoundError, match="Did you mean 'menagerie-tiny'"):
         save_folder(relative, tmp_path / "none", encoders_of="menagery-tiny")
+    other = IJEPA(replace(relative.config, heads=8))
+    other.load_state_dict(relative.state_dict())
+    with pytest.raises(ValueError, match="encoders are not those of menagerie-tiny"):
+        save_folder(other, tmp_path / "none", encoders_of=NAME)
+    with pytest.raises(ValueError, match="is a path"):
+        save_folder(relative, tmp_path / "none", encoders_of=str(tmp_path))
+    with pytest.raises(ValueError, match="has no encoders of its own"):
+        save_folder(relative, tmp_path / "none", encoders_of="birds-tiny")
     with pytest.raises(ValueError, match="this model has none"):
         save_folder(load_model("menagerie-tiny-mae"), tmp_path / "none", encoders_of="menagerie-tiny-mae")
     assert not (tmp_path / "none").exists()
@@ -71,7 +80,10 @@ def test_other_encoders_are_not_named(relative, tmp_path):
         ({"model": "nobody", "sha256": "0"}, "no bundled model"),
         ({"model": NAME, "sha256": "0"}, "other encoders than those of the bundled 'menagerie-tiny'"),
         ({"model": NAME}, "is damaged"),
+        ({"model": 3, "sha256": "0"}, "is damaged"),
         (NAME, "is damaged"),
+        (None, "does not say for which encoders"),
+        ({"model": "birds-tiny", "sha256": "0"}, "has none of its own"),
     ],
 )
 def test_a_wrong_name_or_fingerprint_is_refused(saved, tmp_path, entry, message):
@@ -82,11 +94,21 @@ def test_a_wrong_name_or_fingerprint_is_refused(saved, tmp_path, entry, message)
         load_model(tmp_path)
 
 
-def test_encoders_of_another_size_are_refused(saved, tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"depth": 5}, "has other settings of the encoders than 'menagerie-tiny'"),
+        ({"heads": 8}, "has other settings of the encoders"),  # the same weights, which would compute something else
+        ({"norm_eps": 0.01}, "has other settings of the encoders"),
+        ({"activation": "relu"}, "has other settings of the encoders"),
+        ({"predictor_width": 0}, "beside a predictor"),
+    ],
+)
+def test_encoders_that_compute_something_else_are_refused(saved, tmp_path, setting, message):
     config = json.loads((saved / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "depth": 5}))
+    (tmp_path / "config.json").write_text(json.dumps({**config, **setting}))
     (tmp_path / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match=message):
         load_model(tmp_path)
 
 

@@ -398,8 +398,9 @@ def test_the_sketch_is_the_mean_that_the_pixel_decoder_draws(two_stages, decoder
     assert decoder.sketch(prediction) is None
     assert two_stages.sketch(prediction, source="target") is None  # drawn at once, by the second stage alone
     assert two_stages.sketch(prediction, conditioning="null") is None
-    with pytest.raises(ValueError, match="conditioning is one of"):
-        two_stages.sketch(prediction, conditioning="none")
+    for either in (decoder, two_stages):
+        with pytest.raises(ValueError, match="conditioning is one of"):
+            either.sketch(prediction, conditioning="none")
 
 
 def test_the_metric_of_temperatures_scales_the_noise_of_the_tokens():

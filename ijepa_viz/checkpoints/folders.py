@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ OBJECTIVE, OBJECTIVE_WEIGHTS = "objective.json", "objective.safetensors"
 
 # Key of the config where the encoders are those of a bundled model, which it names with their fingerprint.
 _ENCODERS_OF = "encoders_of"
+
+# Settings in which models with the same encoders may differ.
+_OF_THE_PREDICTOR = (
+    "predictor_width", "predictor_depth", "predictor_heads", "predictor_context", "cue_tokens", "cue_vocabulary",
+)  # fmt: skip
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 
@@ -114,16 +120,24 @@ def _check_encoders(model: IJEPA, name: str) -> str:
     """
     if model.predictor is None:
         raise ValueError("encoders_of leaves the predictor to write, and this model has none.")
+    if name not in bundled_names() and Path(name).exists():
+        raise ValueError(f"encoders_of is a bundled model's name, so that every user has it, and {name} is a path.")
     if read_json(find_bundled(name) / CONFIG).get(_ENCODERS_OF):
         raise ValueError(f"{name} has no encoders of its own: name the model whose they are.")
-    theirs = _encoders(load_folder(find_bundled(name)))
-    own = _encoders(model)
-    found, expected = own.state_dict(), theirs.state_dict()
-    if found.keys() != expected.keys() or not all(torch.equal(found[k].cpu(), v) for k, v in expected.items()):
+    theirs = load_folder(find_bundled(name))
+    found, expected = _encoders(model).state_dict(), _encoders(theirs).state_dict()
+    same = found.keys() == expected.keys() and all(torch.equal(found[k].cpu(), v) for k, v in expected.items())
+    if not same or not _computes_as(theirs.config, model.config):
         raise ValueError(
-            f"This model's encoders are not those of {name}: leave encoders_of out, and the folder holds all weights."
+            f"This model's encoders are not those of {name}: without encoders_of (--encoders-of) the folder holds all "
+            "weights."
         )
-    return fingerprint(theirs)
+    return fingerprint(_encoders(theirs))
+
+
+def _computes_as(theirs: ModelConfig, own: ModelConfig) -> bool:
+    """Whether two configs have the same encoders: they differ in the predictor alone."""
+    return replace(theirs, **{name: getattr(own, name) for name in _OF_THE_PREDICTOR}) == own
 
 
 def _encoders(model: IJEPA) -> nn.Module:
@@ -149,10 +163,13 @@ def load_folder(folder: str | Path) -> IJEPA:
     config = config_files.build(ModelConfig, data, str(folder / CONFIG))
     with torch.device("meta"):  # no allocation: the weights are mapped from the file
         model = IJEPA(config)
+    names = tensor_names(folder / WEIGHTS)
+    if encoders_of is None and names and all(n.startswith("predictor.") for n in names):
+        raise ValueError(f"{folder / WEIGHTS} holds a predictor alone, and {CONFIG} does not say for which encoders.")
     if encoders_of is not None:
-        read_into(_predictor_alone(model), folder / WEIGHTS, digest, mapped=True)
         _take_encoders(model, encoders_of, folder / CONFIG)
-    elif model.predictor is None and not any(n.startswith("target_encoder.") for n in tensor_names(folder / WEIGHTS)):
+        read_into(_predictor_alone(model), folder / WEIGHTS, digest, mapped=True)
+    elif model.predictor is None and not any(n.startswith("target_encoder.") for n in names):
         read_into(_one_encoder(model), folder / WEIGHTS, digest, mapped=True)
         copied = {name: value.clone() for name, value in model.encoder.state_dict().items()}
         model.target_encoder.load_state_dict(copied, assign=True)
@@ -168,21 +185,26 @@ def _take_encoders(model: IJEPA, encoders_of: Any, path: Path) -> None:
     Raises:
         FileNotFoundError, ValueError: as :func:`ijepa_viz.load_model`.
     """
-    if not isinstance(encoders_of, dict) or set(encoders_of) != {"model", "sha256"} or model.predictor is None:
+    known = isinstance(encoders_of, dict) and {k: type(v) for k, v in encoders_of.items()} == {
+        "model": str,
+        "sha256": str,
+    }
+    if not known or model.predictor is None:
         raise ValueError(f"{path} is damaged: {_ENCODERS_OF} is a model's name and sha256, beside a predictor.")
-    name = str(encoders_of["model"])
+    name = encoders_of["model"]
     if name not in bundled_names():
         raise FileNotFoundError(f"{path} holds a predictor for the encoders of {name!r}, which is no bundled model.")
-    theirs = _encoders(load_folder(BUNDLED / name))
-    if fingerprint(theirs) != encoders_of["sha256"]:
+    if read_json(BUNDLED / name / CONFIG).get(_ENCODERS_OF):
+        raise ValueError(f"{path} names the encoders of {name!r}, which has none of its own.")
+    theirs = load_folder(BUNDLED / name)
+    if fingerprint(_encoders(theirs)) != encoders_of["sha256"]:
         raise ValueError(
-            f"{path} holds a predictor for other encoders than those of the bundled {name!r}: it was written with "
-            "another version of ijepa_viz."
+            f"{path} holds a predictor for other encoders than those of the bundled {name!r}: it was edited, or "
+            "written with another version of ijepa_viz."
         )
-    try:
-        _encoders(model).load_state_dict(theirs.state_dict(), assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"The encoders of {name!r} do not fit {path}: {error}") from error
+    if not _computes_as(theirs.config, model.config):
+        raise ValueError(f"{path} has other settings of the encoders than {name!r}, whose they are.")
+    _encoders(model).load_state_dict(_encoders(theirs).state_dict(), assign=True)
 
 
 def without_predictor(publisher: str) -> str:

@@ -34,7 +34,7 @@ def _export(options: argparse.Namespace) -> int:
     dtype = torch.float16 if options.half else None
     with Progress(f"loading {options.model}"):
         model = checkpoints.load_model(options.model)
-        decoder = load_decoder(options.decoder) if options.decoder else None
+        decoder = load_decoder(options.decoder) if options.decoder is not None else None
     if decoder:
         # float16 rounds the weights: the decoder must have been trained on the rounded ones.
         rounded = model.to(dtype).float() if dtype else model

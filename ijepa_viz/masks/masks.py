@@ -232,8 +232,10 @@ class Masks:
         """
         rows, cols = check_grid(grid)
         given = torch.as_tensor(seen)
-        if given.is_floating_point() and len(given.reshape(-1)):
-            raise TypeError(f"seen is a whole number of steps, got {seen!r}.")
+        of_steps = {"seen": given, "ahead": torch.as_tensor(0 if ahead is None else ahead)}
+        for name, value in of_steps.items():
+            if value.numel() and (value.is_floating_point() or value.dtype == torch.bool):
+                raise TypeError(f"{name} is a whole number of steps, got {value.tolist()}.")
         counts = given.long().cpu().reshape(-1)
         if not len(counts):
             raise ValueError("seen has no numbers: give the steps of the context, one a film.")
