@@ -51,7 +51,7 @@ class DecoderConfig:
         steps: tested default number of evaluations of the network.
         conditioning: of the training blocks.
         token_steps: the same of the token network, of two stages.
-        token_temperature: tested default scale of the tokens' starting noise, of two stages.
+        token_temperature: tested default scale of the tokens' noise, of two stages.
         detail: tested default noise level at which sampling ends with the expected picture.
     """
 
@@ -151,9 +151,11 @@ class Decoder:
         config: its metadata.
         scheduler: of diffusers; None is the one that ``decoders.sampling.DEFAULT_SOLVER`` names.
         token_network: samples the target tokens that ``network`` then draws; None is one stage.
+        token_scheduler: of the token network; None is ``scheduler``.
 
     Raises:
-        ValueError: networks that draw something else, or of different grids or widths.
+        ValueError: networks that draw something else, or of different grids or widths, or a token scheduler without a
+            token network.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class Decoder:
         config: DecoderConfig,
         scheduler: Any = None,
         token_network: BlockNetwork | None = None,
+        token_scheduler: Any = None,
     ) -> None:
         self.config = config
         for part, draws in ((network, "pixels"), (token_network, "tokens")):
@@ -172,7 +175,9 @@ class Decoder:
             if mine != its:
                 raise ValueError(f"The networks are of different models: grid, width and steps are {mine} and {its}.")
             token_network.eval()
-        self.pipeline = BlockPipeline(network.eval(), scheduler or SOLVERS[DEFAULT_SOLVER](), token_network)
+        self.pipeline = BlockPipeline(
+            network.eval(), scheduler or SOLVERS[DEFAULT_SOLVER](), token_network, token_scheduler
+        )
 
     @property
     def network(self) -> BlockNetwork:
@@ -199,7 +204,9 @@ class Decoder:
             return self
         token_network = self.pipeline.token_network
         second = None if token_network is None else token_network.at(grid)
-        return Decoder(self.network.at(grid), self.config, self.pipeline.scheduler, second)
+        return Decoder(
+            self.network.at(grid), self.config, self.pipeline.scheduler, second, self.pipeline.token_scheduler
+        )
 
     @property
     def device(self) -> torch.device:
@@ -243,7 +250,7 @@ class Decoder:
             token_steps: of two stages, evaluations of the token network; None is the decoder's tested default, or
                 ``steps`` where these are fewer, so that one step is the mean of both stages. 0 draws the predicted
                 tokens themselves, in one stage.
-            token_temperature: of two stages, scale of the tokens' starting noise: above 1 samples vary more, and
+            token_temperature: of two stages, scale of the tokens' noise: above 1 samples vary more, and
                 agree less with the prediction; None is the decoder's tested default. A single step ignores it.
             detail: noise level, 0 to 1, at which sampling ends with the expected picture: coarse structure is sampled,
                 the finest grain averaged. None is the decoder's tested default, 0 samples the grain too.

@@ -12,28 +12,28 @@ import torch
 
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.networks.network import NETWORK_WEIGHTS, BlockNetwork
-from decoders.pipeline import read_pipeline
+from decoders.pipeline import INDEX, SCHEDULER_CONFIG, read_pipeline
 from ijepa_viz.checkpoints import CONFIG, find_bundled, hub_folder, is_hub_name, why_no_predictor
 from ijepa_viz.runtime import config_files
 from ijepa_viz.runtime.files import read_json, write_config, write_file
 from ijepa_viz.runtime.tensors import write_tensors
 
 CARD = "decoder.json"
-_INDEX = "model_index.json"
-_SCHEDULER = "scheduler/scheduler_config.json"
 
 
 def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Save a decoder to a folder; ``dtype`` float16 halves the weights.
 
     Raises:
-        FileExistsError: a decoder of one stage, where one of two is.
+        FileExistsError: a decoder of one stage, where one of two is, or without a token scheduler, where one has it.
         OSError: the disk refuses; what the folder held before is intact.
     """
     folder = Path(folder)
     if decoder.pipeline.token_network is None and (folder / "token_network").exists():
         raise FileExistsError(f"{folder} holds a decoder of two stages, this one has one: name another folder.")
-    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    pipeline = decoder.pipeline
+    if pipeline.token_scheduler is None and (folder / "token_scheduler").exists():
+        raise FileExistsError(f"{folder} has a token scheduler, this decoder has none: name another folder.")
     digests: dict[str, str] = {}
     for name, network in networks_of(decoder).items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -42,9 +42,13 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
         # machine.
         network.register_to_config(_name_or_path="")
         write_file(folder / name / "config.json", network.to_json_string().encode())
-    decoder.pipeline.register_to_config(_name_or_path="")
-    for file, part in ((_SCHEDULER, decoder.pipeline.scheduler), (_INDEX, decoder.pipeline)):
-        write_file(folder / file, part.to_json_string().encode())
+    pipeline.register_to_config(_name_or_path="")
+    for name in ("scheduler", "token_scheduler"):
+        scheduler = getattr(pipeline, name)
+        if scheduler is not None:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            write_file(folder / name / SCHEDULER_CONFIG, scheduler.to_json_string().encode())
+    write_file(folder / INDEX, pipeline.to_json_string().encode())
     token_digest = digests.get("token_network")
     more = {} if token_digest is None else {"token_weights_sha256": token_digest}
     write_config(folder / CARD, decoder.config, digests["network"], **more)
@@ -94,4 +98,4 @@ def load_decoder(source: str | Path, device: str | torch.device | None = None) -
     for part in (network, token_network):
         if part is not None:
             part.to(device or "cpu").requires_grad_(False)
-    return Decoder(network, config, pipeline.scheduler, token_network)
+    return Decoder(network, config, pipeline.scheduler, token_network, pipeline.token_scheduler)

@@ -23,6 +23,9 @@ from decoders.networks.network import BlockNetwork, Conditioning, TokenSource, r
 from decoders.sampling import DEFAULT_STEPS, SamplingStep, grid_noise, sample_loop, sample_tokens
 from ijepa_viz.runtime.files import read_json
 
+# Files of diffusers: the pipeline's components, and a scheduler's settings.
+INDEX, SCHEDULER_CONFIG = "model_index.json", "scheduler_config.json"
+
 
 @dataclass
 class SampledBlocks(BaseOutput):
@@ -42,13 +45,27 @@ class BlockPipeline(DiffusionPipeline):
         network: of :mod:`decoders.networks`, which draws pixels.
         scheduler: one of ``decoders.sampling.SOLVERS``, or any that takes flow predictions and keeps ``sigmas``.
         token_network: of the kind that draws tokens. With it, ``network`` draws the tokens that it sampled.
+        token_scheduler: as ``scheduler``, of the token network; None is the same.
+
+    Raises:
+        ValueError: a token scheduler without a token network.
     """
 
-    _optional_components: ClassVar[list[str]] = ["token_network"]
+    _optional_components: ClassVar[list[str]] = ["token_network", "token_scheduler"]
 
-    def __init__(self, network: BlockNetwork, scheduler: Any, token_network: BlockNetwork | None = None) -> None:
+    def __init__(
+        self,
+        network: BlockNetwork,
+        scheduler: Any,
+        token_network: BlockNetwork | None = None,
+        token_scheduler: Any = None,
+    ) -> None:
         super().__init__()
-        self.register_modules(network=network, scheduler=scheduler, token_network=token_network)
+        if token_scheduler is not None and token_network is None:
+            raise ValueError("A token scheduler is of a token network, and there is none: leave it out.")
+        self.register_modules(
+            network=network, scheduler=scheduler, token_network=token_network, token_scheduler=token_scheduler
+        )
         self._interrupt = False
 
     @classmethod
@@ -105,7 +122,7 @@ class BlockPipeline(DiffusionPipeline):
             num_inference_steps: evaluations of the network.
             token_steps: evaluations of the token network; None is as many, and 0 is one stage: ``network`` draws the
                 predicted tokens themselves. Target tokens are always drawn in one stage.
-            token_temperature: scale of the tokens' starting noise, of more than one step.
+            token_temperature: scale of the tokens' noise, of more than one step.
             guidance_scale: of classifier-free guidance; 1.0 is none, anything else doubles the evaluations.
             detail: noise level, 0 to 1, at which the drawing ends with the expected picture (:func:`sample_loop`).
             callback_on_step_end: ``f(pipeline, step, timestep, {"latents", "clean"})``; ``clean`` is the network's
@@ -174,7 +191,7 @@ class BlockPipeline(DiffusionPipeline):
                 raise ValueError("Two stages draw the tokens' noise too: give a generator for each block, not latents.")
             sampled = sample_tokens(
                 self.token_network,
-                self.scheduler,
+                self.token_scheduler or self.scheduler,
                 grid_noise(self.token_network, generators, patch_indices),
                 patch_indices,
                 tokens,
@@ -182,6 +199,7 @@ class BlockPipeline(DiffusionPipeline):
                 num_inference_steps=num_inference_steps if token_steps is None else token_steps,
                 temperature=token_temperature,
                 guidance_scale=guidance_scale,
+                generators=generators,
             )
             tokens, guidance_scale = sampled, 1.0
             conditioning, token_source = Conditioning.TOKENS, TokenSource.TARGET
@@ -196,6 +214,7 @@ class BlockPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             detail=detail,
+            generators=generators,
             callback=callback,
         )
         return pixels, sampled
@@ -218,18 +237,30 @@ def read_pipeline(folder: Path, digest: str | None = None, token_digest: str | N
     """Read a pipeline strictly from the folder that ``save_pretrained`` or ``save_decoder`` wrote.
 
     Args:
-        folder: with ``network/`` and ``scheduler/``, and of two stages ``token_network/``.
+        folder: with ``network/`` and ``scheduler/``, of two stages ``token_network/``, and ``token_scheduler/`` where
+            it has its own.
         digest, token_digest: sha256 of the networks' weights; None is not checked.
 
     Raises:
         FileNotFoundError: a file is missing. ValueError: a damaged file, or names and shapes that do not fit.
     """
-    path = folder / "scheduler" / "scheduler_config.json"
+    second, own = folder / "token_network", folder / "token_scheduler"
+    named = read_json(folder / INDEX).get("token_scheduler") if (folder / INDEX).is_file() else None
+    if any(named or []) != own.is_dir():
+        raise ValueError(f"{folder} is damaged: its {INDEX} and the folder token_scheduler belong together.")
+    return BlockPipeline(
+        read_network(folder / "network", digest),
+        _read_scheduler(folder / "scheduler"),
+        read_network(second, token_digest) if second.is_dir() else None,
+        _read_scheduler(own) if own.is_dir() else None,
+    )
+
+
+def _read_scheduler(folder: Path) -> Any:
+    """A scheduler from the folder that diffusers wrote."""
+    path = folder / SCHEDULER_CONFIG
     config = read_json(path)
     kind: Any = getattr(diffusers, str(config.get("_class_name")), None)
-    known = isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)
-    if not known:
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise ValueError(f"{path} names no scheduler of diffusers: {config.get('_class_name')!r}.")
-    second = folder / "token_network"
-    token_network = read_network(second, token_digest) if second.is_dir() else None
-    return BlockPipeline(read_network(folder / "network", digest), kind.from_config(config), token_network)
+    return kind.from_config(config)

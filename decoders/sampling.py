@@ -26,6 +26,19 @@ def _dpm() -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
 
 
+@SOLVERS.register("sde-dpm++")
+def _stochastic_dpm() -> DPMSolverMultistepScheduler:
+    """SDE-DPM-Solver++(2M): fresh noise in every step, of which more are at high noise levels (shift 2, as SD3)."""
+    return DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=2.0, algorithm_type="sde-dpmsolver++"
+    )
+
+
+def draws_fresh_noise(scheduler: Any) -> bool:
+    """Whether a scheduler adds noise in every step, so that samples are not a function of the starting noise."""
+    return str(scheduler.config.get("algorithm_type", "")).startswith("sde-")
+
+
 # At the knee of quality against milliseconds: off the exact samples by 0.09 (wild-tiny) and 0.11 (menagerie-tiny) of
 # their spread, which is 0.96 and 0.98 of the exact one (``ijepa-viz evaluate NAME --decoder --probe few-steps``).
 DEFAULT_SOLVER, DEFAULT_STEPS = "dpm++", 12
@@ -81,9 +94,13 @@ def sample_loop(
     num_inference_steps: int = DEFAULT_STEPS,
     guidance_scale: float = 1.0,
     detail: float = 0.0,
+    generators: Sequence[torch.Generator] | None = None,
+    temperature: float = 1.0,
     callback: Callable[[SamplingStep], Any] | None = None,
 ) -> Tensor:
     """Integrate the probability-flow ODE from noise to pixels, with classifier-free guidance (arXiv 2207.12598).
+
+    Or the SDE of the same distributions, with a scheduler that draws fresh noise in every step.
 
     A network that is not stochastic is evaluated once, and neither scheduler nor guidance is used.
 
@@ -99,13 +116,14 @@ def sample_loop(
         guidance_scale: 1.0 is no guidance.
         detail: noise level, 0 to 1, at which sampling ends; the result is the network's estimate of the clean pixels at
             the first step whose level is not above it. What is coarser is sampled, what is finer is averaged.
+        generators: one a block, of the fresh noise; needed where the scheduler draws it. temperature: its scale.
         callback: called after each step; returning True ends the loop.
 
     Returns:
         Pixels (B, T, 3 p p), in [-1, 1] or beyond where the network overshoots.
 
     Raises:
-        ValueError: a ``detail`` that is not from 0 to 1.
+        ValueError: a ``detail`` that is not from 0 to 1, or no generators where noise is to be drawn.
     """
     check_detail(detail)
     mode = torch.full((len(patch_indices),), conditioning, device=patch_indices.device)
@@ -118,13 +136,19 @@ def sample_loop(
         return clean
 
     scheduler = with_steps(scheduler, num_inference_steps, patch_indices.device)
+    fresh = draws_fresh_noise(scheduler)
+    if fresh and generators is None:
+        raise ValueError("This solver draws noise in every step: give a generator for each block, not latents alone.")
     for i, timestep in enumerate(scheduler.timesteps):
         sigma = scheduler.sigmas[i].to(latents).expand(len(latents))
         prediction = conditional = velocity(network, latents, sigma, patch_indices, tokens, mode, source)
         if guidance_scale != 1.0:
             unconditional = velocity(network, latents, sigma, patch_indices, tokens, null, source)
             prediction = unconditional + guidance_scale * (conditional - unconditional)
-        noisy, latents = latents, scheduler.step(prediction, timestep, latents).prev_sample
+        more: dict[str, Any] = {}
+        if fresh:
+            more["variance_noise"] = temperature * grid_noise(network, generators or [], patch_indices)
+        noisy, latents = latents, scheduler.step(prediction, timestep, latents, **more).prev_sample
         ends = float(scheduler.sigmas[i]) <= detail + 1e-6
         clean = noisy - sigma[:, None, None] * prediction if ends or callback is not None else noisy
         if ends:
@@ -186,15 +210,17 @@ def sample_tokens(
     num_inference_steps: int = DEFAULT_STEPS,
     temperature: float = 1.0,
     guidance_scale: float = 1.0,
+    generators: Sequence[torch.Generator] | None = None,
 ) -> Tensor:
     """Sample target tokens (B, T, D) given predicted ones, by :func:`sample_loop` in the space of standardised tokens.
 
     Args:
         network: of the kind that draws tokens (``token-vit``).
-        scheduler, patch_indices, tokens, conditioning, num_inference_steps, guidance_scale: as of ``sample_loop``.
+        scheduler, patch_indices, tokens, conditioning, num_inference_steps, guidance_scale, generators: as of
+            ``sample_loop``.
         latents: (B, T, D), the noise.
-        temperature: scale of that noise. A network whose samples vary less than the truth does is calibrated by one
-            above 1. A single step, the mean, is of noise as in training.
+        temperature: scale of that noise, and of fresh noise. A network whose samples vary less than the truth does is
+            calibrated by one above 1. A single step, the mean, is of noise as in training.
 
     Raises:
         ValueError: a temperature that is not positive.
@@ -209,6 +235,8 @@ def sample_tokens(
         conditioning=conditioning,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
+        generators=generators,
+        temperature=temperature,
     )
     return drawn * network.feature_std[TokenSource.TARGET] + network.feature_mean[TokenSource.TARGET]
 

@@ -409,7 +409,7 @@ def test_solver(name, decoder, help_of):
 @pytest.mark.parametrize("name", DECODER_METRICS)
 def test_decoder_metric(name, scenes_model, split, monkeypatch, help_of, tmp_path):
     shrink(monkeypatch, DECODER_METRICS[name])
-    kind = "token-vit" if name in ("sampled-tokens", "token-temperature") else "block-vit"
+    kind = "token-vit" if name in ("sampled-tokens", "token-solver", "token-temperature") else "block-vit"
     options = {"epochs": 10} if name == "one-eye" else {}  # its recogniser has to find eyes
     imitations = {"photographs": cat_faces, "one-eye": cat_faces, "bird-parts": partial(birds, tmp_path)}
     if name in imitations:

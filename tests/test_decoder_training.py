@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 
@@ -52,6 +53,24 @@ def test_every_decoder_trains_by_the_same_command(model, tmp_path, name):
     trained = load_decoder(tmp_path / "run" / "step-00000008")
     assert any(p.abs().sum() > 0 for p in (*trained.network.parameters(), *trained.network.buffers()))
     assert (tmp_path / "run" / "sheets").is_dir()
+
+
+@pytest.mark.slow  # a minute of g++
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: torch.compile has none to call")
+def test_a_compiled_run_has_the_losses_of_an_eager_one(config, tmp_path):
+    for compiled in ("false", "true"):
+        folder = f"run.folder={tmp_path / compiled}"
+        assert main(["--fname", config, folder, "optimization.steps=6", f"run.compile={compiled}"]) == 0
+    eager, compiled = ([float(r["loss"]) for r in rows(tmp_path / name)] for name in ("false", "true"))
+    assert compiled == pytest.approx(eager, rel=1e-3)
+    names = [set(load_decoder(tmp_path / name / "step-00000006").network.state_dict()) for name in ("false", "true")]
+    assert names[0] == names[1]
+
+
+def test_a_decoder_in_closed_form_has_nothing_to_compile(config, tmp_path, capsys):
+    overrides = ["network={name: ridge}", f"run.folder={tmp_path / 'run'}", "run.compile=true"]
+    assert main(["--fname", config, *overrides]) == 1
+    assert "run.compile=true has no use" in capsys.readouterr().err
 
 
 def test_cached_features_are_those_computed_on_the_fly(model, tmp_path):

@@ -202,7 +202,7 @@ class _Gaussian(_Oracle):
         return self.mean + gain * (noisy - (1 - s) * self.mean)
 
 
-@pytest.mark.parametrize(("solver", "steps"), [("euler", 64), ("heun", 19), ("dpm++", 24)])
+@pytest.mark.parametrize(("solver", "steps"), [("euler", 64), ("heun", 19), ("dpm++", 24), ("sde-dpm++", 32)])
 def test_the_sampler_draws_the_right_distribution(decoder, prediction, solver, steps):
     network = _Gaussian(decoder.network, torch.zeros(16, 192))
     decoder.pipeline.register_modules(network=network, scheduler=SOLVERS[solver]())

@@ -14,6 +14,7 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 
 from decoders import Decoder, save_decoder
 from decoders.networks.network import build_network
+from decoders.sampling import SOLVERS
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.cli import main
 from ijepa_viz.models import IJEPA
@@ -234,11 +235,12 @@ def test_an_encoder_alone_and_a_full_folder_are_refused(tmp_path):
 def test_solvers_and_networks_that_the_page_does_not_know_are_refused(model):
     known = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=2.0)
     assert solver_entry(known) == {"name": "dpm++", "largest": 0.999, "shift": 2.0}
+    assert solver_entry(SOLVERS["sde-dpm++"]()) == {"name": "sde-dpm++", "largest": 0.999, "shift": 2.0}
     assert solver_entry(FlowMatchEulerDiscreteScheduler()) == {"name": "euler", "largest": 1.0, "shift": 1.0}
     third = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=3)
     with pytest.raises(ValueError, match="solver_order=3"):
         solver_entry(third)
-    with pytest.raises(ValueError, match="euler and dpm"):
+    with pytest.raises(ValueError, match="euler, dpm"):
         solver_entry(FlowMatchHeunDiscreteScheduler())
     unet = Decoder(random_network(model, "pooled-unet"), random_decoder(model).config)
     with pytest.raises(ValueError, match=r"pooled-unet.*cannot be exported"):

@@ -56,29 +56,32 @@ def test_noise_of_a_seed_is_torchs(tmp_path):
             assert (torch.tensor(values) - torch.randn(count, generator=generator)).abs().max() < 3e-6
 
 
-@pytest.mark.parametrize("solver", ["euler", "dpm++"])
+@pytest.mark.parametrize("solver", ["euler", "dpm++", "sde-dpm++"])
 def test_samplers_equal_diffusers_on_the_same_noise(tmp_path, solver):
     counts = [1, 2, 5, 12, 20]
     found = in_node(
         tmp_path,
         f"""import {{ GaussianNoise, noiseLevels, sampleLoop }} from "./sampler.mjs";
-        const solver = {{ name: "{solver}" }}, all = [];
+        const solver = {{ name: "{solver}", shift: {2 if solver == "sde-dpm++" else 1} }}, all = [];
         for (const steps of {counts}) {{
-          const noise = new GaussianNoise(3).draw(64), told = [];
+          const generator = new GaussianNoise(3), noise = generator.draw(64), told = [];
+          const fresh = () => generator.draw(64);
           const denoise = async (x, level) => x.map((v) => 0.7 * Math.sin(2 * v) + 0.2 * level);
-          const drawn = await sampleLoop({{ denoise, noise, solver, steps, onStep: async (s) => told.push([...s.latents]) }});
+          const drawn = await sampleLoop({{ denoise, noise, solver, steps, fresh, onStep: async (s) => told.push([...s.latents]) }});
           all.push({{ levels: noiseLevels(solver, steps), drawn: [...drawn], told }});
         }}
         console.log(JSON.stringify(all));""",
     )
     for steps, js in zip(counts, found, strict=True):
         scheduler = with_steps(SOLVERS[solver](), steps)
-        latents = torch.randn(64, generator=torch.Generator().manual_seed(3))
+        generator = torch.Generator().manual_seed(3)
+        latents = torch.randn(64, generator=generator)
         assert torch.allclose(torch.tensor(js["levels"], dtype=torch.float32), scheduler.sigmas, atol=1e-6)
         for i, timestep in enumerate(scheduler.timesteps):
             sigma = scheduler.sigmas[i]
             clean = 0.7 * torch.sin(2 * latents) + 0.2 * sigma
-            latents = scheduler.step((latents - clean) / sigma, timestep, latents).prev_sample
+            more = {"variance_noise": torch.randn(64, generator=generator)} if solver == "sde-dpm++" else {}
+            latents = scheduler.step((latents - clean) / sigma, timestep, latents, **more).prev_sample
             assert (torch.tensor(js["told"][i]) - latents).abs().max() < 1e-4, (steps, i)
         assert js["drawn"] == js["told"][-1]
 
@@ -167,8 +170,11 @@ def hole_masks(grid, hidden):
 
 
 @pytest.mark.browser
-def test_the_whole_chain_equals_pythons_in_one_stage_and_two(chromium, runtime, model, tmp_path):
+@pytest.mark.parametrize("token_solver", [None, "sde-dpm++"])
+def test_the_whole_chain_equals_pythons_in_one_stage_and_two(chromium, runtime, model, tmp_path, token_solver):
     decoder = random_decoder(model, "token-vit")
+    if token_solver is not None:
+        decoder.pipeline.register_modules(token_scheduler=SOLVERS[token_solver]())
     save_folder(model, tmp_path / "model")
     save_decoder(decoder, tmp_path / "model" / "decoder")
     folder = site(tmp_path / "site", runtime, tmp_path / "model", weights="float32")

@@ -16,6 +16,7 @@ from decoders.evaluation.leakage import leakage
 from decoders.evaluation.metric import draw_tokens
 from decoders.evaluation.sampled_tokens import sampled_tokens
 from decoders.evaluation.single_samples import SingleSamples
+from decoders.evaluation.token_solver import token_solver
 from decoders.evaluation.token_temperature import token_temperature
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource, build_network
 from decoders.sampling import SOLVERS, grid_noise, resample_tokens, sample_tokens
@@ -116,20 +117,55 @@ class Gaussian(BlockNetwork):
         return self.mean + gain * (noisy - (1 - blend) * self.mean)
 
 
+@pytest.mark.parametrize("solver", ["dpm++", "sde-dpm++"])
 @pytest.mark.parametrize("temperature", [1.0, 1.3])
-def test_samples_of_a_gaussian_have_its_mean_and_variance_in_the_tokens_own_scale(temperature):
+def test_samples_of_a_gaussian_have_its_mean_and_variance_in_the_tokens_own_scale(temperature, solver):
     """Its flow is linear, so the temperature scales the standard deviation and leaves the mean."""
     network = Gaussian(mean=0.5, variance=0.49)
     network.feature_mean[TokenSource.TARGET] = torch.linspace(-3, 3, 32)
     network.feature_std[TokenSource.TARGET] = torch.linspace(0.5, 4, 32)
     indices = torch.tensor([[5, 6, 9, 10]]).repeat(500, 1)
-    noise = grid_noise(network, [seeded(i) for i in range(500)], indices)
+    generators = [seeded(i) for i in range(500)]
+    noise = grid_noise(network, generators, indices)
     assert noise.shape == (500, 4, 32)
-    options = {"num_inference_steps": 40, "temperature": temperature}
-    drawn = sample_tokens(network, SOLVERS["dpm++"](), noise, indices, torch.zeros(500, 4, 32), **options).flatten(0, 1)
+    options = {"num_inference_steps": 40, "temperature": temperature, "generators": generators}
+    drawn = sample_tokens(network, SOLVERS[solver](), noise, indices, torch.zeros(500, 4, 32), **options).flatten(0, 1)
     scale, shift = network.feature_std[TokenSource.TARGET], network.feature_mean[TokenSource.TARGET]
     assert torch.allclose((drawn.mean(0) - shift) / scale, torch.full((32,), 0.5), atol=0.07)
     assert torch.allclose(drawn.std(0) / scale, torch.full((32,), 0.7 * temperature), atol=0.06 * temperature)
+
+
+def stochastic(decoder):
+    """The decoder, with a token scheduler of its own that draws fresh noise in every step."""
+    parts = decoder.network, decoder.config, decoder.pipeline.scheduler, decoder.pipeline.token_network
+    return Decoder(*parts, SOLVERS["sde-dpm++"]())
+
+
+def test_a_token_scheduler_of_its_own_samples_the_tokens_and_is_saved(two_stages, decoder, prediction, tmp_path):
+    fresh = stochastic(two_stages)
+    first, again, other = (d.sample(prediction, samples=2, seed=3) for d in (fresh, fresh, two_stages))
+    assert torch.equal(first.tokens, again.tokens)  # a sample is a function of its seed
+    assert not torch.allclose(first.tokens, other.tokens, atol=1e-2)
+    assert torch.allclose(fresh.sample(prediction, 1, seed=4).tokens[0], first.tokens[1], atol=1e-4)
+    assert torch.equal(fresh.at(fresh.network.grid).sample(prediction, 2, seed=3).images, first.images)
+
+    save_decoder(fresh, tmp_path / "d")
+    assert torch.equal(load_decoder(tmp_path / "d").sample(prediction, 2, seed=3).tokens, first.tokens)
+    with pytest.raises(FileExistsError, match="this decoder has none"):
+        save_decoder(two_stages, tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "token_scheduler")
+    with pytest.raises(ValueError, match=r"model_index\.json and the folder token_scheduler belong together"):
+        load_decoder(tmp_path / "d")
+    with pytest.raises(ValueError, match="of a token network, and there is none"):
+        Decoder(decoder.network, decoder.config, token_scheduler=SOLVERS["sde-dpm++"]())
+
+
+def test_a_solver_of_fresh_noise_needs_generators(two_stages, decoder, prediction):
+    decoder.pipeline.register_modules(scheduler=SOLVERS["sde-dpm++"]())
+    indices = prediction.masks.targets[0]
+    noise = decoder.pipeline.noise([seeded(0)], indices)
+    with pytest.raises(ValueError, match="give a generator for each block"):
+        decoder.pipeline(prediction.predicted, indices, latents=noise)
 
 
 def test_tokens_sampled_anew_keep_their_law_and_what_is_coarser_than_the_level():
@@ -358,8 +394,11 @@ def test_a_pixel_network_is_trained_on_tokens_sampled_anew_and_saved_with_the_ne
 def test_a_config_says_how_the_saved_decoder_samples(saved, two_stages, tmp_path):
     save_decoder(two_stages, tmp_path / "both")
     plain = drawer(tmp_path / "run", saved[0], tmp_path / "both", 0.0, steps=1)
-    chosen = SamplingConfig(steps=3, token_steps=7, token_temperature=1.2, detail=0.25)
-    found = load_decoder(DecoderTrainer(replace(plain, sampling=chosen)).run()).config
+    chosen = SamplingConfig(steps=3, token_steps=7, token_solver="sde-dpm++", token_temperature=1.2, detail=0.25)
+    sampled = load_decoder(DecoderTrainer(replace(plain, sampling=chosen)).run())
+    found = sampled.config
+    assert sampled.pipeline.token_scheduler.config.algorithm_type == "sde-dpmsolver++"
+    assert sampled.pipeline.scheduler.config.algorithm_type == "dpmsolver++"
     assert (found.steps, found.token_steps, found.token_temperature, found.detail) == (3, 7, 1.2, 0.25)
     later = replace(plain, sampling=SamplingConfig(steps=2), optimization=replace(plain.optimization, steps=2))
     assert load_decoder(DecoderTrainer(later, resume=True).run()).config.steps == 2
@@ -368,6 +407,9 @@ def test_a_config_says_how_the_saved_decoder_samples(saved, two_stages, tmp_path
     assert load_decoder(DecoderTrainer(first).run()).config.steps == 2
     with pytest.raises(ValueError, match=r"sampling\.steps must be at least 1, got 0"):
         DecoderTrainer(replace(plain, sampling=SamplingConfig(steps=0), run=replace(plain.run, folder=tmp_path / "c")))
+    unknown = SamplingConfig(token_solver="sde")
+    with pytest.raises(ValueError, match=r"No solver 'sde'"):
+        DecoderTrainer(replace(plain, sampling=unknown, run=replace(plain.run, folder=tmp_path / "f")))
     with pytest.raises(ValueError, match=r"sampling\.detail is a noise level"):
         DecoderTrainer(replace(plain, sampling=SamplingConfig(detail=2), run=replace(plain.run, folder=tmp_path / "d")))
     alone = replace(plain, token_decoder=None, sampling=SamplingConfig(token_steps=3))
@@ -418,3 +460,22 @@ def test_the_metric_of_temperatures_scales_the_noise_of_the_tokens():
     assert by_default["spread_over_error"] == pytest.approx(warm, rel=1e-5)
     with pytest.raises(ValueError, match="one stage"):
         token_temperature(larger, random_decoder(larger), Splits("menagerie"), **options)
+
+
+def test_the_metric_of_solvers_is_of_each_solver_and_number_of_steps():
+    torch.manual_seed(0)
+    larger = IJEPA(replace(TINY, image_size=64)).eval()
+    decoder = random_decoder(larger, "token-vit")
+    sizes = {"train": 256, "test": 40, "epochs": 1, "samples": 2}
+    options = {"steps": (3, 12), "temperatures": (1.2,)}
+    table = token_solver(larger, decoder, Splits("menagerie"), **sizes, **options)
+    rows = [f"{name}, {steps} steps, temperature 1.2" for name in ("dpm++", "sde-dpm++") for steps in (3, 12)]
+    assert [row for row in table if row != "test_data"] == rows
+    alone = stochastic(decoder)
+    alone.config = replace(decoder.config, token_temperature=1.2, token_steps=3)
+    by_default = SingleSamples(larger, alone, Splits("menagerie"), 256, 40, 2, 1).row("predicted")
+    assert by_default["spread_over_error"] == pytest.approx(table[rows[2]]["spread_over_error"], rel=1e-5)
+    with pytest.raises(ValueError, match="No solver 'nonesuch'"):
+        token_solver(larger, decoder, Splits("menagerie"), **sizes, solvers=("nonesuch",))
+    with pytest.raises(ValueError, match="one stage"):
+        token_solver(larger, random_decoder(larger), Splits("menagerie"), **sizes)

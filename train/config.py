@@ -148,7 +148,6 @@ class PretrainRunConfig(RunConfig):
         monitor_every: steps between two measurements of the features' spread and effective rank.
         monitor_images: number of images that these are measured on.
         eval_every_minutes: minutes between two kNN evaluations, where ``data.eval_source`` is set.
-        compile: compile the networks with torch.compile: a minute or more at the start, then about 10 % faster.
         fsdp: shard weights, gradients, optimizer state and teacher over the processes (FSDP), for models of which a
             device cannot hold a copy. Checkpoints are not sharded: a run can resume with or without it.
     """
@@ -157,7 +156,6 @@ class PretrainRunConfig(RunConfig):
     monitor_every: int = 50
     monitor_images: int = 256
     eval_every_minutes: float = 10.0
-    compile: bool = False
     fsdp: bool = False
 
 

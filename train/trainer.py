@@ -73,7 +73,6 @@ class Trainer(TrainingLoop):
     )
     SAID = (
         *TrainingLoop.SAID,
-        "run.compile",
         "run.fsdp",
         "optimization.schedule_steps",
         "optimization.accumulate",

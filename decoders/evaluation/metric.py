@@ -147,12 +147,14 @@ def draw_tokens(
         raise ValueError(ONE_STAGE)
     own = {"num_inference_steps": decoder.config.token_steps, "temperature": decoder.config.token_temperature}
     options = {**own, **options}
+    scheduler = decoder.pipeline.token_scheduler or decoder.pipeline.scheduler
     parts = []
     for start in track(range(0, len(tokens), batch), "sampling tokens", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(chunk))]
         noise = grid_noise(network, generators, indices)
-        parts.append(sample_tokens(network, decoder.pipeline.scheduler, noise, indices, chunk, **options).float().cpu())
+        drawn = sample_tokens(network, scheduler, noise, indices, chunk, generators=generators, **options)
+        parts.append(drawn.float().cpu())
     return torch.cat(parts)
 
 

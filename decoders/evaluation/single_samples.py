@@ -38,22 +38,24 @@ class SingleSamples:
         last = block_images(model, self.reader.train_blocks.clean[-test:])
         self._reference = classifier_features(self.reader.classifier, last)
 
-    def row(self, source: str, **options: Any) -> dict[str, Any]:
+    def row(self, source: str, decoder: Decoder | None = None, **options: Any) -> dict[str, Any]:
         """Accuracy by factor, ``distance_x_1000`` and ``spread_over_error``.
 
         The kernel distance is to real blocks that the same classifier was trained on, in its features: not comparable
         with ``realism``'s, whose classifier and holes are others. The spread is the calibration metric's.
 
         Args:
-            source: "predicted" or "target". options: of the pipeline's call.
+            source: "predicted" or "target".
+            decoder: another one of the same model, such as with another solver. options: of the pipeline's call.
         """
+        drawing = decoder or self._decoder
         blocks, few = self.reader.blocks, slice(0, min(self._test, _SPREAD_OF))
         tokens, real = getattr(blocks, source), as_images(blocks.clean[few], BLOCK_SHAPE)
         many, indices = (t[few].repeat_interleave(self._samples, 0) for t in (tokens, blocks.patch_indices))
-        sampled = sample_blocks(self._decoder, many, indices, seed=self._test, source=source, **options)
+        sampled = sample_blocks(drawing, many, indices, seed=self._test, source=source, **options)
         drawn = as_images(sampled, BLOCK_SHAPE)
         spread = dispersion(drawn.unflatten(0, (len(real), self._samples)), real).ratio
-        single = sample_blocks(self._decoder, tokens, blocks.patch_indices, source=source, **options)
+        single = sample_blocks(drawing, tokens, blocks.patch_indices, source=source, **options)
         return {**self._read(single), "spread_over_error": spread}
 
     def real_row(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import NETWORKS, BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
-from decoders.sampling import check_temperature, resample_tokens
+from decoders.sampling import SOLVERS, check_temperature, resample_tokens
 from decoders.shared_pixels import by_step, is_of_a_relative
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
@@ -97,6 +97,7 @@ class DecoderTrainer(TrainingLoop):
         self.metadata = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )
+        self.token_scheduler: Any = None
         self.pixel_decoder = self._open_pixel_decoder()
         self.token_network = self._open_token_network()
         if self.pixel_decoder is not None:
@@ -113,6 +114,8 @@ class DecoderTrainer(TrainingLoop):
                 raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
             if self.accelerator.num_processes > 1:
                 raise ValueError(f"A {config.network.name} decoder is solved at once, by one process: start only one.")
+            if config.run.compile:
+                raise ValueError(f"A {config.network.name} decoder is solved at once: run.compile=true has no use.")
             self.source.measure(self.bare, self.accelerator)
             return
         optimization = config.optimization
@@ -132,24 +135,29 @@ class DecoderTrainer(TrainingLoop):
             self.source.measure(self.bare, self.accelerator)
         self.ema.to(self.accelerator.device)
         self.network, self.optimizer = self.accelerator.prepare(self.bare, optimizer)
+        if config.run.compile:  # ``bare`` is the eager one, which draws the sheets
+            self.network = torch.compile(self.network, dynamic=True)
 
     def _tested_defaults(self) -> dict[str, Any]:
         """What ``sampling`` names, checked.
 
         Raises:
-            ValueError: a number of steps below 1, token_steps or token_temperature without a token network,
-                a temperature that is not positive, or a detail beyond 0 to 1.
+            ValueError: a number of steps below 1, settings of tokens without a token network, an unknown solver, a
+                temperature that is not positive, or a detail beyond 0 to 1.
         """
         chosen = {name: value for name, value in vars(self.config.sampling).items() if value is not None}
         for name in ("steps", "token_steps"):
             if chosen.get(name, 1) < 1:
                 raise ValueError(f"sampling.{name} must be at least 1, got {chosen[name]}.")
-        for name in ("token_steps", "token_temperature"):
+        for name in ("token_steps", "token_solver", "token_temperature"):
             if name in chosen and self.pixel_decoder is None and self.token_network is None:
                 raise ValueError(
                     f"sampling.{name} is for decoders of two stages: name a pixel_decoder or a token_decoder, or leave "
                     "it out."
                 )
+        solver = chosen.pop("token_solver", None)
+        if solver is not None:
+            self.token_scheduler = SOLVERS[solver]()
         check_temperature(chosen.get("token_temperature", 1))
         if not 0 <= chosen.get("detail", 0) <= 1:
             raise ValueError(f"sampling.detail is a noise level from 0 to 1, got {chosen['detail']}.")
@@ -219,6 +227,7 @@ class DecoderTrainer(TrainingLoop):
             raise ValueError(f"{name} has one stage: it holds no token network. Train one with network.name=token-vit.")
         own = decoder.config
         self.metadata = replace(self.metadata, token_steps=own.token_steps, token_temperature=own.token_temperature)
+        self.token_scheduler = decoder.pipeline.token_scheduler
         frozen: BlockNetwork = network.to(self.accelerator.device).requires_grad_(False)
         return frozen
 
@@ -401,9 +410,9 @@ class DecoderTrainer(TrainingLoop):
     def _as_decoder(self) -> Decoder:
         """The network as a decoder, with the one that draws its tokens where it samples tokens."""
         if self.pixel_decoder is None:
-            return Decoder(self.bare, self.metadata, token_network=self.token_network)
+            return Decoder(self.bare, self.metadata, None, self.token_network, self.token_scheduler)
         pixels = self.pixel_decoder
-        return Decoder(pixels.network, self.metadata, pixels.pipeline.scheduler, self.bare)
+        return Decoder(pixels.network, self.metadata, pixels.pipeline.scheduler, self.bare, self.token_scheduler)
 
     def _sheet(self, decoder: Decoder) -> Figure:
         """Four pictures of the training set, their holes, and samples of what is predicted there; or two films."""

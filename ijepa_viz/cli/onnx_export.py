@@ -95,20 +95,21 @@ def solver_entry(scheduler: Any) -> dict[str, Any]:
     Raises:
         ValueError: a scheduler that the engine does not know; the message names the settings.
     """
-    from decoders.sampling import SOLVERS
+    from decoders.sampling import SOLVERS, draws_fresh_noise
 
-    for name in ("euler", "dpm++"):
+    names = ("euler", "dpm++", "sde-dpm++")
+    for name in names:
         known = SOLVERS[name]()
-        if type(scheduler) is not type(known):
+        if type(scheduler) is not type(known) or draws_fresh_noise(scheduler) != draws_fresh_noise(known):
             continue
         own, reference = dict(scheduler.config), dict(known.config)
         other = [k for k in reference if k not in _READ and not k.startswith("_") and own.get(k) != reference[k]]
         if other:
             changed = ", ".join(f"{key}={own.get(key)!r}" for key in other)
             raise ValueError(f"The page does not know the solver {name!r} with {changed}.")
-        shift = float(own["flow_shift"] if name == "dpm++" else own["shift"])
-        return {"name": name, "largest": 1 - 1 / own["num_train_timesteps"] if name == "dpm++" else 1.0, "shift": shift}
-    raise ValueError(f"The page has the solvers euler and dpm++, and this decoder's is {type(scheduler).__name__}.")
+        shift = float(own["shift"] if name == "euler" else own["flow_shift"])
+        return {"name": name, "largest": 1.0 if name == "euler" else 1 - 1 / own["num_train_timesteps"], "shift": shift}
+    raise ValueError(f"The page has the solvers {', '.join(names)}, and this decoder's is {type(scheduler).__name__}.")
 
 
 def decoder_entry(decoder: Decoder) -> dict[str, Any]:
@@ -136,6 +137,7 @@ def decoder_entry(decoder: Decoder) -> dict[str, Any]:
         mean, std = (t[TokenSource.TARGET].tolist() for t in (tokens.feature_mean, tokens.feature_std))
         entry |= {
             "token_channels": tokens.channels,
+            "token_solver": solver_entry(decoder.pipeline.token_scheduler or decoder.pipeline.scheduler),
             "token_temperature": decoder.config.token_temperature,
             "token_statistics": {"mean": mean, "std": std},
         }

@@ -101,8 +101,9 @@ export class Networks {
       const latents = await this.#sampler.sampleLoop({
         denoise: this.#denoiser("denoise_tokens", decoder.token_channels, stage),
         noise: this.#noise(noise, decoder.token_channels, hidden).map((value) => temperature * value),
-        solver: known,
+        solver: solver === undefined ? (decoder.token_solver ?? known) : known,
         steps: tokenSteps,
+        fresh: () => this.#noise(noise, decoder.token_channels, hidden).map((value) => decoder.token_temperature * value),
         onStep: () => this.#rest(task),
       });
       const { mean, std } = decoder.token_statistics;
@@ -116,6 +117,7 @@ export class Networks {
       solver: known,
       steps: pixelSteps,
       detail: decoder.detail,
+      fresh: () => this.#noise(noise, decoder.channels, hidden),
       onStep: async ({ step, level, latents, clean }) => {
         await this.#rest(task);
         if (previews) {

@@ -1,5 +1,6 @@
 // The sampler of the decoder in JavaScript: torch's Gaussian noise from a seed, noise levels, and the loops of flow
-// matching: Euler and DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2). Numbers only, no networks.
+// matching: Euler, DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2) and SDE-DPM-Solver++(2M) (its appendix).
+// Numbers only, no networks.
 
 /** Mersenne Twister (Matsumoto and Nishimura 1998), the generator of torch on a CPU. */
 class MersenneTwister {
@@ -76,13 +77,13 @@ function boxMuller(noise, at) {
 /**
  * Noise levels of `steps` evaluations, from the largest down, and 0 at the end: `steps + 1` numbers.
  *
- * @param solver {name: "euler" | "dpm++", largest (of dpm++), shift} of the manifest.
+ * @param solver {name: "euler" | "dpm++" | "sde-dpm++", largest (of the last two), shift} of the manifest.
  */
 export function noiseLevels(solver, steps) {
   if (!Number.isInteger(steps) || steps < 1) throw new RangeError(`steps is a whole number from 1, got ${steps}.`);
   const { largest = 0.999, shift = 1 } = solver;
-  const top = { euler: 1, "dpm++": largest }[solver.name];
-  if (top === undefined) throw new RangeError(`There is no solver ${solver.name}: "euler" or "dpm++".`);
+  const top = { euler: 1, "dpm++": largest, "sde-dpm++": largest }[solver.name];
+  if (top === undefined) throw new RangeError(`There is no solver ${solver.name}: "euler", "dpm++" or "sde-dpm++".`);
   const levels = Array.from({ length: steps }, (_, i) => {
     const level = top * (1 - i / steps);
     return Math.fround((shift * level) / (1 + (shift - 1) * level));
@@ -95,18 +96,20 @@ export function noiseLevels(solver, steps) {
  *
  * @param denoise async (noisy, level) -> clean estimate, of the length of `noisy`; with guidance inside.
  *     noise: Float32Array. solver, steps: as of noiseLevels. detail: noise level at which sampling ends with the
- *     expected numbers. onStep: async ({step, level, latents, clean}), after
- *     each step; may throw to end it.
+ *     expected numbers. fresh: () -> Float32Array, new noise, of sde-dpm++ once a step, the last one too as in Python.
+ *     onStep: async ({step, level, latents, clean}), after each step; may throw to end it.
  */
-export async function sampleLoop({ denoise, noise, solver, steps, detail = 0, onStep = async () => {} }) {
+export async function sampleLoop({ denoise, noise, solver, steps, detail = 0, fresh, onStep = async () => {} }) {
   const levels = noiseLevels(solver, steps);
-  const advance = { euler, "dpm++": dpmSolver }[solver.name];
+  const advance = { euler, "dpm++": dpmSolver, "sde-dpm++": stochasticDpmSolver }[solver.name];
+  if (solver.name === "sde-dpm++" && !fresh) throw new TypeError("sde-dpm++ draws noise in every step: give fresh.");
   let latents = noise;
   let before = null;
   for (let i = 0; i < steps; i += 1) {
     const clean = await denoise(latents, levels[i]);
     const ends = levels[i] <= detail + 1e-6 || levels[i + 1] === 0;
-    latents = ends ? clean : advance(latents, clean, before, levels, i);
+    const more = solver.name === "sde-dpm++" ? fresh() : null;
+    latents = ends ? clean : advance(latents, clean, before, levels, i, more);
     before = clean;
     await onStep({ step: i + 1, level: ends ? 0 : levels[i + 1], latents, clean });
     if (ends) break;
@@ -130,4 +133,20 @@ function dpmSolver(noisy, clean, before, levels, i) {
   if (!before) return noisy.map((value, k) => keep * value + weight * clean[k]);
   const ahead = h / (logRatio(from) - logRatio(levels[i - 1])) / 2;
   return noisy.map((value, k) => keep * value + weight * (clean[k] + ahead * (clean[k] - before[k])));
+}
+
+/** SDE-DPM-Solver++(2M): as above, of the stochastic equation, whose every step forgets some noise and adds `fresh`. */
+function stochasticDpmSolver(noisy, clean, before, levels, i, fresh) {
+  const logRatio = (level) => Math.log(1 - level) - Math.log(level);
+  const [from, to] = [levels[i], levels[i + 1]];
+  const h = logRatio(to) - logRatio(from);
+  const keep = (to / from) * Math.exp(-h);
+  const gone = 1 - Math.exp(-2 * h);
+  const weight = (1 - to) * gone;
+  const added = to * Math.sqrt(gone);
+  const ahead = before ? h / (logRatio(from) - logRatio(levels[i - 1])) / 2 : 0;
+  return noisy.map((value, k) => {
+    const expected = before ? clean[k] + ahead * (clean[k] - before[k]) : clean[k];
+    return keep * value + weight * expected + added * fresh[k];
+  });
 }

@@ -68,7 +68,7 @@ class TrainingLoop(ABC):
 
     # Patterns of settings that may differ when a run is resumed, the latter with a word; all others need resume_anyway.
     UNSAID: ClassVar[tuple[str, ...]] = ("run.folder", "run.log_every", "run.log_with", "run.save_every_minutes")
-    SAID: ClassVar[tuple[str, ...]] = ("run.precision", "optimization.steps")
+    SAID: ClassVar[tuple[str, ...]] = ("run.precision", "run.compile", "optimization.steps")
 
     def __init__(
         self,
