@@ -261,6 +261,7 @@ def _read_scheduler(folder: Path) -> Any:
     path = folder / SCHEDULER_CONFIG
     config = read_json(path)
     kind: Any = getattr(diffusers, str(config.get("_class_name")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+    known = isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)
+    if not known:
         raise ValueError(f"{path} names no scheduler of diffusers: {config.get('_class_name')!r}.")
     return kind.from_config(config)

@@ -35,7 +35,16 @@ def _stochastic_dpm() -> DPMSolverMultistepScheduler:
 
 
 def draws_fresh_noise(scheduler: Any) -> bool:
-    """Whether a scheduler adds noise in every step, so that samples are not a function of the starting noise."""
+    """Whether a scheduler adds noise in every step, so that samples are not a function of the starting noise.
+
+    Raises:
+        ValueError: it draws that noise itself, so that no seed decides it.
+    """
+    if scheduler.config.get("stochastic_sampling", False):
+        raise ValueError(
+            "This scheduler draws noise that no seed decides (stochastic_sampling). For fresh noise in every step take "
+            'SOLVERS["sde-dpm++"].'
+        )
     return str(scheduler.config.get("algorithm_type", "")).startswith("sde-")
 
 
@@ -123,7 +132,8 @@ def sample_loop(
         Pixels (B, T, 3 p p), in [-1, 1] or beyond where the network overshoots.
 
     Raises:
-        ValueError: a ``detail`` that is not from 0 to 1, or no generators where noise is to be drawn.
+        ValueError: a ``detail`` that is not from 0 to 1, no generators where noise is to be drawn, or a scheduler
+            whose noise no seed decides.
     """
     check_detail(detail)
     mode = torch.full((len(patch_indices),), conditioning, device=patch_indices.device)

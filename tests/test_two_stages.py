@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, random_decoder
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from decoders import BlockPipeline, Decoder, load_decoder, save_decoder
 from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig, SamplingConfig
@@ -166,6 +167,9 @@ def test_a_solver_of_fresh_noise_needs_generators(two_stages, decoder, predictio
     noise = decoder.pipeline.noise([seeded(0)], indices)
     with pytest.raises(ValueError, match="give a generator for each block"):
         decoder.pipeline(prediction.predicted, indices, latents=noise)
+    decoder.pipeline.register_modules(scheduler=FlowMatchEulerDiscreteScheduler(stochastic_sampling=True))
+    with pytest.raises(ValueError, match="no seed decides"):
+        decoder.sample(prediction)
 
 
 def test_tokens_sampled_anew_keep_their_law_and_what_is_coarser_than_the_level():
