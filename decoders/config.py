@@ -114,7 +114,7 @@ class SamplingConfig:
         steps: evaluations of the network that draws pixels. The metric ``drawing-steps`` compares them.
         token_steps: of two stages, of the token network.
         token_solver: of two stages, a name in ``decoders.sampling.SOLVERS``; "sde-dpm++" draws fresh noise in every
-            step. None is that of the drawing. The metric ``token-solver`` compares them.
+            step. None is that of the drawing, or what ``token_decoder`` has. The metric ``token-solver`` compares them.
         token_temperature: of two stages, scale of the tokens' noise; calibrates the spread of the samples.
         detail: noise level, 0 to 1, at which sampling ends with the expected picture.
     """

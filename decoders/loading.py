@@ -26,7 +26,7 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
 
     Raises:
         FileExistsError: a decoder of one stage, where one of two is, or without a token scheduler, where one has it.
-        OSError: the disk refuses; what the folder held before is intact.
+        ValueError: a token scheduler of one stage. OSError: the disk refuses; what the folder held before is intact.
     """
     folder = Path(folder)
     if decoder.pipeline.token_network is None and (folder / "token_network").exists():
@@ -34,6 +34,8 @@ def save_decoder(decoder: Decoder, folder: str | Path, dtype: torch.dtype | None
     pipeline = decoder.pipeline
     if pipeline.token_scheduler is None and (folder / "token_scheduler").exists():
         raise FileExistsError(f"{folder} has a token scheduler, this decoder has none: name another folder.")
+    if pipeline.token_scheduler is not None and pipeline.token_network is None:
+        raise ValueError("This decoder has a token scheduler and one stage: set pipeline.token_scheduler to None.")
     digests: dict[str, str] = {}
     for name, network in networks_of(decoder).items():
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,8 @@ from ijepa_viz.runtime.files import read_json
 # Files of diffusers: the pipeline's components, and a scheduler's settings.
 INDEX, SCHEDULER_CONFIG = "model_index.json", "scheduler_config.json"
 
+_NO_TOKEN_NETWORK = "A token scheduler is of a token network, and there is none: leave it out."
+
 
 @dataclass
 class SampledBlocks(BaseOutput):
@@ -62,7 +64,7 @@ class BlockPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         if token_scheduler is not None and token_network is None:
-            raise ValueError("A token scheduler is of a token network, and there is none: leave it out.")
+            raise ValueError(_NO_TOKEN_NETWORK)
         self.register_modules(
             network=network, scheduler=scheduler, token_network=token_network, token_scheduler=token_scheduler
         )
@@ -182,8 +184,10 @@ class BlockPipeline(DiffusionPipeline):
         where there are two.
 
         Raises:
-            ValueError: two stages, and ``latents`` without generators.
+            ValueError: two stages, and ``latents`` without generators; one, and a token scheduler.
         """
+        if self.token_scheduler is not None and self.token_network is None:
+            raise ValueError(_NO_TOKEN_NETWORK)
         noise = self.noise(generators or [], patch_indices) if latents is None else latents
         sampled = None
         if self.has_two_stages(conditioning, token_source, token_steps):
@@ -246,8 +250,10 @@ def read_pipeline(folder: Path, digest: str | None = None, token_digest: str | N
     """
     second, own = folder / "token_network", folder / "token_scheduler"
     named = read_json(folder / INDEX).get("token_scheduler") if (folder / INDEX).is_file() else None
-    if any(named or []) != own.is_dir():
+    if (named not in (None, [None, None])) != own.is_dir():
         raise ValueError(f"{folder} is damaged: its {INDEX} and the folder token_scheduler belong together.")
+    if own.is_dir() and not second.is_dir():
+        raise ValueError(f"{folder} is damaged: it has a token_scheduler, and no token_network.")
     return BlockPipeline(
         read_network(folder / "network", digest),
         _read_scheduler(folder / "scheduler"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+)
 from torch import Tensor
 
 from decoders.networks.network import BlockNetwork, Conditioning, TokenSource
@@ -34,18 +40,38 @@ def _stochastic_dpm() -> DPMSolverMultistepScheduler:
     )
 
 
+# Their steps take a generator too, and with the settings that are not refused draw nothing from it.
+_WITHOUT_NOISE = (
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+)
+
+
 def draws_fresh_noise(scheduler: Any) -> bool:
     """Whether a scheduler adds noise in every step, so that samples are not a function of the starting noise.
 
     Raises:
         ValueError: it draws that noise itself, so that no seed decides it.
     """
-    if scheduler.config.get("stochastic_sampling", False):
+    takes = inspect.signature(scheduler.step).parameters
+    sde = str(scheduler.config.get("algorithm_type", "")).startswith("sde-")
+    if sde and "variance_noise" in takes:
+        return True
+    its_own = "generator" in takes and not isinstance(scheduler, _WITHOUT_NOISE)
+    if sde or its_own or scheduler.config.get("stochastic_sampling", False):
         raise ValueError(
-            "This scheduler draws noise that no seed decides (stochastic_sampling). For fresh noise in every step take "
-            'SOLVERS["sde-dpm++"].'
+            f"{type(scheduler).__name__} with these settings draws noise that no seed decides. For fresh noise in "
+            'every step take decoders.sampling.SOLVERS["sde-dpm++"].'
         )
-    return str(scheduler.config.get("algorithm_type", "")).startswith("sde-")
+    return False
+
+
+def same_scheduler(one: Any, other: Any) -> bool:
+    """Whether two schedulers are of one kind with the same settings."""
+    settings = [{name: value for name, value in s.config.items() if not name.startswith("_")} for s in (one, other)]
+    return type(one) is type(other) and settings[0] == settings[1]
 
 
 # At the knee of quality against milliseconds: off the exact samples by 0.09 (wild-tiny) and 0.11 (menagerie-tiny) of
@@ -81,7 +107,7 @@ def check_detail(detail: float) -> None:
 
 
 def check_temperature(temperature: float) -> None:
-    """Check a scale of the tokens' starting noise.
+    """Check a scale of the tokens' noise.
 
     Raises:
         ValueError: not a positive, finite number.
@@ -148,7 +174,7 @@ def sample_loop(
     scheduler = with_steps(scheduler, num_inference_steps, patch_indices.device)
     fresh = draws_fresh_noise(scheduler)
     if fresh and generators is None:
-        raise ValueError("This solver draws noise in every step: give a generator for each block, not latents alone.")
+        raise ValueError("This solver draws noise in every step: give a generator for each block instead of latents.")
     for i, timestep in enumerate(scheduler.timesteps):
         sigma = scheduler.sigmas[i].to(latents).expand(len(latents))
         prediction = conditional = velocity(network, latents, sigma, patch_indices, tokens, mode, source)

@@ -858,6 +858,10 @@ def test_an_exported_explorer_answers_without_a_kernel(chromium, pair, folder, t
     manifest.write_text(json.dumps(other | {"decoder": {"weights_sha256": ["of another"]}}))
     with pytest.raises(ValueError, match="another decoder"):
         explorer_page(explorer, built, "t")
+    for changed in ({"steps": 99}, {"solver": {"name": "sde-dpm++"}}):
+        manifest.write_text(json.dumps(other | {"decoder": other["decoder"] | changed}))
+        with pytest.raises(ValueError, match=r"samples with another (steps|fresh_noise) than this decoder"):
+            explorer_page(explorer, built, "t")
     exported(built, *pair)
     path = tmp_path / "explorer.html"
     path.write_text(explorer_page(explorer, built, "An <explorer>", "words"))

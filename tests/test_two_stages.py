@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, random_decoder
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DPMSolverSinglestepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchLCMScheduler,
+    SASolverScheduler,
+)
 
 from decoders import BlockPipeline, Decoder, load_decoder, save_decoder
 from decoders.config import DataConfig, DecoderTrainConfig, NetworkConfig, OptimizationConfig, SamplingConfig
@@ -20,7 +25,7 @@ from decoders.evaluation.single_samples import SingleSamples
 from decoders.evaluation.token_solver import token_solver
 from decoders.evaluation.token_temperature import token_temperature
 from decoders.networks.network import BlockNetwork, Conditioning, ConditioningShares, TokenSource, build_network
-from decoders.sampling import SOLVERS, grid_noise, resample_tokens, sample_tokens
+from decoders.sampling import SOLVERS, grid_noise, resample_tokens, same_scheduler, sample_tokens
 from decoders.training.trainer import DecoderTrainer
 from ijepa_viz.checkpoints import save_folder
 from ijepa_viz.data.opening import open_source
@@ -148,7 +153,12 @@ def test_a_token_scheduler_of_its_own_samples_the_tokens_and_is_saved(two_stages
     assert torch.equal(first.tokens, again.tokens)  # a sample is a function of its seed
     assert not torch.allclose(first.tokens, other.tokens, atol=1e-2)
     assert torch.allclose(fresh.sample(prediction, 1, seed=4).tokens[0], first.tokens[1], atol=1e-4)
-    assert torch.equal(fresh.at(fresh.network.grid).sample(prediction, 2, seed=3).images, first.images)
+    assert fresh.at((6, 6)).pipeline.token_scheduler is fresh.pipeline.token_scheduler
+    blocks = prediction.predicted, prediction.masks.targets[0]
+    alone = draw_tokens(fresh, *blocks, seed=3)
+    drawn = fresh.pipeline(*blocks, generator=[seeded(3)], token_steps=12, num_inference_steps=2).tokens
+    assert torch.allclose(drawn, first.tokens[0], atol=1e-4)
+    assert not torch.allclose(alone, draw_tokens(two_stages, *blocks, seed=3), atol=1e-2)
 
     save_decoder(fresh, tmp_path / "d")
     assert torch.equal(load_decoder(tmp_path / "d").sample(prediction, 2, seed=3).tokens, first.tokens)
@@ -159,6 +169,11 @@ def test_a_token_scheduler_of_its_own_samples_the_tokens_and_is_saved(two_stages
         load_decoder(tmp_path / "d")
     with pytest.raises(ValueError, match="of a token network, and there is none"):
         Decoder(decoder.network, decoder.config, token_scheduler=SOLVERS["sde-dpm++"]())
+    decoder.pipeline.register_modules(token_scheduler=SOLVERS["sde-dpm++"]())
+    with pytest.raises(ValueError, match="of a token network, and there is none"):
+        decoder.sample(prediction)
+    with pytest.raises(ValueError, match="a token scheduler and one stage"):
+        save_decoder(decoder, tmp_path / "one")
 
 
 def test_a_solver_of_fresh_noise_needs_generators(two_stages, decoder, prediction):
@@ -167,8 +182,23 @@ def test_a_solver_of_fresh_noise_needs_generators(two_stages, decoder, predictio
     noise = decoder.pipeline.noise([seeded(0)], indices)
     with pytest.raises(ValueError, match="give a generator for each block"):
         decoder.pipeline(prediction.predicted, indices, latents=noise)
-    decoder.pipeline.register_modules(scheduler=FlowMatchEulerDiscreteScheduler(stochastic_sampling=True))
-    with pytest.raises(ValueError, match="no seed decides"):
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
+        FlowMatchLCMScheduler(),
+        SASolverScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
+        DPMSolverSinglestepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, algorithm_type="sde-dpmsolver++"
+        ),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_a_scheduler_whose_noise_no_seed_decides_is_refused(decoder, prediction, scheduler):
+    decoder.pipeline.register_modules(scheduler=scheduler)
+    with pytest.raises(ValueError, match="noise that no seed decides"):
         decoder.sample(prediction)
 
 
@@ -419,6 +449,19 @@ def test_a_config_says_how_the_saved_decoder_samples(saved, two_stages, tmp_path
     alone = replace(plain, token_decoder=None, sampling=SamplingConfig(token_steps=3))
     with pytest.raises(ValueError, match=r"sampling\.token_steps is for decoders of two stages"):
         DecoderTrainer(replace(alone, run=replace(plain.run, folder=tmp_path / "e")))
+
+
+@pytest.mark.parametrize("names", [("dpm++", "sde-dpm++"), ("euler", None), ("dpm++", None)])
+def test_a_new_drawer_keeps_the_solver_of_the_tokens(saved, two_stages, tmp_path, names):
+    """Whether the tokens had a scheduler of their own or that of the drawing."""
+    drawing, tokens = (None if name is None else SOLVERS[name]() for name in names)
+    network = two_stages.pipeline.token_network
+    save_decoder(Decoder(two_stages.network, two_stages.config, drawing, network, tokens), tmp_path / "both")
+    new = drawer(tmp_path / "run", saved[0], tmp_path / "both", 0.0, steps=1)
+    pipeline = load_decoder(DecoderTrainer(new).run()).pipeline
+    assert same_scheduler(pipeline.token_scheduler or pipeline.scheduler, tokens or drawing)
+    assert (pipeline.token_scheduler is None) == (names == ("dpm++", None))
+    assert not same_scheduler(SOLVERS["dpm++"](), SOLVERS["sde-dpm++"]())
 
 
 def test_one_step_is_the_mean_of_both_stages(two_stages, prediction):

@@ -28,8 +28,8 @@ def token_solver(
 ) -> dict[str, Any]:
     """Factors classified from single samples of held-out scenes, by the solver of the token network.
 
-    A solver that draws fresh noise in every step corrects what earlier steps got wrong, and needs more of them. Columns
-    are those of :meth:`decoders.evaluation.single_samples.SingleSamples.row`; the drawing's steps are the decoder's.
+    A solver that draws fresh noise in every step corrects what earlier steps got wrong. Columns are those of
+    :meth:`decoders.evaluation.single_samples.SingleSamples.row`; the drawing's steps are the decoder's.
 
     Args:
         model, decoder: a pair. split: of ``menagerie``.

@@ -24,7 +24,7 @@ def token_temperature(
     epochs: int = 12,
     temperatures: tuple[float, ...] = TEMPERATURES,
 ) -> dict[str, Any]:
-    """Factors classified from single samples of held-out scenes, by the scale of the tokens' starting noise.
+    """Factors classified from single samples of held-out scenes, by the scale of the tokens' noise.
 
     With less noise samples read better and vary less, until they vary less than they are wrong: ``spread_over_error``
     below 1 says so. Columns are those of :meth:`decoders.evaluation.single_samples.SingleSamples.row`; steps are the

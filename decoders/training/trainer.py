@@ -17,7 +17,7 @@ from decoders.config import DecoderTrainConfig
 from decoders.decoder import Decoder, DecoderConfig
 from decoders.loading import load_decoder, save_decoder
 from decoders.networks.network import NETWORKS, BlockNetwork, ClosedForm, Conditioning, TokenSource, build_network
-from decoders.sampling import SOLVERS, check_temperature, resample_tokens
+from decoders.sampling import DEFAULT_SOLVER, SOLVERS, check_temperature, resample_tokens, same_scheduler
 from decoders.shared_pixels import by_step, is_of_a_relative
 from decoders.training.batches import BlockSource
 from ijepa_viz.checkpoints import load_model
@@ -94,6 +94,8 @@ class DecoderTrainer(TrainingLoop):
             steps=sizes.steps,
             tubelet=sizes.tubelet,
         ).to(self.accelerator.device)
+        if isinstance(self.bare, ClosedForm) and config.run.compile:
+            raise ValueError(f"A {config.network.name} decoder is solved at once: run.compile=true has no use.")
         self.metadata = DecoderConfig(
             ijepa=Path(config.ijepa).name, ijepa_sha256=fingerprint(self.ijepa), conditioning=config.conditioning
         )
@@ -114,8 +116,6 @@ class DecoderTrainer(TrainingLoop):
                 raise ValueError(f"A {config.network.name} decoder is solved at once: there is nothing to resume.")
             if self.accelerator.num_processes > 1:
                 raise ValueError(f"A {config.network.name} decoder is solved at once, by one process: start only one.")
-            if config.run.compile:
-                raise ValueError(f"A {config.network.name} decoder is solved at once: run.compile=true has no use.")
             self.source.measure(self.bare, self.accelerator)
             return
         optimization = config.optimization
@@ -227,7 +227,8 @@ class DecoderTrainer(TrainingLoop):
             raise ValueError(f"{name} has one stage: it holds no token network. Train one with network.name=token-vit.")
         own = decoder.config
         self.metadata = replace(self.metadata, token_steps=own.token_steps, token_temperature=own.token_temperature)
-        self.token_scheduler = decoder.pipeline.token_scheduler
+        its = decoder.pipeline.token_scheduler or decoder.pipeline.scheduler
+        self.token_scheduler = None if same_scheduler(its, SOLVERS[DEFAULT_SOLVER]()) else its
         frozen: BlockNetwork = network.to(self.accelerator.device).requires_grad_(False)
         return frozen
 

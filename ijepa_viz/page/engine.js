@@ -103,6 +103,7 @@ class Engine {
    * `onStep({step, steps, level, pixels, expected})`: after each step, from 1 on; `pixels` are the noisy images at noise
    * level `level`, `expected` the clean images that the network expected before the step (the previews). A decoder of
    * two stages tells a step 0 first: a sketch, before there are tokens of its own.
+   * `solver`: "euler", "dpm++" or "sde-dpm++", of both stages; undefined is the decoder's own.
    */
   async sample({
     image,

@@ -97,7 +97,7 @@ def check_is_export_of(folder: Path, model: IJEPA, decoder: Any) -> dict[str, An
     """The manifest of an export, if it is of this model and this decoder.
 
     Raises:
-        FileNotFoundError: no export. ValueError: it is of other weights, or has no decoder.
+        FileNotFoundError: no export. ValueError: it is of other weights, samples otherwise, or has no decoder.
     """
     manifest = read_json(folder / MANIFEST)
     again = f"export the same (ijepa-viz export MODEL --onnx {folder}, into a new folder of that name)"
@@ -108,7 +108,26 @@ def check_is_export_of(folder: Path, model: IJEPA, decoder: Any) -> dict[str, An
         raise ValueError(f"{folder} was exported without a decoder: {again}, with --decoder.")
     if theirs.get("weights_sha256") != decoder_fingerprints(decoder):
         raise ValueError(f"{folder} holds another decoder of {manifest.get('model')!r} than this one: {again}.")
+    exported = {**theirs, "fresh_noise": _is_sde(theirs.get("token_solver") or theirs.get("solver") or {})}
+    changed = [name for name, value in _sampling_of(decoder).items() if exported.get(name, value) != value]
+    if changed:
+        raise ValueError(f"{folder} samples with another {' and '.join(changed)} than this decoder: {again}.")
     return manifest
+
+
+def _sampling_of(decoder: Any) -> dict[str, Any]:
+    """How a decoder samples by default, as a manifest has it."""
+    config, pipeline = decoder.config, decoder.pipeline
+    found = {"steps": config.steps, "detail": config.detail}
+    scheduler = pipeline.scheduler
+    if pipeline.token_network is not None:
+        found |= {"token_steps": config.token_steps, "token_temperature": config.token_temperature}
+        scheduler = pipeline.token_scheduler or scheduler
+    return {**found, "fresh_noise": str(scheduler.config.get("algorithm_type", "")).startswith("sde-")}
+
+
+def _is_sde(solver: dict[str, Any]) -> bool:
+    return str(solver.get("name", "")).startswith("sde-")
 
 
 def scene_images(model: IJEPA, count: int = SCENES) -> Tensor:

@@ -81,7 +81,7 @@ function boxMuller(noise, at) {
  */
 export function noiseLevels(solver, steps) {
   if (!Number.isInteger(steps) || steps < 1) throw new RangeError(`steps is a whole number from 1, got ${steps}.`);
-  const { largest = 0.999, shift = 1 } = solver;
+  const { largest = 0.999, shift = solver.name === "sde-dpm++" ? 2 : 1 } = solver; // as decoders.sampling.SOLVERS
   const top = { euler: 1, "dpm++": largest, "sde-dpm++": largest }[solver.name];
   if (top === undefined) throw new RangeError(`There is no solver ${solver.name}: "euler", "dpm++" or "sde-dpm++".`);
   const levels = Array.from({ length: steps }, (_, i) => {
