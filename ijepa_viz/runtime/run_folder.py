@@ -27,9 +27,10 @@ HISTORY = "history"
 class RunConfig:
     """Settings common to every run: folder, seed, precision, compilation, logging and saving.
 
-    ``precision`` is "auto", "bf16" or "fp32". ``compile`` compiles the networks with torch.compile: a minute or more at
-    the start, then about 10 % faster. ``log_with`` names accelerate's trackers, separated by commas
-    (tensorboard, wandb, ...); "auto" is TensorBoard where it is installed, "none" is ``log.csv`` alone.
+    ``precision`` is "auto", "bf16" or "fp32". ``compile`` compiles the networks with torch.compile: up to a minute or
+    more at the start, then transformers are about 10 % faster, and a decoder of pixels on a CPU is slower
+    (decoders/STUDY.md). ``log_with`` names accelerate's trackers, separated by commas (tensorboard, wandb, ...); "auto"
+    is TensorBoard where it is installed, "none" is ``log.csv`` alone.
     """
 
     folder: str = "runs/unnamed"
