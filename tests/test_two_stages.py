@@ -513,14 +513,14 @@ def test_the_metric_of_solvers_is_of_each_solver_and_number_of_steps():
     torch.manual_seed(0)
     larger = IJEPA(replace(TINY, image_size=64)).eval()
     decoder = random_decoder(larger, "token-vit")
-    sizes = {"train": 256, "test": 40, "epochs": 1, "samples": 2}
-    options = {"steps": (3, 12), "temperatures": (1.2,)}
+    sizes = {"train": 128, "test": 24, "epochs": 1, "samples": 2}
+    options = {"steps": (3, 5), "temperatures": (1.2,)}
     table = token_solver(larger, decoder, Splits("menagerie"), **sizes, **options)
-    rows = [f"{name}, {steps} steps, temperature 1.2" for name in ("dpm++", "sde-dpm++") for steps in (3, 12)]
+    rows = [f"{name}, {steps} steps, temperature 1.2" for name in ("dpm++", "sde-dpm++") for steps in (3, 5)]
     assert [row for row in table if row != "test_data"] == rows
     alone = stochastic(decoder)
     alone.config = replace(decoder.config, token_temperature=1.2, token_steps=3)
-    by_default = SingleSamples(larger, alone, Splits("menagerie"), 256, 40, 2, 1).row("predicted")
+    by_default = SingleSamples(larger, alone, Splits("menagerie"), 128, 24, 2, 1).row("predicted")
     assert by_default["spread_over_error"] == pytest.approx(table[rows[2]]["spread_over_error"], rel=1e-5)
     with pytest.raises(ValueError, match="No solver 'nonesuch'"):
         token_solver(larger, decoder, Splits("menagerie"), **sizes, solvers=("nonesuch",))
