@@ -181,7 +181,7 @@ def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, flo
     Every number of minutes is a run of its own, with the schedule of that length.
 
     Raises:
-        FileNotFoundError: steps have not been timed.
+        FileNotFoundError: steps have not been timed. InterruptedError: a signal ended the training, which is saved.
     """
     if not study.times.is_file():
         raise FileNotFoundError(f"No {study.times}: time the rows first, with the command `time`.")
@@ -192,7 +192,10 @@ def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, flo
     for length in minutes:
         steps = round(length * 60_000 / times[row])
         config = study.config(row, steps, f"{row}-{length:g}")
-        done = DecoderTrainer(config, resume=any(Path(config.run.folder).glob("step-*"))).run()
+        trainer = DecoderTrainer(config, resume=any(Path(config.run.folder).glob("step-*")))
+        done = trainer.run()
+        if trainer.interrupted:  # a score is of all its minutes
+            raise InterruptedError(f"{row} was stopped after step {trainer.step} of {steps}: run it again to go on.")
         found = score(load_model(config.ijepa), load_decoder(done))
         scores = read_json(study.scores) if study.scores.is_file() else {}
         scores.setdefault(row, {})[f"{length:g}"] = {"steps": steps, **found}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 import yaml
@@ -74,6 +76,28 @@ def test_rows_are_timed_trained_for_their_minutes_and_scored(small, monkeypatch,
     assert len(lines) == 2 + 4
     assert lines[2].startswith("| base | 1000 | 0.1 | 6 | 32.0 |")
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_an_interrupted_row_has_no_score_and_goes_on(small, monkeypatch, capsys):
+    monkeypatch.setattr(study_module, "score", lambda model, decoder: dict.fromkeys(SCORES, 1.0))
+    folder = small / "runs"
+    folder.mkdir()
+    (folder / "times.json").write_text('{"base": 1000.0}')
+    command = [str(small / "two.yaml"), "run", "base", "--minutes", "0.1", "--folder", str(folder)]
+    finish_step = DecoderTrainer.finish_step
+
+    def signalled(trainer, numbers, due):
+        finish_step(trainer, numbers, due)
+        if trainer.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DecoderTrainer, "finish_step", signalled)
+        assert main(command) == 1
+    assert re.search("base was stopped after step [23] of 6: run it again", capsys.readouterr().err)
+    assert not (folder / "scores.json").exists()
+    assert main(command) == 0
+    assert json.loads((folder / "scores.json").read_text())["base"]["0.1"]["steps"] == 6
 
 
 SCORES = [f"{given}{name}" for given in ("", "target tokens: ", "pooled: ") for name in ("species", "part", "facing")]
