@@ -75,6 +75,11 @@ class BlockPipeline(DiffusionPipeline):
         """Load a saved pipeline from a folder or an id on the Hugging Face hub, as :func:`read_pipeline` does."""
         return read_pipeline(Path(source) if Path(source).is_dir() else Path(cls.download(str(source))))
 
+    @property
+    def scheduler_of_tokens(self) -> Any:
+        """The token network's scheduler: its own, or that of the drawing."""
+        return self.token_scheduler or self.scheduler
+
     def noise(self, generators: list[torch.Generator], patch_indices: Tensor) -> Tensor:
         """Noise (B, T, 3 p p) of blocks at ``patch_indices`` (B, T), by :func:`grid_noise`."""
         return grid_noise(self.network, generators, patch_indices)
@@ -195,7 +200,7 @@ class BlockPipeline(DiffusionPipeline):
                 raise ValueError("Two stages draw the tokens' noise too: give a generator for each block, not latents.")
             sampled = sample_tokens(
                 self.token_network,
-                self.token_scheduler or self.scheduler,
+                self.scheduler_of_tokens,
                 grid_noise(self.token_network, generators, patch_indices),
                 patch_indices,
                 tokens,

@@ -32,10 +32,10 @@ def hole_size(model: IJEPA, decoder: Decoder, split: Split) -> dict[str, Any]:
     """
     table: dict[str, Any] = {}
     image = normalise(evaluation_images(split("test"), model.config.image_size, 100)[:1] / 255)
-    own = decoder.pipeline.token_network
+    pipeline = decoder.pipeline
+    own = pipeline.token_network
     second = None if own is None else on_larger_grid(own, 2)
-    schedulers = decoder.pipeline.scheduler, decoder.pipeline.token_scheduler
-    wide = BlockPipeline(on_larger_grid(decoder.network, 2), schedulers[0], second, schedulers[1])
+    wide = BlockPipeline(on_larger_grid(decoder.network, 2), pipeline.scheduler, second, pipeline.token_scheduler)
     columns = model.grid[1]
     for side in track(range(1, min(model.grid)), "timing hole sizes", "size"):
         blocks = encode_blocks(model, image, Masks.from_block(model.grid, 0, 0, side, side))

@@ -147,7 +147,7 @@ def draw_tokens(
         raise ValueError(ONE_STAGE)
     own = {"num_inference_steps": decoder.config.token_steps, "temperature": decoder.config.token_temperature}
     options = {**own, **options}
-    scheduler = decoder.pipeline.token_scheduler or decoder.pipeline.scheduler
+    scheduler = decoder.pipeline.scheduler_of_tokens
     parts = []
     for start in track(range(0, len(tokens), batch), "sampling tokens", "batch"):
         chunk, indices = (t[start : start + batch].to(decoder.device) for t in (tokens, patch_indices))

@@ -227,7 +227,7 @@ class DecoderTrainer(TrainingLoop):
             raise ValueError(f"{name} has one stage: it holds no token network. Train one with network.name=token-vit.")
         own = decoder.config
         self.metadata = replace(self.metadata, token_steps=own.token_steps, token_temperature=own.token_temperature)
-        its = decoder.pipeline.token_scheduler or decoder.pipeline.scheduler
+        its = decoder.pipeline.scheduler_of_tokens
         self.token_scheduler = None if same_scheduler(its, SOLVERS[DEFAULT_SOLVER]()) else its
         frozen: BlockNetwork = network.to(self.accelerator.device).requires_grad_(False)
         return frozen

@@ -137,7 +137,7 @@ def decoder_entry(decoder: Decoder) -> dict[str, Any]:
         mean, std = (t[TokenSource.TARGET].tolist() for t in (tokens.feature_mean, tokens.feature_std))
         entry |= {
             "token_channels": tokens.channels,
-            "token_solver": solver_entry(decoder.pipeline.token_scheduler or decoder.pipeline.scheduler),
+            "token_solver": solver_entry(decoder.pipeline.scheduler_of_tokens),
             "token_temperature": decoder.config.token_temperature,
             "token_statistics": {"mean": mean, "std": std},
         }

@@ -122,7 +122,7 @@ def _sampling_of(decoder: Any) -> dict[str, Any]:
     scheduler = pipeline.scheduler
     if pipeline.token_network is not None:
         found |= {"token_steps": config.token_steps, "token_temperature": config.token_temperature}
-        scheduler = pipeline.token_scheduler or scheduler
+        scheduler = pipeline.scheduler_of_tokens
     return {**found, "fresh_noise": str(scheduler.config.get("algorithm_type", "")).startswith("sde-")}
 
 

@@ -1,6 +1,6 @@
 // The sampler of the decoder in JavaScript: torch's Gaussian noise from a seed, noise levels, and the loops of flow
-// matching: Euler, DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2) and SDE-DPM-Solver++(2M) (its appendix).
-// Numbers only, no networks.
+// matching: Euler, DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2) and SDE-DPM-Solver++(2M) (the same
+// paper). Numbers only, no networks.
 
 /** Mersenne Twister (Matsumoto and Nishimura 1998), the generator of torch on a CPU. */
 class MersenneTwister {
