@@ -132,7 +132,7 @@ def test_a_score_reads_single_samples(small, decoder):
     model = load_model(small / "ijepa")
     decoder.config = DecoderConfig("ijepa", fingerprint(model), steps=2)
     save_decoder(decoder, small / "decoder")
-    found = score(model, load_decoder(small / "decoder"), train=128, test=40, epochs=1)
+    found = score(model, load_decoder(small / "decoder"), train=128, test=40, epochs=10)
     assert set(found) == set(SCORES) | {f"{given}colour" for given in ("", "target tokens: ", "pooled: ")}
     assert all(0 <= value <= 100 for name, value in found.items() if name != "kernel distance")
     assert found["kernel distance"] > 0
