@@ -254,9 +254,14 @@ def read_pipeline(folder: Path, digest: str | None = None, token_digest: str | N
         FileNotFoundError: a file is missing. ValueError: a damaged file, or names and shapes that do not fit.
     """
     second, own = folder / "token_network", folder / "token_scheduler"
-    named = read_json(folder / INDEX).get("token_scheduler") if (folder / INDEX).is_file() else None
-    if (named not in (None, [None, None])) != own.is_dir():
-        raise ValueError(f"{folder} is damaged: its {INDEX} and the folder token_scheduler belong together.")
+    index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
+    for part in (second, own):
+        named = index.get(part.name) not in (None, [None, None])
+        if named != part.is_dir():  # save_pretrained over another pipeline leaves that one's folders
+            raise ValueError(
+                f"{folder} is damaged: its {INDEX} and the folder {part.name} belong together, and only one of them is "
+                "there. Save the decoder to a new folder."
+            )
     if own.is_dir() and not second.is_dir():
         raise ValueError(f"{folder} is damaged: it has a token_scheduler, and no token_network.")
     return BlockPipeline(

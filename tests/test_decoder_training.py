@@ -190,8 +190,10 @@ def test_a_decoder_is_not_resumed_with_other_settings_unasked(config, tmp_path, 
     assert "data.source: 64 pictures before, 48 now" in capsys.readouterr().err
     state = torch.load(tmp_path / "run" / "step-00000003" / "trainer.pt", weights_only=True)
     assert set(state) == {"network", "ema", "optimizer", "step", "seconds", "data", "config"}  # and nothing unread
-    assert main([*command, *other, "--resume"]) == 0
-    assert "is finished: step 3 of 3" in capsys.readouterr().err
+    assert main([*command, *other, "--resume", "sampling.steps=7"]) == 0
+    said = capsys.readouterr().err
+    assert "is finished: step 3 of 3" in said
+    assert "stays as it is, without sampling.steps: None before, 7 now" in said
 
 
 def test_a_decoder_is_not_resumed_on_another_i_jepa_unasked(config, model, tmp_path, capsys):

@@ -434,9 +434,11 @@ def test_picture_strategies_are_those_they_were():
     assert not set(FILM_STRATEGIES) & set(STRATEGIES)
 
 
-@pytest.mark.parametrize("steps", [2.5, torch.tensor([2.0, 3.0]), True])
+@pytest.mark.parametrize("steps", [2.5, torch.tensor([2.0, 3.0]), True, "2", [None]])
 def test_a_fraction_of_a_step_is_not_rounded(steps):
     with pytest.raises(TypeError, match="seen is a whole number of steps"):
         Masks.future((4, 4), 8, steps, 2)
     with pytest.raises(TypeError, match="ahead is a whole number of steps"):
         Masks.future((4, 4), 8, 2, steps)
+    with pytest.raises(TypeError, match="ahead is one number of steps for all films"):
+        Masks.future((4, 4), 8, 2, torch.tensor([2, 3]))

@@ -243,6 +243,14 @@ def test_a_finished_run_says_so_and_writes_nothing(tmp_path, capsys):
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
 
 
+def test_a_run_is_not_compiled_without_a_compiler(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(FileNotFoundError, match=r"no no-such-compiler: .* run\.compile=false"):
+        Counting(tmp_path / "run", compile=True)
+    assert not (tmp_path / "run").exists()
+    assert Counting(tmp_path / "run").run().is_dir()
+
+
 def test_examples_and_device_time_are_counted(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("ijepa_viz.runtime.loop.time.monotonic", lambda: now[0])

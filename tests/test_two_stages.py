@@ -256,6 +256,13 @@ def test_saving_and_loading_gives_the_same_samples(two_stages, decoder, predicti
         load_decoder(tmp_path / "d")
 
 
+def test_one_stage_saved_over_two_is_not_read_as_two(two_stages, decoder, tmp_path):
+    for pipeline in (two_stages.pipeline, decoder.pipeline):  # diffusers' own saving leaves the first's folders
+        pipeline.save_pretrained(tmp_path / "p", safe_serialization=True)
+    with pytest.raises(ValueError, match="the folder token_network belong together"):
+        BlockPipeline.from_pretrained(tmp_path / "p")
+
+
 def test_no_context_pixel_reaches_the_samples(model, two_stages, tmp_path):
     assert (
         leakage(model, two_stages, lambda split: open_source("menagerie:count=100", split))["largest_difference"] == 0

@@ -224,18 +224,19 @@ class Masks:
 
         Raises:
             ValueError: nothing seen, a target after the last step, or ``ahead`` None for different numbers.
-            TypeError: a fraction of a step.
+            TypeError: no whole number of steps.
 
         >>> masks = Masks.future((8, 8), steps=8, seen=3, ahead=2)
         >>> masks.context.shape, masks.targets.shape
         (torch.Size([1, 192]), torch.Size([1, 1, 128]))
         """
         rows, cols = check_grid(grid)
-        given = torch.as_tensor(seen)
-        of_steps = {"seen": given, "ahead": torch.as_tensor(0 if ahead is None else ahead)}
-        for name, value in of_steps.items():
-            if value.numel() and (value.is_floating_point() or value.dtype == torch.bool):
-                raise TypeError(f"{name} is a whole number of steps, got {value.tolist()}.")
+        given = _step_count("seen", seen)
+        if ahead is not None:
+            after = _step_count("ahead", ahead)
+            if after.numel() != 1:
+                raise TypeError(f"ahead is one number of steps for all films, got {ahead!r}.")
+            ahead = int(after)
         counts = given.long().cpu().reshape(-1)
         if not len(counts):
             raise ValueError("seen has no numbers: give the steps of the context, one a film.")
@@ -352,6 +353,16 @@ def _as_tensor(name: str, value: Any) -> Tensor:
         return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iu" else array)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is no array of numbers: {error}") from error
+
+
+def _step_count(name: str, value: Any) -> Tensor:
+    try:
+        count = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):  # None, text, lists of them
+        raise TypeError(f"{name} is a whole number of steps, got {value!r}.") from None
+    if count.numel() and (count.is_floating_point() or count.is_complex() or count.dtype == torch.bool):
+        raise TypeError(f"{name} is a whole number of steps, got {count.tolist()}.")
+    return count
 
 
 def _patch_indices(name: str, value: Any) -> Tensor:

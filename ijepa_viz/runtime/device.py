@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,3 +68,18 @@ def choose_device(name: str = "auto") -> torch.device:
         there = ", ".join(f"cuda:{i}" for i in range(gpus))
         raise ValueError(f"There is no device {name} here: there is {there}.")
     return torch.device("cuda:0" if name == "cuda" else name)
+
+
+def check_compiler(device: torch.device) -> None:
+    """See that torch.compile finds what it calls: on a CPU a C++ compiler, elsewhere none.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", usual)  # as torch looks for it
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise FileNotFoundError(
+            f"run.compile=true needs a C++ compiler, and there is no {compiler}: install it, name another in the "
+            "environment variable CXX, or set run.compile=false."
+        )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ijepa_viz.runtime import config_files
+from ijepa_viz.runtime.device import check_compiler
 from ijepa_viz.runtime.folder_lock import FolderLock
 from ijepa_viz.runtime.precision import accelerator, choose_precision
 from ijepa_viz.runtime.progress import Progress
@@ -63,6 +64,7 @@ class TrainingLoop(ABC):
 
     Raises:
         FileExistsError, FileNotFoundError: as :class:`RunFolder` and :class:`FolderLock`.
+            The latter also for a missing compiler.
         ValueError: an unknown precision, or a tracker that is unknown or not installed.
     """
 
@@ -91,6 +93,8 @@ class TrainingLoop(ABC):
         self.precision = choose_precision(run.precision)
         self._tracker_names = tracker_names(run.log_with)
         self.accelerator = accelerator(self.precision)
+        if run.compile:
+            check_compiler(self.accelerator.device)
         self.lock = FolderLock(run.folder)
         self._acquire()
         with self.lock.released_on_error():
@@ -206,6 +210,8 @@ class TrainingLoop(ABC):
                     "To train further, raise optimization.steps.",
                     file=sys.stderr,
                 )
+                for words in self._said:
+                    print(f"Its checkpoint stays as it is, without {words}.", file=sys.stderr)
             return self.folder.checkpoints()[-1]
         if main:
             for words in self._said:
