@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import io
 import re
 import secrets
@@ -16,6 +17,7 @@ from conftest import TINY, random_decoder
 from PIL import Image
 from traitlets import TraitError
 
+import ijepa_viz.widgets
 from decoders.decoder import Decoder
 from ijepa_viz import examples
 from ijepa_viz import masks as mask_samplers
@@ -750,3 +752,9 @@ def test_an_option_that_no_widget_has_is_refused(model, decoder, picture):
         PredictionExplorer(model, decoder, picture, sample=3)
     with pytest.raises(TypeError, match="MaskPainter has no option 'colour'"):
         MaskPainter(picture, (4, 4), colour="red")
+
+
+def test_widgets_without_their_extra_name_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"anywidget: pip install 'ijepa-viz\[lab\]'"):
+        importlib.reload(ijepa_viz.widgets)
