@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -61,9 +62,12 @@ class Study:
         Raises:
             ValueError: not a file of rows, or an unknown key in one, named.
         """
-        found = yaml.safe_load(read_text(path))
-        if not isinstance(found, dict) or set(found) != {"base", "rows"}:
-            raise ValueError(f"{path} is no file of rows: it has the keys base and rows.")
+        try:
+            found = yaml.safe_load(read_text(path))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is no YAML: {error}") from error
+        if not isinstance(found, dict) or set(found) != {"base", "rows"} or not isinstance(found["rows"], dict):
+            raise ValueError(f"{path} is no file of rows: it has the keys base and rows, and rows is a mapping.")
         study = cls(found["rows"], path.parent / found["base"], folder)
         for name in study.rows:
             study.config(name, 1)
@@ -181,11 +185,13 @@ def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, flo
     Every number of minutes is a run of its own, with the schedule of that length.
 
     Raises:
-        FileNotFoundError: steps have not been timed. InterruptedError: a signal ended the training, which is saved.
+        FileNotFoundError: steps have not been timed. ValueError: no such row, or minutes that are none.
+        InterruptedError: a signal ended the training, which is saved.
     """
-    if not study.times.is_file():
-        raise FileNotFoundError(f"No {study.times}: time the rows first, with the command `time`.")
-    times = read_json(study.times)
+    study.config(row, 1)
+    if not all(math.isfinite(length) and length > 0 for length in minutes):
+        raise ValueError(f"--minutes are above 0, got {', '.join(f'{length:g}' for length in minutes)}.")
+    times = _saved(study.times, "time")
     if row not in times:
         raise ValueError(f"{study.times} has no row {row!r}: time it with the command `time`.")
     scores: dict[str, dict[str, dict[str, float]]] = {}
@@ -203,9 +209,15 @@ def run(study: Study, row: str, minutes: list[float]) -> dict[str, dict[str, flo
     return scores[row]
 
 
+def _saved(path: Path, command: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path} yet: the command `{command}` writes it.")
+    return read_json(path)
+
+
 def table(study: Study) -> str:
     """The scores as a table of Markdown."""
-    times, scores = read_json(study.times), read_json(study.scores)
+    times, scores = _saved(study.times, "time"), _saved(study.scores, "run")
     lines = ["| row | ms a step | minutes | steps | species | part | facing | of target tokens | pooled | distance |"]
     lines.append("|---|" + "---|" * 9)
     for row, lengths in scores.items():
@@ -237,8 +249,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise FileNotFoundError(f"There is no study {options.study!r}: it is pixels, tokens, or a file of rows.")
         study = Study.read(path, options.folder or Path("runs/study") / path.stem)
         rows = options.rows or list(study.rows)
-        study.folder.mkdir(parents=True, exist_ok=True)
         if options.what == "time":
+            for row in rows:
+                study.config(row, 1)
+            study.folder.mkdir(parents=True, exist_ok=True)
             known = read_json(study.times) if study.times.is_file() else {}
             write_file(study.times, json.dumps({**known, **time_rows(study, rows)}, indent=1).encode())
             print(study.times.read_text(encoding="utf-8"))

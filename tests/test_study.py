@@ -56,7 +56,7 @@ def test_rows_are_timed_trained_for_their_minutes_and_scored(small, monkeypatch,
     common = [str(small / "two.yaml")]
     folder = ["--folder", str(small / "runs")]
     assert main([*common, "run", "wide", *folder]) == 1
-    assert "time the rows first" in capsys.readouterr().err
+    assert "yet: the command `time` writes it" in capsys.readouterr().err
     assert main([*common, "time", *folder]) == 0
     times = json.loads((small / "runs" / "times.json").read_text())
     assert set(times) == {"base", "wide"}
@@ -113,6 +113,25 @@ def test_wrong_studies_are_refused(small, capsys):
     (small / "typo.yaml").write_text(yaml.safe_dump({"base": "base.yaml", "rows": {"a": ["optimization.lrr=1"]}}))
     assert main([str(small / "typo.yaml"), "table"]) == 1
     assert "optimization.lr" in capsys.readouterr().err
+
+
+def test_the_command_checks_before_it_writes(small, capsys):
+    folder, rows = small / "none", str(small / "two.yaml")
+    commands = {
+        ("run", "base", "--minutes", "inf"): "--minutes are above 0, got inf",
+        ("run", "base"): "times.json yet: the command `time`",
+        ("run", "nonesuch"): "There is no row 'nonesuch'",
+        ("time", "nonesuch"): "There is no row 'nonesuch'",
+        ("table",): "times.json yet: the command `time`",
+    }
+    for command, words in commands.items():
+        assert main([rows, *command, "--folder", str(folder)]) == 1
+        assert words in capsys.readouterr().err
+    assert not folder.exists()
+    for text, words in {"base: [": "is no YAML", "base: a\nrows: [b]": "rows is a mapping"}.items():
+        (small / "odd.yaml").write_text(text)
+        assert main([str(small / "odd.yaml"), "table"]) == 1
+        assert words in capsys.readouterr().err
 
 
 def test_every_row_has_a_time_in_milliseconds(small):
